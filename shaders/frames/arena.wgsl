@@ -1,0 +1,74 @@
+// The arena frame: one lane updates two vec4s of every role.
+//
+//   param[i], state[i] = rule(param[i], grad[i], state[i], tensor)      for every element i
+//
+// In the arena a tensor begins at a multiple of 256 elements (a block) and has the same element
+// index in every role, so a lane needs no offsets: its global index tells which elements it owns.
+// One u32 for each block names the tensor; the tensor's record holds everything that is equal for
+// all of its elements. (Measured on Mesa's software driver: to read table and record costs 15 % of
+// an AdamW step for a lane with one vec4, and half of that for a lane with two.)
+//
+// Joined with: a rule (State, Hyper, Updated, rule, load_state, store_state), a codec for each
+// role, shared/tensor.wgsl, shared/hyper.wgsl, and shared/tensors_uniform.wgsl or shared/tensors_storage.wgsl.
+//
+// Bindings (group 0): every role is bound from the same block on, `blocks` with exactly as many
+// entries as the window has blocks; a slot that the rule does not use is bound to a dummy.
+//   0 tensors   per-tensor records of this step, written by control/advance.wgsl
+//   1 blocks    the tensor of each 256-element block
+//   2 param, 3 grad, 4..6 state slots
+//   7 hypers    the rule's constants, for each distinct set of them
+//
+// Invariants: the padding behind a tensor's last element belongs to that tensor and may be written.
+// Control flow is uniform within a workgroup, so codecs may use workgroup barriers.
+
+// Lanes of a block of 256 elements: two vec4s each.
+const BLOCK_LANES: u32 = 32u;
+// Lanes of a workgroup; a multiple of BLOCK_LANES.
+override WORKGROUP_SIZE: u32 = 256u;
+// Workgroups in one row of the dispatch: more than the device's limit fold into the y dimension.
+override ROW_WORKGROUPS: u32 = 32768u;
+
+@group(0) @binding(1) var<storage, read> blocks: array<u32>;
+@group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
+@group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
+@group(0) @binding(4) var<storage, read_write> slot0: array<SlotWord>;
+@group(0) @binding(5) var<storage, read_write> slot1: array<SlotWord>;
+@group(0) @binding(6) var<storage, read_write> slot2: array<SlotWord>;
+@group(0) @binding(7) var<uniform> hypers: array<Hyper, 512>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup_id: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let workgroup = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
+    // Whole workgroups behind the end, in the last row of a folded dispatch: a uniform exit.
+    if (workgroup * (WORKGROUP_SIZE / BLOCK_LANES) >= arrayLength(&blocks)) {
+        return;
+    }
+    let index = workgroup * WORKGROUP_SIZE + lane;
+    let block = index / BLOCK_LANES;
+    let inside = block < arrayLength(&blocks);
+    let tensor = load_tensor(blocks[select(0u, block, inside)]);
+    let hyper = load_hyper(tensor);
+
+    let live = inside && tensor.step != 0u;
+    let count = select(0u, 4u, live);
+    // Neighbouring lanes own neighbouring vec4s, in both halves of the block.
+    let a = select(0u, block * 2u * BLOCK_LANES + index % BLOCK_LANES, live);
+    let b = a + BLOCK_LANES;
+
+    // Every load before every store: the compiler may not move one across the other.
+    let grad_a = load_grad(a, count) * tensor.grad_scale;
+    let grad_b = load_grad(b, count) * tensor.grad_scale;
+    let param_a = load_param(a, count);
+    let param_b = load_param(b, count);
+    let state_a = load_state(a);
+    let state_b = load_state(b);
+    let updated_a = rule(param_a, grad_a, state_a, tensor, hyper);
+    let updated_b = rule(param_b, grad_b, state_b, tensor, hyper);
+    store_param(a, updated_a.param, count);
+    store_param(b, updated_b.param, count);
+    store_state(a, updated_a.state, count);
+    store_state(b, updated_b.state, count);
+}

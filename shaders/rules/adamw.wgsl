@@ -1,0 +1,60 @@
+// AdamW, Adam with decoupled weight decay (Loshchilov and Hutter 2019, "Decoupled Weight Decay
+// Regularization", algorithm 2; order of operations of torch.optim.AdamW).
+//
+//   param <- param * (1 - lr * weight_decay)
+//   m <- lerp(m, grad, 1 - beta1)
+//   v <- beta2 * v + (1 - beta2) * grad^2
+//   v_max <- max(v_max, v)                    with AMSGRAD, and v_max for v below
+//   param <- param - (lr / (1 - beta1^t)) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+//
+// State slots: 0 exp_avg (m), 1 exp_avg_sq (v), 2 max_exp_avg_sq (v_max, only with AMSGRAD).
+
+override AMSGRAD: bool = false;
+
+struct Hyper {
+    one_minus_beta1: f32,
+    beta2: f32,
+    one_minus_beta2: f32,
+    eps: f32,
+    padding0: vec4<f32>,
+}
+
+struct State {
+    exp_avg: vec4<f32>,
+    exp_avg_sq: vec4<f32>,
+    max_exp_avg_sq: vec4<f32>,
+}
+
+fn rule(
+    param: vec4<f32>,
+    grad: vec4<f32>,
+    state: State,
+    tensor: Tensor,
+    hyper: Hyper,
+) -> Updated {
+    let exp_avg = lerp(state.exp_avg, grad, hyper.one_minus_beta1);
+    let exp_avg_sq = hyper.beta2 * state.exp_avg_sq + hyper.one_minus_beta2 * grad * grad;
+    var largest = exp_avg_sq;
+    if (AMSGRAD) {
+        largest = max(state.max_exp_avg_sq, exp_avg_sq);
+    }
+    let denominator = sqrt(largest) * tensor.bias_correction2_rsqrt + hyper.eps;
+    let stepped = param * tensor.decay - tensor.step_size * exp_avg / denominator;
+    return Updated(stepped, State(exp_avg, exp_avg_sq, largest));
+}
+
+fn load_state(at: u32) -> State {
+    var state = State(load_slot0(at), load_slot1(at), vec4<f32>());
+    if (AMSGRAD) {
+        state.max_exp_avg_sq = load_slot2(at);
+    }
+    return state;
+}
+
+fn store_state(at: u32, state: State, count: u32) {
+    store_slot0(at, state.exp_avg, count);
+    store_slot1(at, state.exp_avg_sq, count);
+    if (AMSGRAD) {
+        store_slot2(at, state.max_exp_avg_sq, count);
+    }
+}

@@ -1,0 +1,61 @@
+// SGD with momentum (Sutskever et al. 2013, "On the importance of initialization and momentum in
+// deep learning"; order of operations of torch.optim.SGD).
+//
+//   g  <- grad + weight_decay * param
+//   b  <- g                                   in the tensor's first step (no dampening)
+//   b  <- momentum * b + (1 - dampening) * g  afterwards
+//   g  <- g + momentum * b with Nesterov, else b
+//   param <- param - lr * g
+//
+// The sign of the gradient under `maximize` is turned before anything else (torch's fused SGD
+// decays with the opposite sign). State slot 0: momentum_buffer, only with MOMENTUM.
+
+override MOMENTUM: bool = false;
+override NESTEROV: bool = false;
+
+struct Hyper {
+    weight_decay: f32,
+    momentum: f32,
+    one_minus_dampening: f32,
+    padding0: f32,
+    padding1: vec4<f32>,
+}
+
+struct State {
+    momentum_buffer: vec4<f32>,
+}
+
+fn rule(
+    param: vec4<f32>,
+    grad: vec4<f32>,
+    state: State,
+    tensor: Tensor,
+    hyper: Hyper,
+) -> Updated {
+    let decayed = grad + hyper.weight_decay * param;
+    var buffer = state.momentum_buffer;
+    var direction = decayed;
+    if (MOMENTUM) {
+        let averaged = hyper.momentum * buffer + hyper.one_minus_dampening * decayed;
+        buffer = select(averaged, decayed, tensor.step == 1u);
+        direction = buffer;
+    }
+    if (NESTEROV) {
+        direction = decayed + hyper.momentum * buffer;
+    }
+    return Updated(param - tensor.step_size * direction, State(buffer));
+}
+
+fn load_state(at: u32) -> State {
+    var state = State();
+    if (MOMENTUM) {
+        state.momentum_buffer = load_slot0(at);
+    }
+    return state;
+}
+
+fn store_state(at: u32, state: State, count: u32) {
+    if (MOMENTUM) {
+        store_slot0(at, state.momentum_buffer, count);
+    }
+}

@@ -1,0 +1,7 @@
+// start + weight * (end - start), torch.lerp: from the nearer end, so that weight 1 gives `end`
+// exactly and a constant sequence stays constant. (aten/src/ATen/native/Lerp.h)
+
+fn lerp(start: vec4<f32>, end: vec4<f32>, weight: f32) -> vec4<f32> {
+    let difference = end - start;
+    return select(end - difference * (1.0 - weight), start + difference * weight, weight < 0.5);
+}
