@@ -1,0 +1,42 @@
+//! Twins of `shaders/shared`.
+
+/// `shared/expm1.wgsl`, operation by operation: `e^x - 1` for `x <= 0`.
+#[must_use]
+pub fn expm1(x: f32) -> f32 {
+    if x < -25.0 {
+        return -1.0;
+    }
+    let k = (x * std::f32::consts::LOG2_E).round_ties_even();
+    let r = (x - k * 0.693_145_75) - k * 1.428_606_8e-6;
+    let mut tail = 1.0 / 40320.0;
+    for coefficient in [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
+        tail = tail * r + coefficient;
+    }
+    let expm1_r = r + r * r * tail;
+    let power = k.exp2();
+    power * expm1_r + (power - 1.0)
+}
+
+/// `shared/lerp.wgsl`: torch.lerp.
+#[must_use]
+pub fn lerp(start: f32, end: f32, weight: f32) -> f32 {
+    let difference = end - start;
+    if weight < 0.5 { start + difference * weight } else { end - difference * (1.0 - weight) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expm1;
+
+    #[test]
+    fn expm1_is_within_two_parts_in_ten_million() {
+        let mut worst = 0.0f64;
+        // From -1e-9 to -30, evenly in the logarithm.
+        for i in 0..200_000 {
+            let x = (-1e-9f64 * 10f64.powf(f64::from(i) / 200_000.0 * 10.48)) as f32;
+            let exact = f64::from(x).exp_m1();
+            worst = worst.max(((f64::from(expm1(x)) - exact) / exact).abs());
+        }
+        assert!(worst < 2e-7, "{worst:e}");
+    }
+}
