@@ -1,0 +1,268 @@
+use wgpu::BufferUsages;
+
+/// The result of this crate's functions.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Which of a tensor's buffers is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// The parameter itself.
+    Param,
+    /// Its gradient.
+    Grad,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Role::Param => "parameter",
+            Role::Grad => "gradient",
+        })
+    }
+}
+
+/// Everything that can go wrong. Whatever is wrong with the input is found before anything is
+/// written to the GPU.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No adapter fits the request.
+    #[error(
+        "no GPU adapter{wanted} found (adapters here: {found}); on Debian, \
+         `apt-get install mesa-vulkan-drivers` gives a software Vulkan device"
+    )]
+    NoAdapter {
+        /// What was asked for.
+        wanted: String,
+        /// The adapters that there are.
+        found: String,
+    },
+    /// The adapter gave no device.
+    #[error("adapter '{adapter}' gave no device: {source}")]
+    NoDevice {
+        /// The adapter's name.
+        adapter: String,
+        /// What wgpu said.
+        source: wgpu::RequestDeviceError,
+    },
+    /// The device has less than a kernel needs.
+    #[error("the device's limit {limit} is {found}, but at least {expected} is needed")]
+    DeviceLimit {
+        /// The name of the limit in WebGPU.
+        limit: &'static str,
+        /// What is needed.
+        expected: u64,
+        /// What the device has.
+        found: u64,
+    },
+    /// The device is lost; nothing that was submitted since can be relied upon.
+    #[error("the GPU device is lost")]
+    DeviceLost,
+    /// The device ran out of memory.
+    #[error("out of GPU memory: {what}{}", size_bytes.map_or_else(String::new, |n| format!(", {n} bytes")))]
+    OutOfMemory {
+        /// What the memory was for.
+        what: String,
+        /// How much was asked for, where that is known.
+        size_bytes: Option<u64>,
+    },
+    /// wgpu refused a call: a buffer that is destroyed or of another device, or a defect of this crate
+    /// or of the driver.
+    #[error("the GPU refused {what}: {message}")]
+    Gpu {
+        /// What was being done.
+        what: String,
+        /// What wgpu said.
+        message: String,
+    },
+
+    /// An optimizer without groups.
+    #[error("an optimizer needs at least one parameter group")]
+    NoGroups,
+    /// A hyperparameter out of its range.
+    #[error("group '{group}': {name} must be {expected}, found {found}")]
+    Hyperparameter {
+        /// The group's name.
+        group: String,
+        /// torch's name of the hyperparameter.
+        name: &'static str,
+        /// The range.
+        expected: &'static str,
+        /// The value.
+        found: f64,
+    },
+    /// Groups of one rule with more distinct hyperparameters than a kernel can tell apart. (Learning
+    /// rate and decoupled weight decay do not count.)
+    #[error("the groups of one rule have more than {limit} distinct sets of hyperparameters")]
+    TooManyHyperparameters {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Two groups of the same name.
+    #[error("group '{name}' is given twice")]
+    DuplicateGroup {
+        /// The name.
+        name: String,
+    },
+    /// Two tensors of the same name.
+    #[error("tensor '{name}' is given twice")]
+    DuplicateTensor {
+        /// The name.
+        name: String,
+    },
+    /// A tensor in a group that does not exist.
+    #[error("tensor '{tensor}' is in group '{group}', but the groups are: {known}")]
+    UnknownGroup {
+        /// The tensor's name.
+        tensor: String,
+        /// The group that it names.
+        group: String,
+        /// The groups that there are.
+        known: String,
+    },
+    /// A tensor id of another optimizer.
+    #[error("there is no tensor {index}: the optimizer has {len} tensors")]
+    UnknownTensor {
+        /// The id's index.
+        index: usize,
+        /// How many tensors there are.
+        len: usize,
+    },
+    /// A state slot that the tensor's rule does not keep.
+    #[error("tensor '{tensor}' has no state '{slot}': its rule keeps {known}")]
+    UnknownSlot {
+        /// The tensor's name.
+        tensor: String,
+        /// The slot that was asked for.
+        slot: String,
+        /// The slots that the rule keeps.
+        known: String,
+    },
+    /// A tensor that no buffer of this device can hold.
+    #[error(
+        "tensor '{tensor}' needs {size_bytes} bytes in one buffer, but the device's \
+         max_buffer_size is {max_bytes}"
+    )]
+    TensorTooLarge {
+        /// The tensor's name.
+        tensor: String,
+        /// What it needs.
+        size_bytes: u64,
+        /// What the device has.
+        max_bytes: u64,
+    },
+    /// A shape whose number of elements does not fit.
+    #[error("tensor '{tensor}': the shape {shape:?} has too many elements")]
+    ShapeOverflow {
+        /// The tensor's name.
+        tensor: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// A length that does not match the tensor's shape.
+    #[error("tensor '{tensor}': the {what} must have {expected} elements, found {found}")]
+    Length {
+        /// The tensor's name.
+        tensor: String,
+        /// What has the wrong length.
+        what: String,
+        /// The number of elements that the shape asks for.
+        expected: u64,
+        /// The number of elements that were given.
+        found: u64,
+    },
+    /// A range that reaches beyond its buffer.
+    #[error(
+        "tensor '{tensor}': the {role} needs bytes {offset}..{end} of a buffer of {size_bytes} bytes"
+    )]
+    BufferTooSmall {
+        /// The tensor's name.
+        tensor: String,
+        /// Which buffer.
+        role: Role,
+        /// The first byte.
+        offset: u64,
+        /// The byte behind the last.
+        end: u64,
+        /// The buffer's size.
+        size_bytes: u64,
+    },
+    /// An offset that is not aligned.
+    #[error(
+        "tensor '{tensor}': the {role} begins at byte {offset} of its buffer, which must be a \
+         multiple of {expected}"
+    )]
+    MisalignedOffset {
+        /// The tensor's name.
+        tensor: String,
+        /// Which buffer.
+        role: Role,
+        /// The offset that was given.
+        offset: u64,
+        /// The alignment that is needed.
+        expected: u64,
+    },
+    /// [`Optimizer::rebind`](crate::Optimizer::rebind) of an arena.
+    #[error("the optimizer owns its parameters and gradients: there is nothing to rebind")]
+    NotBorrowed,
+    /// [`Optimizer::rebind`](crate::Optimizer::rebind) with other tensors than it was built with.
+    #[error("tensor {index} to rebind must be {expected}, found {found}")]
+    OtherTensors {
+        /// The tensor's number, counted from 0.
+        index: usize,
+        /// Name and shape of the tensor that the optimizer was built with.
+        expected: String,
+        /// Name and shape of the tensor that was given.
+        found: String,
+    },
+    /// A buffer without a usage that is needed.
+    #[error(
+        "tensor '{tensor}': the {role}'s buffer needs the usage {expected:?}, it has {found:?}"
+    )]
+    BufferUsage {
+        /// The tensor's name.
+        tensor: String,
+        /// Which buffer.
+        role: Role,
+        /// The usage that is needed.
+        expected: BufferUsages,
+        /// The usage that it has.
+        found: BufferUsages,
+    },
+    /// Two ranges, one of them written, that share bytes.
+    #[error("the parameter of tensor '{tensor}' overlaps the {role} of tensor '{other}'")]
+    Overlap {
+        /// The tensor whose parameter is written.
+        tensor: String,
+        /// What it overlaps.
+        role: Role,
+        /// The tensor that this belongs to.
+        other: String,
+    },
+
+    /// A learning rate that is negative or not finite.
+    #[error("group '{group}': the learning rate of a step must be finite and >= 0, found {found}")]
+    LearningRate {
+        /// The group's name.
+        group: String,
+        /// The value.
+        found: f64,
+    },
+    /// Another number of learning rates than of groups.
+    #[error("{expected} learning rates are needed, one for each group, found {found}")]
+    LearningRateCount {
+        /// The number of groups.
+        expected: usize,
+        /// The number of learning rates.
+        found: usize,
+    },
+    /// Too many steps wait in encoders that were never submitted.
+    #[error(
+        "{limit} steps are recorded and not yet submitted; submit or drop their encoders \
+         before recording more"
+    )]
+    TooManyUnsubmittedSteps {
+        /// How many there may be.
+        limit: usize,
+    },
+}

@@ -1,0 +1,106 @@
+//! Checks what a caller lends, and numbers its buffers.
+
+use wgpu::{Buffer, BufferUsages};
+
+use crate::{
+    BorrowedTensor, BufferRange, Error, Result, Role,
+    chunks::{Lent, VEC4_BYTES},
+};
+
+/// The distinct buffers among those lent, and for each tensor where parameter and gradient lie.
+#[derive(Debug)]
+pub(crate) struct Lending {
+    pub(crate) buffers: Vec<Buffer>,
+    pub(crate) ranges: Vec<(Lent, Lent)>,
+}
+
+/// A range of bytes that a tensor uses.
+struct Use<'a> {
+    buffer: usize,
+    start: u64,
+    end: u64,
+    role: Role,
+    tensor: &'a str,
+}
+
+impl Lending {
+    #[allow(clippy::mutable_key_type, reason = "wgpu compares buffers by their identity")]
+    pub(crate) fn new(tensors: &[BorrowedTensor]) -> Result<Self> {
+        let mut buffers: Vec<Buffer> = Vec::new();
+        let mut numbers = std::collections::HashMap::new();
+        let mut ranges = Vec::with_capacity(tensors.len());
+        let mut uses = Vec::new();
+        for tensor in tensors {
+            let name = &tensor.spec.name;
+            let len_elems = tensor.spec.len_elems()?;
+            let mut lend = |range: &BufferRange, role: Role| {
+                check_range(name, role, range, len_elems)?;
+                let buffer = *numbers.entry(range.buffer.clone()).or_insert_with(|| {
+                    buffers.push(range.buffer.clone());
+                    buffers.len() - 1
+                });
+                if len_elems > 0 {
+                    let end = range.offset + len_elems * 4;
+                    uses.push(Use { buffer, start: range.offset, end, role, tensor: name });
+                }
+                Ok(Lent { buffer, offset: range.offset })
+            };
+            ranges.push((lend(&tensor.param, Role::Param)?, lend(&tensor.grad, Role::Grad)?));
+        }
+        check_overlap(uses)?;
+        Ok(Self { buffers, ranges })
+    }
+}
+
+fn check_range(tensor: &str, role: Role, range: &BufferRange, expected: u64) -> Result<()> {
+    let tensor = tensor.to_owned();
+    if range.len_elems != expected {
+        let found = range.len_elems;
+        return Err(Error::Length { tensor, what: role.to_string(), expected, found });
+    }
+    let found = range.buffer.usage();
+    if !found.contains(BufferUsages::STORAGE) {
+        return Err(Error::BufferUsage { tensor, role, expected: BufferUsages::STORAGE, found });
+    }
+    if !range.offset.is_multiple_of(VEC4_BYTES) {
+        let offset = range.offset;
+        return Err(Error::MisalignedOffset { tensor, role, offset, expected: VEC4_BYTES });
+    }
+    let size_bytes = range.buffer.size();
+    // Kernels count vec4s of a buffer in 32 bits.
+    let reachable = size_bytes.min(VEC4_BYTES << 32);
+    let end = range.offset.saturating_add(expected * 4);
+    if end > reachable {
+        return Err(Error::BufferTooSmall { tensor, role, offset: range.offset, end, size_bytes });
+    }
+    Ok(())
+}
+
+/// Parameters are written, so nothing may share a byte with one; gradients may share with another.
+fn check_overlap(mut uses: Vec<Use<'_>>) -> Result<()> {
+    uses.sort_by_key(|range| (range.buffer, range.start));
+    // The furthest-reaching range so far, of all and of the parameters only.
+    let (mut any, mut param): (Option<&Use<'_>>, Option<&Use<'_>>) = (None, None);
+    for range in &uses {
+        let rival = if range.role == Role::Param { any } else { param };
+        if let Some(rival) = rival.filter(|r| r.buffer == range.buffer && r.end > range.start) {
+            let (written, other) =
+                if range.role == Role::Param { (range, rival) } else { (rival, range) };
+            return Err(Error::Overlap {
+                tensor: written.tensor.to_owned(),
+                role: other.role,
+                other: other.tensor.to_owned(),
+            });
+        }
+        let further = |best: Option<&Use<'_>>| {
+            best.is_none_or(|best| best.buffer != range.buffer || best.end < range.end)
+        };
+        if further(any) {
+            any = Some(range);
+        }
+        if range.role == Role::Param && further(param) {
+            param = Some(range);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! The optimizer step on the GPU, for every runtime on wgpu.
+//!
+//! Parameters, gradients and state stay in GPU buffers. A step is recorded into the caller's
+//! [`wgpu::CommandEncoder`] as **one compute pass** that updates every tensor of every parameter
+//! group; the number of dispatches does not depend on the number of tensors, no buffer, kernel or bind
+//! group is made anew, and nothing is read back.
+//!
+//! ```no_run
+//! use fallline::{AdamW, Gpu, Group, Optimizer, Step, TensorSpec};
+//!
+//! # fn main() -> fallline::Result<()> {
+//! let gpu = Gpu::from_env()?; // or Gpu::from_device(device, queue)?
+//! let groups = [
+//!     Group::new("decay", AdamW { weight_decay: 0.1, ..AdamW::default() }),
+//!     Group::new("no decay", AdamW { weight_decay: 0.0, ..AdamW::default() }),
+//! ];
+//! let tensors =
+//!     [TensorSpec::new("weight", [784, 128]), TensorSpec::new("bias", [128]).in_group("no decay")];
+//! let mut optimizer = Optimizer::arena(&gpu, &groups, &tensors)?;
+//!
+//! let weight = optimizer.id("weight").expect("it was just given");
+//! let gradient: wgpu::BufferSlice = optimizer.grad(weight)?; // a kernel of yours writes into this
+//! # let _ = gradient;
+//! let mut encoder = gpu.device().create_command_encoder(&Default::default());
+//! optimizer.encode_step(&mut encoder, &Step::lr(1e-3))?;
+//! gpu.queue().submit([encoder.finish()]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module      | what it holds                                                               |
+//! |-------------|-----------------------------------------------------------------------------|
+//! | `optimizer` | [`Optimizer`], the public type; [`Step`], what a step brings                  |
+//! | `rules`     | [`Rule`], [`Group`] and one file for each optimizer                          |
+//! | `tensor`    | [`TensorSpec`], [`BorrowedTensor`]: what a caller says about a tensor         |
+//! | `gpu`       | [`Gpu`]: the device, and its errors as values                                |
+//! | `layout`    | where tensors lie in the arena, and the windows of a binding (pure)          |
+//! | `chunks`    | which pieces of borrowed buffers share a dispatch (pure)                     |
+//! | `kernel`    | from rule, frame and codecs to a compiled pipeline                           |
+//! | `plan`      | the dispatches of a step with their bind groups, built once                  |
+//! | `control`   | step counters and bias corrections on the GPU, the per-step input            |
+//! | `abi`       | the structs that cross to the GPU                                            |
+
+mod abi;
+mod chunks;
+mod control;
+mod error;
+mod gpu;
+mod kernel;
+mod layout;
+mod lend;
+mod optimizer;
+mod plan;
+mod rules;
+mod tensor;
+mod transfer;
+
+pub use error::{Error, Result, Role};
+pub use gpu::{Gpu, GpuOptions, adapters};
+pub use optimizer::{Optimizer, Step, Traffic};
+pub use rules::{Adam, AdamW, Group, Lion, Rule, Sgd};
+pub use tensor::{BorrowedTensor, BufferRange, Dtype, TensorId, TensorSpec};
+
+/// The wgpu that this crate is built with.
+pub use wgpu;

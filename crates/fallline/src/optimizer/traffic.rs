@@ -1,0 +1,43 @@
+//! How fast a step could be.
+
+use super::{Optimizer, build::borrowed_plan};
+use crate::{Result, kernel::Program, lend::Lending, plan::Plan};
+
+impl Optimizer {
+    /// A pass that moves the bytes of a step through the same bindings, every load and store of it,
+    /// and computes nothing: how fast a step could be on this device. Take at least one step
+    /// before, so that the tensors' records exist.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`](crate::Error::Gpu), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
+    pub fn traffic(&self) -> Result<Traffic> {
+        let programs: Vec<Program> = self
+            .programs
+            .iter()
+            .map(|program| Program { key: program.key.traffic(), hypers: program.hypers.clone() })
+            .collect();
+        let (gpu, layout, memory) = (&self.gpu, &self.layout, &self.memory.segments);
+        let plan = match &self.memory.borrowed {
+            None => Plan::arena(gpu, &programs, layout, memory, &self.control)?,
+            Some(tensors) => {
+                let lending = Lending::new(tensors)?;
+                borrowed_plan(gpu, &programs, layout, &self.infos, memory, &self.control, &lending)?
+            }
+        };
+        Ok(Traffic { plan })
+    }
+}
+
+/// The bare memory traffic of a step, for benchmarks; see [`Optimizer::traffic`].
+#[derive(Debug)]
+pub struct Traffic {
+    plan: Plan,
+}
+
+impl Traffic {
+    /// Records the dispatches of the step without the one that counts steps. They **overwrite
+    /// parameters and state** with each other.
+    pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        self.plan.record(pass);
+    }
+}

@@ -1,0 +1,89 @@
+use fallline_shaders::{Source, rules::ADAMW};
+
+use super::{Check, Definition, adam::adam_slots, hyper};
+use crate::{Result, abi};
+
+/// AdamW: Adam with decoupled weight decay.
+///
+/// ```text
+/// g ← (-1 if maximize) · g
+/// p ← p · (1 - lr · weight_decay)
+/// m ← lerp(m, g, 1 - β1)
+/// v ← β2 · v + (1 - β2) · g²
+/// w ← max(w, v) with amsgrad, else v
+/// p ← p - lr / (1 - β1^t) · m / (√w / √(1 - β2^t) + eps)
+/// ```
+///
+/// Source: Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, 2019, algorithm 2;
+/// `torch.optim.AdamW`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Learning rate, finite and >= 0.
+    pub lr: f64,
+    /// β1 and β2, both in [0, 1).
+    pub betas: (f64, f64),
+    /// Added to the denominator, finite and >= 0.
+    pub eps: f64,
+    /// Decoupled weight decay, finite and >= 0.
+    pub weight_decay: f64,
+    /// Divide by the largest second moment so far.
+    pub amsgrad: bool,
+    /// Maximize the objective instead of minimizing it.
+    pub maximize: bool,
+}
+
+impl Default for AdamW {
+    /// torch's defaults.
+    fn default() -> Self {
+        Self {
+            lr: 1e-3,
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: 1e-2,
+            amsgrad: false,
+            maximize: false,
+        }
+    }
+}
+
+impl Definition for AdamW {
+    fn lr(&self) -> f64 {
+        self.lr
+    }
+
+    fn check(&self, check: &Check<'_>) -> Result<()> {
+        check.non_negative("lr", self.lr)?;
+        check.betas(self.betas)?;
+        check.non_negative("eps", self.eps)?;
+        check.non_negative("weight_decay", self.weight_decay)
+    }
+
+    fn source(&self) -> Source {
+        ADAMW
+    }
+
+    fn switches(&self) -> Vec<(&'static str, bool)> {
+        vec![("AMSGRAD", self.amsgrad)]
+    }
+
+    fn slots(&self) -> &'static [&'static str] {
+        adam_slots(self.amsgrad)
+    }
+
+    fn bias_correction_betas(&self) -> (f64, f64) {
+        self.betas
+    }
+
+    fn decoupled_weight_decay(&self) -> f64 {
+        self.weight_decay
+    }
+
+    fn maximize(&self) -> bool {
+        self.maximize
+    }
+
+    fn hyper(&self) -> abi::Hyper {
+        let (beta1, beta2) = self.betas;
+        hyper([1.0 - beta1, beta2, 1.0 - beta2, self.eps])
+    }
+}

@@ -1,0 +1,54 @@
+//! Between host and GPU: what tests, examples and checkpoints need. No step uses it.
+
+use wgpu::{Buffer, BufferUsages};
+
+use crate::{Error, Gpu, Result};
+
+/// Reads `size` bytes from byte `offset` on; waits for the GPU.
+pub(crate) fn read<T: bytemuck::Pod>(
+    gpu: &Gpu,
+    buffer: &Buffer,
+    offset: u64,
+    len: u64,
+) -> Result<Vec<T>> {
+    let size = len * size_of::<T>() as u64;
+    if size == 0 {
+        return Ok(Vec::new());
+    }
+    let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+    let staging = gpu.buffer("fallline readback", size, usage)?;
+    let (sender, mapped) = std::sync::mpsc::channel();
+    gpu.checked("readback", || {
+        let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {
+            label: Some("fallline readback"),
+        });
+        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, size);
+        gpu.queue().submit([encoder.finish()]);
+        staging.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone only if waiting has failed already.
+            drop(sender.send(result));
+        });
+    })?;
+    gpu.wait()?;
+    let refused = |message: String| Error::Gpu { what: "readback".into(), message };
+    match mapped.try_recv() {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(refused(error.to_string())),
+        Err(_) => return Err(Error::DeviceLost),
+    }
+    let view = staging.slice(..size).get_mapped_range().map_err(|e| refused(e.to_string()))?;
+    let mut values = vec![T::zeroed(); view.len() / size_of::<T>()];
+    bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(&view);
+    Ok(values)
+}
+
+/// Writes before the next submission; on a live device only.
+pub(crate) fn write<T: bytemuck::Pod>(
+    gpu: &Gpu,
+    buffer: &Buffer,
+    offset: u64,
+    values: &[T],
+) -> Result<()> {
+    gpu.write("upload", buffer, offset, values)?;
+    gpu.check_lost()
+}
