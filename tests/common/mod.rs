@@ -1,0 +1,139 @@
+//! What the GPU tests share: the device, numbers, and a rule in both crates' terms.
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+use fallline::{Adam, AdamW, Gpu, GpuOptions, Lion, Rule, Sgd, wgpu};
+use fallline_reference as reference;
+
+/// The device under test. Without one the run fails, and says what to install.
+pub(crate) fn gpu() -> Gpu {
+    Gpu::from_env().unwrap_or_else(|error| panic!("these tests need a GPU: {error}"))
+}
+
+/// The device under test, opened with no more than WebGPU's default limits.
+pub(crate) fn webgpu_default_gpu() -> Gpu {
+    let limits = Some(wgpu::Limits::defaults());
+    Gpu::open(&GpuOptions { limits, ..GpuOptions::from_env() })
+        .unwrap_or_else(|error| panic!("these tests need a GPU: {error}"))
+}
+
+/// The device under test, used as if bindings, buffers and dispatches were tiny.
+pub(crate) fn tiny_gpu() -> Gpu {
+    let tiny = wgpu::Limits {
+        max_storage_buffer_binding_size: 1 << 16,
+        max_buffer_size: 5 << 16,
+        max_compute_workgroups_per_dimension: 8,
+        max_compute_invocations_per_workgroup: 64,
+        ..wgpu::Limits::defaults()
+    };
+    gpu().restrict_limits(&tiny).expect("the engine works within these limits")
+}
+
+/// Reproducible numbers (SplitMix64, Steele et al. 2014).
+#[derive(Debug)]
+pub(crate) struct Rng(pub(crate) u64);
+
+impl Rng {
+    pub(crate) fn next_u64(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A value whose magnitude is in [scale / 2, scale), of either sign: well scaled, never tiny.
+    pub(crate) fn value(&mut self, scale: f32) -> f32 {
+        let bits = self.next_u64();
+        let magnitude = 0.5 + (bits >> 40) as f32 / (1u64 << 25) as f32;
+        if bits & 1 == 0 { scale * magnitude } else { -scale * magnitude }
+    }
+
+    pub(crate) fn values(&mut self, len: usize, scale: f32) -> Vec<f32> {
+        (0..len).map(|_| self.value(scale)).collect()
+    }
+}
+
+/// A rule of the engine, and the same of the reference.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Case {
+    pub(crate) rule: Rule,
+    pub(crate) twin: reference::Rule,
+    pub(crate) hyper: reference::Hyper,
+}
+
+/// Every rule with every switch, hyperparameters away from their defaults.
+pub(crate) fn cases() -> Vec<Case> {
+    use reference::Rule as Twin;
+    let base = reference::Hyper { weight_decay: 0.1, ..reference::Hyper::default() };
+    let mut cases = Vec::new();
+    for (momentum, dampening, nesterov, maximize) in
+        [(0.0, 0.0, false, false), (0.9, 0.3, false, true), (0.8, 0.0, true, false)]
+    {
+        let hyper = reference::Hyper { momentum, dampening, nesterov, maximize, ..base };
+        let rule =
+            Sgd { lr: 1e-2, momentum, dampening, nesterov, maximize, weight_decay: 0.1 }.into();
+        cases.push(Case { rule, twin: Twin::Sgd, hyper });
+    }
+    for maximize in [false, true] {
+        let betas = (0.9, 0.99);
+        let rule = Lion { lr: 1e-3, betas, weight_decay: 0.1, maximize }.into();
+        cases.push(Case {
+            rule,
+            twin: Twin::Lion,
+            hyper: reference::Hyper { betas, maximize, ..base },
+        });
+    }
+    for (amsgrad, maximize, betas, eps) in [
+        (false, false, (0.9, 0.999), 1e-8),
+        (true, false, (0.85, 0.97), 1e-3),
+        (false, true, (0.3, 0.9999), 1e-6),
+    ] {
+        let hyper = reference::Hyper { betas, eps, amsgrad, maximize, ..base };
+        let lr = 1e-3;
+        let adam = Adam { lr, betas, eps, weight_decay: 0.1, amsgrad, maximize };
+        let adamw = AdamW { lr, betas, eps, weight_decay: 0.1, amsgrad, maximize };
+        cases.push(Case { rule: adam.into(), twin: Twin::Adam, hyper });
+        cases.push(Case { rule: adamw.into(), twin: Twin::AdamW, hyper });
+    }
+    cases
+}
+
+/// Sizes around everything that the engine counts in: vec4s, blocks, workgroups; primes.
+pub(crate) const AWKWARD: [usize; 14] =
+    [0, 1, 2, 3, 5, 31, 255, 256, 257, 1021, 1024, 1025, 4097, 40_009];
+
+/// A buffer of the caller's with these contents.
+pub(crate) fn buffer(gpu: &Gpu, contents: &[f32], usage: wgpu::BufferUsages) -> wgpu::Buffer {
+    let buffer = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some("the caller's"),
+        size: contents.len() as u64 * 4,
+        usage: usage | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let bytes: Vec<u8> = contents.iter().flat_map(|value| value.to_le_bytes()).collect();
+    gpu.queue().write_buffer(&buffer, 0, &bytes);
+    buffer
+}
+
+/// Reads a whole buffer of f32.
+pub(crate) fn read(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
+    let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some("test readback"),
+        size: buffer.size(),
+        usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    });
+    let mut encoder =
+        gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
+    encoder.copy_buffer_to_buffer(buffer, 0, &staging, 0, buffer.size());
+    gpu.queue().submit([encoder.finish()]);
+    staging.map_async(wgpu::MapMode::Read, .., |mapped| mapped.expect("mappable"));
+    gpu.wait().expect("a live device");
+    let view = staging.get_mapped_range(..).expect("mapped");
+    view.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+/// The bits, for comparisons that must be exact.
+pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
+}

@@ -1,0 +1,246 @@
+//! Bad input gets a typed error that names the thing, what was expected and what was found, before
+//! anything is written; a lost device is an error, not a panic.
+
+mod common;
+
+use common::{buffer, gpu, tiny_gpu};
+use fallline::{
+    Adam, AdamW, BorrowedTensor, BufferRange, Error, Gpu, GpuOptions, Group, Lion, Optimizer, Rule,
+    Sgd, Step, TensorId, TensorSpec,
+    wgpu::{self, BufferUsages},
+};
+
+fn arena(group: Group, tensors: &[TensorSpec]) -> Result<Optimizer, Error> {
+    Optimizer::arena(&gpu(), &[group], tensors)
+}
+
+fn adamw() -> Group {
+    Group::new("all", AdamW::default())
+}
+
+/// The error, as a person reads it.
+#[track_caller]
+fn says(result: Result<impl std::fmt::Debug, Error>, expected: &str) {
+    assert_eq!(result.expect_err(expected).to_string(), expected);
+}
+
+#[test]
+fn hyperparameters_out_of_range_are_named() {
+    let bad = |rule: Rule, expected: &str| says(arena(Group::new("head", rule), &[]), expected);
+    let adamw = AdamW::default();
+    bad(AdamW { lr: -1.0, ..adamw }.into(), "group 'head': lr must be finite and >= 0, found -1");
+    bad(
+        AdamW { lr: f64::NAN, ..adamw }.into(),
+        "group 'head': lr must be finite and >= 0, found NaN",
+    );
+    bad(
+        AdamW { betas: (1.0, 0.9), ..adamw }.into(),
+        "group 'head': betas[0] must be in [0, 1), found 1",
+    );
+    bad(
+        AdamW { betas: (0.9, -0.1), ..adamw }.into(),
+        "group 'head': betas[1] must be in [0, 1), found -0.1",
+    );
+    bad(
+        Adam { eps: f64::INFINITY, ..Adam::default() }.into(),
+        "group 'head': eps must be finite and >= 0, found inf",
+    );
+    bad(
+        Lion { weight_decay: -0.5, ..Lion::default() }.into(),
+        "group 'head': weight_decay must be finite and >= 0, found -0.5",
+    );
+    // Finite in f64, infinite in the f32 that the GPU gets.
+    bad(
+        Sgd { lr: 1e300, ..Sgd::default() }.into(),
+        &format!("group 'head': lr must be finite and >= 0, found {}", 1e300),
+    );
+    bad(
+        Sgd { nesterov: true, ..Sgd::default() }.into(),
+        "group 'head': momentum must be > 0 with nesterov, found 0",
+    );
+    bad(
+        Sgd { nesterov: true, momentum: 0.9, dampening: 0.1, ..Sgd::default() }.into(),
+        "group 'head': dampening must be 0 with nesterov, found 0.1",
+    );
+}
+
+#[test]
+fn names_and_groups_are_checked() {
+    let twice = [TensorSpec::new("w", [1]), TensorSpec::new("w", [2])];
+    says(arena(adamw(), &twice), "tensor 'w' is given twice");
+    let lost = [TensorSpec::new("w", [1]).in_group("none")];
+    says(arena(adamw(), &lost), "tensor 'w' is in group 'none', but the groups are: all");
+    says(Optimizer::arena(&gpu(), &[], &[]), "an optimizer needs at least one parameter group");
+    says(Optimizer::arena(&gpu(), &[adamw(), adamw()], &[]), "group 'all' is given twice");
+}
+
+#[test]
+fn tensors_beyond_the_device_are_named() {
+    let big = [TensorSpec::new("embedding", [81_921])];
+    says(
+        Optimizer::arena(&tiny_gpu(), &[adamw()], &big),
+        "tensor 'embedding' needs 328704 bytes in one buffer, but the device's max_buffer_size is \
+         327680",
+    );
+    let endless = [TensorSpec::new("w", [usize::MAX, 2])];
+    let error = arena(adamw(), &endless).unwrap_err();
+    assert!(matches!(error, Error::ShapeOverflow { .. }), "{error}");
+}
+
+#[test]
+fn borrowed_ranges_are_checked() {
+    let gpu = gpu();
+    let good = buffer(&gpu, &[1.0; 64], BufferUsages::STORAGE);
+    let plain = buffer(&gpu, &[1.0; 64], BufferUsages::VERTEX);
+    let lend = |param: BufferRange, grad: BufferRange| {
+        let spec = TensorSpec::new("w", [8]);
+        Optimizer::borrowed(&gpu, &[adamw()], &[BorrowedTensor { spec, param, grad }])
+    };
+    let at = |offset| BufferRange::new(&good, offset, 8);
+    says(
+        lend(at(0), BufferRange::new(&good, 64, 9)),
+        "tensor 'w': the gradient must have 8 elements, found 9",
+    );
+    says(
+        lend(at(240), at(0)),
+        "tensor 'w': the parameter needs bytes 240..272 of a buffer of 256 bytes",
+    );
+    says(
+        lend(at(u64::MAX - 15), at(0)),
+        &format!(
+            "tensor 'w': the parameter needs bytes {}..{} of a buffer of 256 bytes",
+            u64::MAX - 15,
+            u64::MAX
+        ),
+    );
+    says(
+        lend(at(0), at(36)),
+        "tensor 'w': the gradient begins at byte 36 of its buffer, which must be a multiple of 16",
+    );
+    let error = lend(at(0), BufferRange::new(&plain, 0, 8)).unwrap_err();
+    assert!(
+        matches!(&error, Error::BufferUsage { tensor, expected: BufferUsages::STORAGE, .. } if tensor == "w"),
+        "{error}"
+    );
+    says(lend(at(0), at(16)), "the parameter of tensor 'w' overlaps the gradient of tensor 'w'");
+
+    let pair = |offset| {
+        let tensor = |name: &str, param, grad| BorrowedTensor {
+            spec: TensorSpec::new(name, [8]),
+            param,
+            grad,
+        };
+        let tensors = [tensor("a", at(0), at(128)), tensor("b", at(offset), at(128))];
+        Optimizer::borrowed(&gpu, &[adamw()], &tensors)
+    };
+    says(pair(16), "the parameter of tensor 'b' overlaps the parameter of tensor 'a'");
+    pair(32).unwrap();
+}
+
+#[test]
+fn rebinding_other_tensors_is_refused_and_changes_nothing() {
+    let gpu = gpu();
+    let lent = buffer(&gpu, &[1.0; 64], BufferUsages::STORAGE);
+    let tensor = |name: &str| BorrowedTensor {
+        spec: TensorSpec::new(name, [8]),
+        param: BufferRange::new(&lent, 0, 8),
+        grad: BufferRange::new(&lent, 128, 8),
+    };
+    let group = [Group::new("all", Sgd { lr: 1.0, ..Sgd::default() })];
+    let mut optimizer = Optimizer::borrowed(&gpu, &group, &[tensor("w")]).unwrap();
+    says(optimizer.rebind(&[]), "tensor 0 to rebind must be 'w' [8], found none");
+    says(optimizer.rebind(&[tensor("v")]), "tensor 0 to rebind must be 'w' [8], found 'v' [8]");
+    let overlapping = BorrowedTensor { grad: BufferRange::new(&lent, 16, 8), ..tensor("w") };
+    says(
+        optimizer.rebind(&[overlapping]),
+        "the parameter of tensor 'w' overlaps the gradient of tensor 'w'",
+    );
+    let mut owner = arena(adamw(), &[]).unwrap();
+    says(
+        owner.rebind(&[]),
+        "the optimizer owns its parameters and gradients: there is nothing to rebind",
+    );
+    optimizer.step(&Step::new()).unwrap();
+    assert_eq!(optimizer.read_param(TensorId::new(0)).unwrap(), [0.0; 8]);
+}
+
+#[test]
+fn a_bad_step_is_refused_whole() {
+    let mut optimizer = arena(adamw(), &[TensorSpec::new("w", [8])]).unwrap();
+    for lr in [-1e-3, f64::NAN, f64::INFINITY, 1e39] {
+        let error = optimizer.step(&Step::lr(lr)).unwrap_err();
+        assert!(matches!(&error, Error::LearningRate { group, .. } if group == "all"), "{error}");
+    }
+    says(
+        optimizer.step(&Step::lr_per_group(&[0.1, 0.2])),
+        "1 learning rates are needed, one for each group, found 2",
+    );
+    says(
+        optimizer.step(&Step::new().without_grad(&[TensorId::new(1)])),
+        "there is no tensor 1: the optimizer has 1 tensors",
+    );
+    assert_eq!(optimizer.read_steps().unwrap(), [0]);
+    let w = TensorId::new(0);
+    says(
+        optimizer.write_param(w, &[0.0]),
+        "tensor 'w': the parameter must have 8 elements, found 1",
+    );
+    says(
+        optimizer.read_state(w, "momentum_buffer"),
+        "tensor 'w' has no state 'momentum_buffer': its rule keeps exp_avg, exp_avg_sq",
+    );
+    assert!(optimizer.read_param(TensorId::new(7)).is_err());
+}
+
+#[test]
+fn a_lost_device_is_an_error_everywhere() {
+    let gpu = gpu();
+    let mut optimizer = Optimizer::arena(&gpu, &[adamw()], &[TensorSpec::new("w", [8])]).unwrap();
+    optimizer.step(&Step::new()).unwrap();
+    gpu.device().destroy();
+    assert!(matches!(optimizer.step(&Step::new()), Err(Error::DeviceLost)));
+    assert!(matches!(gpu.wait(), Err(Error::DeviceLost)));
+    let id = TensorId::new(0);
+    assert!(matches!(optimizer.read_param(id), Err(Error::DeviceLost)));
+    assert!(matches!(optimizer.write_param(id, &[0.0; 8]), Err(Error::DeviceLost)));
+    assert!(matches!(optimizer.read_steps(), Err(Error::DeviceLost)));
+    // Recording needs no device; what is lost shows when somebody asks.
+    let mut encoder = gpu.device().create_command_encoder(&<_>::default());
+    drop(optimizer.encode_step(&mut encoder, &Step::new()));
+    assert!(matches!(gpu.check_lost(), Err(Error::DeviceLost)));
+    let again = Optimizer::arena(&gpu, &[adamw()], &[TensorSpec::new("w", [8])]);
+    assert!(matches!(again, Err(Error::DeviceLost)));
+    let taken = Gpu::from_device(gpu.device().clone(), gpu.queue().clone());
+    assert!(matches!(taken, Err(Error::DeviceLost)));
+}
+
+#[test]
+fn an_unknown_adapter_is_named_and_so_are_those_that_exist() {
+    let options = GpuOptions { adapter_name: Some("no such".into()), ..GpuOptions::default() };
+    let error = Gpu::open(&options).unwrap_err().to_string();
+    assert!(error.starts_with("no GPU adapter named 'no such' found (adapters here: "), "{error}");
+    assert!(error.contains(&gpu().adapter_info().name), "{error}");
+}
+
+#[test]
+fn more_hyperparameters_than_a_kernel_can_hold_are_an_error() {
+    let group = |i: u32| {
+        Group::new(format!("g{i}"), AdamW { eps: 1e-8 * f64::from(i + 1), ..AdamW::default() })
+    };
+    let groups: Vec<_> = (0..513).map(group).collect();
+    Optimizer::arena(&gpu(), &groups[..512], &[]).unwrap();
+    says(
+        Optimizer::arena(&gpu(), &groups, &[]),
+        "the groups of one rule have more than 512 distinct sets of hyperparameters",
+    );
+}
+
+#[test]
+fn a_device_with_too_little_is_refused() {
+    let limits =
+        wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::defaults() };
+    says(
+        Gpu::open(&GpuOptions { limits: Some(limits), ..GpuOptions::from_env() }),
+        "the device's limit max_storage_buffers_per_shader_stage is 4, but at least 8 is needed",
+    );
+}

@@ -1,0 +1,33 @@
+//! The examples, run as a user runs them.
+
+use std::process::Command;
+
+/// Cargo builds the examples along with the tests, into a folder beside theirs.
+fn run(name: &str) -> String {
+    let tests = std::env::current_exe().expect("this test is a file");
+    let profile = tests.ancestors().nth(2).expect("target/<profile>/deps/<test>");
+    let example = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    let output = Command::new(&example)
+        .output()
+        .unwrap_or_else(|e| panic!("{}: {e}; `cargo test` builds it", example.display()));
+    let (out, err) = (output.stdout, String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{name} failed: {err}");
+    String::from_utf8(out).expect("examples print text")
+}
+
+#[test]
+fn minimal() {
+    assert!(run("minimal").contains("farthest from its target"));
+}
+
+#[test]
+fn param_groups() {
+    let out = run("param_groups");
+    assert!(out.contains("one pass of 3 dispatches"), "{out}");
+    assert!(out.contains("embedding  lion    5 steps"), "{out}");
+}
+
+#[test]
+fn borrowed() {
+    assert!(run("borrowed").contains("weight [30, 7] is now -0.25"));
+}
