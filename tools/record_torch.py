@@ -1,0 +1,250 @@
+"""Record a training run of a PyTorch optimizer as a fallline trace.
+
+A trace holds all that it takes to repeat the run without PyTorch, and what PyTorch made of it.
+It is one safetensors file of float32 tensors; `t` counts the optimizer's steps from 1:
+
+    param/<name>                the parameter before the first step
+    grad/<t>/<name>             its gradient in step t; absent if it had none (`grad is None`)
+    lr/<t>                      shape [1], lr of param_groups[0] in step t, to which the other
+                                groups keep their ratio; absent if always that of the config
+    expect/<name>               the parameter after the last step
+    expect_state/<slot>/<name>  the optimizer's state after the last step, where it holds any;
+                                slots: exp_avg, exp_avg_sq, max_exp_avg_sq, momentum_buffer
+
+The file's metadata tell `format` (fallline-trace), `torch` (its version), `optimizer` (the class)
+and `steps`. The optimizer's config lies beside the trace and ends in `.toml`. Options bear
+PyTorch's names; a group lists its tensors and the options that differ from param_groups[0]:
+
+    [optimizer]
+    rule = "adamw"              # adamw, adam, sgd or lion
+    lr = 0.001
+    betas = [0.9, 0.999]
+
+    [[group]]
+    tensors = ["bias", "scale"]
+    weight_decay = 0.0
+
+Record a run of your own. Make the recorder before the first step and save after the last one.
+Gradients are taken as `step()` finds them, that is after unscaling and clipping:
+
+    recorder = Recorder(optimizer, model.named_parameters())
+    ...                         # the training loop, unchanged
+    recorder.save("run.safetensors")
+
+Or let a small network fit a synthetic function, with an optimizer of torch.optim or elsewhere:
+
+    python tools/record_torch.py --optimizer AdamW --options lr=1e-3,betas=0.9:0.99 --steps 100
+    python tools/record_torch.py --optimizer lion_pytorch.Lion --options weight_decay=0.1
+"""
+
+import argparse
+import ast
+import importlib
+import json
+import math
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+SLOTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+ADAM_OPTIONS = ("betas", "eps", "weight_decay", "amsgrad", "maximize")
+OPTIONS = {  # of each rule, besides lr
+    "adamw": ADAM_OPTIONS,
+    "adam": ADAM_OPTIONS,
+    "sgd": ("momentum", "dampening", "weight_decay", "nesterov", "maximize"),
+    "lion": ("betas", "weight_decay"),
+}
+
+
+class TraceError(Exception):
+    """The run cannot be told in the trace format."""
+
+
+class Recorder:
+    """Listens to an optimizer and keeps, on the CPU, what it is given in every step."""
+
+    def __init__(self, optimizer, named_parameters):
+        """`named_parameters` yields (name, parameter), as `Module.named_parameters()` does."""
+        self.optimizer = optimizer
+        self.names = {}
+        for name, parameter in named_parameters:
+            if name in self.names.values():
+                raise TraceError(f"two parameters bear the name {name!r}")
+            self.names[parameter] = name
+        for parameter, name in self._parameters():
+            if any(slot in optimizer.state.get(parameter, {}) for slot in SLOTS):
+                raise TraceError(f"{name} has optimizer state: record from the first step on")
+        self.steps = 0
+        self.tensors = {}
+        self.learning_rates = []  # of param_groups[0], in every step
+        self.rates = []  # of every group: lr in the config
+        self.options = []  # of every group: the other options in the config
+        optimizer.register_step_pre_hook(self._before_step)
+
+    def save(self, path):
+        """Write the trace, and the config beside it. Return the config's path, if it has one."""
+        if self.steps == 0:
+            raise TraceError("the optimizer has made no step")
+        tensors = dict(self.tensors)
+        if any(lr != self.rates[0] for lr in self.learning_rates):
+            for step, lr in enumerate(self.learning_rates, start=1):
+                tensors[f"lr/{step}"] = torch.tensor([lr], dtype=torch.float32)
+        for parameter, name in self._parameters():
+            tensors[f"expect/{name}"] = _copy(parameter, name)
+            state = self.optimizer.state.get(parameter, {})
+            for slot in SLOTS:
+                if state.get(slot) is not None:
+                    value = _copy(state[slot], f"{slot} of {name}")
+                    tensors[f"expect_state/{slot}/{name}"] = value
+
+        path, kind = Path(path), type(self.optimizer).__name__
+        metadata = {"format": "fallline-trace", "torch": str(torch.__version__),
+                    "optimizer": kind, "steps": str(self.steps)}
+        path.write_bytes(_sort_metadata(save(tensors, metadata)))
+        rule = _rule(self.optimizer)
+        if rule is None:
+            print(f"no config: it knows no rule that is this {kind}")
+            return None
+        config_path = path.with_suffix(".toml")
+        config_path.write_text(self._config_text(rule), encoding="utf-8", newline="\n")
+        return config_path
+
+    def _parameters(self):
+        """Yield every parameter of the optimizer, with its name."""
+        for index, group in enumerate(self.optimizer.param_groups):
+            for position, parameter in enumerate(group["params"]):
+                if parameter not in self.names:
+                    raise TraceError(f"parameter {position} of group {index} has no name")
+                yield parameter, self.names[parameter]
+
+    def _before_step(self, optimizer, args, kwargs):
+        """The hook: take what `step()` is about to use. PyTorch puts the optimizer in args[0]."""
+        if any(argument is not None for argument in (*args[1:], *kwargs.values())):
+            raise TraceError("step(closure) computes its gradients too late for the recorder")
+        self._check_groups()
+        self.steps += 1
+        self.learning_rates.append(float(optimizer.param_groups[0]["lr"]))
+        for parameter, name in self._parameters():
+            if self.steps == 1:
+                self.tensors[f"param/{name}"] = _copy(parameter, name)
+            if parameter.grad is not None:
+                self.tensors[f"grad/{self.steps}/{name}"] = _copy(parameter.grad, f"{name}.grad")
+
+    def _check_groups(self):
+        """During a run the learning rates may change, all by the same factor; nothing else may."""
+        groups = self.optimizer.param_groups
+        options = [_options(self.optimizer, group) for group in groups]
+        self.options = self.options or options
+        if options != self.options:
+            raise TraceError("groups or options other than lr changed during the run")
+        if not any(self.rates):  # a scheduler keeps the rate it starts from in initial_lr
+            self.rates = [float(group.get("initial_lr", group["lr"])) for group in groups]
+        base, base_now = self.rates[0], float(groups[0]["lr"])
+        for index, (lr, group) in enumerate(zip(self.rates, groups)):
+            lr_now = float(group["lr"])
+            if base == 0.0 != lr or not math.isclose(lr_now * base, lr * base_now, rel_tol=1e-6):
+                raise TraceError(f"lr of group {index} is no fixed multiple of that of group 0")
+
+    def _config_text(self, rule):
+        """The config, in TOML."""
+        tables = [{"lr": lr} | options for lr, options in zip(self.rates, self.options)]
+        lines = ["[optimizer]", *_toml({"rule": rule} | tables[0])]
+        for group, table in zip(self.optimizer.param_groups[1:], tables[1:]):
+            names = [self.names[parameter] for parameter in group["params"]]
+            own = {key: value for key, value in table.items() if value != tables[0][key]}
+            lines += ["", "[[group]]", *_toml({"tensors": names} | own)]
+        return "\n".join(lines) + "\n"
+
+
+def _copy(tensor, what):
+    """A contiguous copy on the CPU, of a tensor that a trace can hold."""
+    if tensor.dtype != torch.float32 or tensor.layout != torch.strided:
+        raise TraceError(f"{what}: {tensor.dtype}, {tensor.layout}; only dense float32 will do")
+    return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def _sort_metadata(file):
+    """safetensors writes its metadata in random order; equal runs shall give equal files."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return file[:8] + text.ljust(end - 8) + file[end:]
+
+
+def _rule(optimizer):
+    """The config's name for what the optimizer does, or None. Subclasses may do anything."""
+    kind = type(optimizer)
+    if kind in (torch.optim.Adam, torch.optim.AdamW):
+        decoupled = {group["decoupled_weight_decay"] for group in optimizer.param_groups}
+        return {(False,): "adam", (True,): "adamw"}.get(tuple(decoupled))
+    if kind is torch.optim.SGD:
+        return "sgd"
+    if kind.__name__ == "Lion" and kind.__module__.startswith("lion_pytorch."):
+        return "lion"
+    return None
+
+
+def _options(optimizer, group):
+    """The options of a group, but for lr, as the config states them."""
+    rule = _rule(optimizer)
+    options = {}
+    for name in OPTIONS.get(rule, ()):
+        value = group[name]
+        if name == "betas":
+            options[name] = [float(beta) for beta in value]
+        else:
+            options[name] = value if isinstance(value, bool) else float(value)
+    if rule == "lion" and optimizer.decoupled_wd:  # lion-pytorch then divides in every step
+        options["weight_decay"] /= optimizer._init_lr
+    return options
+
+
+def _toml(table):
+    """The lines of a TOML table: JSON's strings, finite numbers, booleans and arrays are TOML."""
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+
+
+def _parse_options(text):
+    """Parse `lr=1e-3,betas=0.9:0.99,amsgrad=True` into keyword arguments."""
+    options = {}
+    for name, _, value in (assignment.partition("=") for assignment in text.split(",")):
+        parts = [ast.literal_eval(part) for part in value.split(":")]
+        options[name] = parts[0] if len(parts) == 1 else tuple(parts)
+    return options
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--optimizer", default="AdamW", help="of torch.optim, or module.Class")
+    parser.add_argument("--options", default={}, type=_parse_options, help="lr=1e-3,amsgrad=True")
+    parser.add_argument("--steps", default=100, type=int)
+    parser.add_argument("--seed", default=0, type=int)
+    parser.add_argument("--out", default="run.safetensors", type=Path, help="the trace to write")
+    arguments = parser.parse_args()
+
+    module, _, name = arguments.optimizer.rpartition(".")
+    kind = getattr(importlib.import_module(module or "torch.optim"), name)
+    torch.manual_seed(arguments.seed)
+    model = torch.nn.Sequential(torch.nn.Linear(8, 24), torch.nn.Tanh(), torch.nn.Linear(24, 4))
+    optimizer = kind(model.parameters(), **arguments.options)
+    recorder = Recorder(optimizer, model.named_parameters())
+    for _ in range(arguments.steps):
+        x = torch.randn(32, 8)
+        y = torch.stack([x[:, 0] * x[:, 1], x.sum(1), x[:, 2].sin(), x.norm(dim=1)], dim=1)
+        loss = torch.nn.functional.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    config = recorder.save(arguments.out)
+
+    size = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{arguments.out}: {arguments.steps} steps of {name} on {size} parameters, "
+          f"last loss {loss.item():.4f}, {arguments.out.stat().st_size} bytes")
+    if config:
+        print(f"{config}: the optimizer's config")
+
+
+if __name__ == "__main__":
+    main()
