@@ -1,0 +1,153 @@
+//! `fallline bench`: how fast is a step, and how fast could it be?
+//!
+//! | module      | what it holds                                                          |
+//! |-------------|------------------------------------------------------------------------|
+//! | `models`    | the parameter tensors of real models                                   |
+//! | `subject`   | the optimizer that is measured                                         |
+//! | `baselines` | what runtimes do without fallline                                      |
+//! | `measure`   | the rounds                                                             |
+//! | `row`       | the result                                                             |
+
+mod baselines;
+mod measure;
+mod models;
+mod row;
+mod subject;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use fallline::{Rule, Sgd};
+
+use self::{
+    measure::{Bench, WARMUP_ROUNDS},
+    models::Model,
+    row::Row,
+};
+use crate::{
+    Outcome,
+    copy::Copy,
+    device::{AdapterReport, DeviceArgs},
+    output,
+    rule::RuleName,
+    timing::Timer,
+};
+
+/// Options of `fallline bench`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    /// The models whose parameters are updated; several with commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "gpt2-small")]
+    model: Vec<Model>,
+
+    /// The rules; several with commas. SGD is measured with momentum 0.9
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "adamw")]
+    rule: Vec<RuleName>,
+
+    /// Timed rounds of each row
+    #[arg(long, value_name = "N", default_value = "20", value_parser = steps)]
+    steps: usize,
+
+    /// Scale every dimension that grows with the model's width, for small machines
+    #[arg(long, value_name = "FRACTION", default_value = "1", value_parser = width)]
+    width: f64,
+
+    /// Parameters and gradients in buffers of the caller's, not the engine's
+    #[arg(long)]
+    borrowed: bool,
+
+    /// Do not measure the baselines
+    #[arg(long)]
+    no_baselines: bool,
+
+    /// Write the rows to FILE as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+const HELP: &str = "\
+Examples:
+  fallline bench                                GPT-2 small with AdamW, and both baselines
+  fallline bench --model resnet50,vit-b16 --rule adamw,sgd,lion --json rows.json
+  fallline bench --width 0.25 --steps 5         a smaller model on a smaller machine";
+
+fn steps(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(steps @ 1..=1_000_000) => Ok(steps),
+        _ => Err("must be a number from 1 to 1000000".into()),
+    }
+}
+
+fn width(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(width) if width > 0.0 && width <= 1.0 => Ok(width),
+        _ => Err("must be a number above 0, at most 1".into()),
+    }
+}
+
+pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
+    output::check_writable(&args.json)?;
+    let gpu = device.open()?;
+    let copy = Copy::new(&gpu)?;
+    let timer = Timer::new(&gpu, |pass| copy.record(pass))?;
+    let adapter = AdapterReport::new(&gpu.adapter_info());
+    output::print(format_args!(
+        "{}, {}, {}; timed by {}; parameters and gradients {}\n\n",
+        adapter.name,
+        adapter.backend,
+        adapter.driver,
+        timer.describe(),
+        if args.borrowed { "borrowed" } else { "in the arena" },
+    ))?;
+    let bench = Bench {
+        gpu,
+        timer,
+        copy,
+        rounds: args.steps,
+        borrowed: args.borrowed,
+        baselines: !args.no_baselines,
+    };
+    let len = args.model.len() * args.rule.len() * (WARMUP_ROUNDS + args.steps);
+    let bar = output::progress(len, "bench");
+    let mut rows = Vec::new();
+    for &model in &args.model {
+        let specs = model.tensors(args.width);
+        for &name in &args.rule {
+            let rule = rule(name);
+            let samples = bench
+                .measure(rule, &specs, &bar)
+                .with_context(|| format!("{} with {name}", model.name()))?;
+            rows.push(Row::new(
+                &bench,
+                (model, name, args.width),
+                &specs,
+                rule.slots().len(),
+                &samples,
+            ));
+            // What was dropped is given back to the device here, before the next row asks for it.
+            bench.gpu.wait()?;
+        }
+    }
+    bar.finish_and_clear();
+    output::print(format_args!("{}\n{NOTES}", row::tables(&rows)))?;
+    if let Some(path) = &args.json {
+        output::write_json(path, &rows)?;
+    }
+    Ok(Outcome::Good)
+}
+
+const NOTES: &str = "\
+ms/step: median. GB/s: the bytes that the rule must move, by that time; copy: a plain copy, read and
+write. roofline: time of the step's bare loads and stores by the time of the step, median and
+quartiles of the rounds. encode: host time of recording a step. per tensor: a fused kernel with a
+dispatch for each tensor; unfused: a kernel for each operation and tensor; (x): by the time of the step.
+";
+
+/// The rule with its defaults, and SGD with the momentum that it is used with.
+fn rule(name: RuleName) -> Rule {
+    match name {
+        RuleName::Sgd => Sgd { momentum: 0.9, ..Sgd::default() }.into(),
+        name => name.rule(),
+    }
+}

@@ -1,0 +1,203 @@
+//! A row of the result, in JSON and in the tables.
+
+use fallline::TensorSpec;
+use serde::Serialize;
+
+use super::{
+    measure::{Bench, Paired, Samples},
+    models::Model,
+};
+use crate::{
+    device::AdapterReport,
+    rule::RuleName,
+    timing::{median, quantile},
+};
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    adapter: AdapterReport,
+    model: &'static str,
+    tensors: usize,
+    params: u64,
+    rule: String,
+    state: &'static str,
+    param: &'static str,
+    grad: &'static str,
+    clip: Option<f64>,
+    loss_scale: Option<f64>,
+    width: f64,
+    borrowed: bool,
+    steps: usize,
+    ms_per_step: f64,
+    ms_per_step_min: f64,
+    ms_per_step_max: f64,
+    ns_per_param: f64,
+    bytes_per_param: u64,
+    gb_per_s: f64,
+    copy_gb_per_s: f64,
+    /// Time of the step's bare memory traffic by the time of the step: the rounds' median.
+    roofline: f64,
+    roofline_q1: f64,
+    roofline_q3: f64,
+    passes: u32,
+    dispatches: usize,
+    encode_us: f64,
+    state_bytes_per_param: f64,
+    timing: &'static str,
+    baselines: Baselines,
+}
+
+/// `null`: not measured.
+#[derive(Debug, Serialize)]
+struct Baselines {
+    per_tensor: Option<Baseline>,
+    unfused: Option<Baseline>,
+}
+
+#[derive(Debug, Serialize)]
+struct Baseline {
+    ms_per_step: f64,
+    /// By the time of the step: the median of the rounds in which the baseline took part.
+    ratio: f64,
+}
+
+impl Baseline {
+    fn new(rounds: &[Paired]) -> Option<Self> {
+        let seconds: Vec<f64> = rounds.iter().map(|round| round.baseline).collect();
+        let ratios: Vec<f64> = rounds.iter().map(|round| round.baseline / round.step).collect();
+        let baseline = Self { ms_per_step: median(&seconds) * 1e3, ratio: median(&ratios) };
+        (!rounds.is_empty()).then_some(baseline)
+    }
+}
+
+impl Row {
+    pub(crate) fn new(
+        bench: &Bench,
+        (model, name, width): (Model, RuleName, f64),
+        specs: &[TensorSpec],
+        slots: usize,
+        samples: &Samples,
+    ) -> Self {
+        let params: u64 =
+            specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
+        // Every element of f32: the parameter and each slot read and written, the gradient read.
+        let bytes_per_param = 4 * (2 + 1 + 2 * slots as u64);
+        let ratios: Vec<f64> =
+            samples.traffic.iter().zip(&samples.step).map(|(bare, step)| bare / step).collect();
+        let step_s = median(&samples.step);
+        Self {
+            adapter: AdapterReport::new(&bench.gpu.adapter_info()),
+            model: model.name(),
+            tensors: specs.len(),
+            params,
+            rule: name.to_string(),
+            state: "f32",
+            param: "f32",
+            grad: "f32",
+            clip: None,
+            loss_scale: None,
+            width,
+            borrowed: bench.borrowed,
+            steps: samples.step.len(),
+            ms_per_step: step_s * 1e3,
+            ms_per_step_min: quantile(&samples.step, 0.0) * 1e3,
+            ms_per_step_max: quantile(&samples.step, 1.0) * 1e3,
+            ns_per_param: step_s * 1e9 / params as f64,
+            bytes_per_param,
+            gb_per_s: (bytes_per_param * params) as f64 / step_s / 1e9,
+            copy_gb_per_s: bench.copy.gb_per_s(median(&samples.copy)),
+            roofline: median(&ratios),
+            roofline_q1: quantile(&ratios, 0.25),
+            roofline_q3: quantile(&ratios, 0.75),
+            passes: 1,
+            dispatches: samples.dispatches,
+            encode_us: median(&samples.encode) * 1e6,
+            state_bytes_per_param: samples.state_size_bytes as f64 / params as f64,
+            timing: bench.timer.name(),
+            baselines: Baselines {
+                per_tensor: Baseline::new(&samples.per_tensor),
+                unfused: Baseline::new(&samples.unfused),
+            },
+        }
+    }
+
+    /// The row's cells below [`SPEED`].
+    fn speed(&self) -> Vec<String> {
+        vec![
+            self.model.to_owned(),
+            self.rule.clone(),
+            format!("{:.2} M", self.params as f64 / 1e6),
+            digits(self.ms_per_step),
+            format!("{}..{}", digits(self.ms_per_step_min), digits(self.ms_per_step_max)),
+            format!("{:.2}", self.ns_per_param),
+            format!("{:.1}", self.gb_per_s),
+            format!("{:.1}", self.copy_gb_per_s),
+            format!("{:.2} ({:.2}..{:.2})", self.roofline, self.roofline_q1, self.roofline_q3),
+        ]
+    }
+
+    /// The row's cells below [`COST`].
+    fn cost(&self) -> Vec<String> {
+        let baseline = |baseline: &Option<Baseline>| match baseline {
+            Some(Baseline { ms_per_step, ratio }) => {
+                format!("{} ({ratio:.2}x)", digits(*ms_per_step))
+            }
+            None => "-".to_owned(),
+        };
+        vec![
+            self.model.to_owned(),
+            self.rule.clone(),
+            self.tensors.to_string(),
+            self.dispatches.to_string(),
+            format!("{:.0}", self.encode_us),
+            format!("{:.2}", self.state_bytes_per_param),
+            baseline(&self.baselines.per_tensor),
+            baseline(&self.baselines.unfused),
+        ]
+    }
+}
+
+const SPEED: [&str; 9] =
+    ["model", "rule", "params", "ms/step", "min..max", "ns/param", "GB/s", "copy GB/s", "roofline"];
+
+const COST: [&str; 8] = [
+    "model",
+    "rule",
+    "tensors",
+    "dispatches",
+    "encode us",
+    "state B/param",
+    "per tensor ms",
+    "unfused ms",
+];
+
+/// Two tables, so that each fits a terminal: how fast, and at what cost beside what baselines.
+pub(crate) fn tables(rows: &[Row]) -> String {
+    let speed = table(&SPEED, rows.iter().map(Row::speed));
+    let cost = table(&COST, rows.iter().map(Row::cost));
+    format!("{speed}\n{cost}")
+}
+
+/// Names at the left, numbers at the right.
+fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let head = head.iter().map(|&name| name.to_owned()).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let width = |column: usize| lines.iter().map(|cells| cells[column].len()).max().unwrap_or(0);
+    let line = |cells: &Vec<String>| {
+        let cell = |(column, text): (usize, &String)| match column {
+            0 | 1 => format!("{text:<0$}", width(column)),
+            _ => format!("{text:>0$}", width(column)),
+        };
+        cells.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ") + "\n"
+    };
+    lines.iter().map(line).collect()
+}
+
+/// Three digits or so.
+fn digits(value: f64) -> String {
+    match value {
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v => format!("{v:.2}"),
+    }
+}

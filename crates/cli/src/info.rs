@@ -1,0 +1,196 @@
+//! `fallline info`: which adapters are there, and what do they give to an optimizer step?
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use fallline::{
+    Gpu, GpuOptions,
+    wgpu::{Adapter, Backends, DeviceDescriptor, Features, Limits},
+};
+use serde::Serialize;
+
+use crate::{
+    Outcome,
+    copy::Copy,
+    device::{AdapterReport, DeviceArgs},
+    output,
+    timing::Timer,
+};
+
+/// Options of `fallline info`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    /// Write the adapters to FILE as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+const HELP: &str = "\
+Exit status: 0 if an adapter can be used, 1 if there is none or none can be used.
+
+Examples:
+  fallline info
+  fallline info --backend vulkan --json adapters.json";
+
+pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
+    output::check_writable(&args.json)?;
+    let adapters = adapters(&device.options());
+    if adapters.is_empty() {
+        // Says what there is instead and what to install.
+        device.open()?;
+    }
+    let reports: Vec<Report> = adapters.iter().map(Report::new).collect();
+    let texts: Vec<String> = reports.iter().map(Report::text).collect();
+    output::print(texts.join("\n"))?;
+    if let Some(path) = &args.json {
+        output::write_json(path, &reports)?;
+    }
+    let usable = reports.iter().any(|report| report.unusable.is_none());
+    Ok(if usable { Outcome::Good } else { Outcome::Failed })
+}
+
+/// The adapters that the options name. GL only if it is asked for or nothing else is there: without
+/// a display its drivers speak up on the terminal.
+fn adapters(options: &GpuOptions) -> Vec<Adapter> {
+    let tries = match options.backends {
+        Some(backends) => vec![backends],
+        None => vec![Backends::all().difference(Backends::GL), Backends::GL],
+    };
+    let name = options.adapter_name.as_deref().unwrap_or("").to_lowercase();
+    let named = |backends| {
+        let mut found = fallline::adapters(backends);
+        found.retain(|adapter| adapter.get_info().name.to_lowercase().contains(&name));
+        found
+    };
+    tries.into_iter().map(named).find(|found| !found.is_empty()).unwrap_or_default()
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    adapter: AdapterReport,
+    device_type: String,
+    limits: LimitsReport,
+    features: FeaturesReport,
+    subgroup_size: [u32; 2],
+    /// The largest part of the arena that one dispatch reaches.
+    window_elems: u64,
+    copy_gb_per_s: Option<f64>,
+    timing: Option<String>,
+    /// Why the engine cannot use the adapter.
+    unusable: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct LimitsReport {
+    max_storage_buffer_binding_size: u64,
+    max_buffer_size: u64,
+    max_storage_buffers_per_shader_stage: u32,
+    max_compute_invocations_per_workgroup: u32,
+    max_compute_workgroups_per_dimension: u32,
+    min_storage_buffer_offset_alignment: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct FeaturesReport {
+    timestamp_query: bool,
+    shader_f16: bool,
+    subgroup: bool,
+    buffer_binding_array: bool,
+}
+
+/// Elements of a block of the arena, and their bytes in f32.
+const BLOCK_ELEMS: u64 = 256;
+const BLOCK_BYTES: u64 = 1024;
+
+impl Report {
+    fn new(adapter: &Adapter) -> Self {
+        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+        let bandwidth = bandwidth(adapter, &limits);
+        let unusable =
+            bandwidth.as_ref().err().map(|error| format!("{error:#}").replace('\n', " "));
+        let (copy_gb_per_s, timing) = bandwidth.ok().unzip();
+        Self {
+            adapter: AdapterReport::new(&info),
+            device_type: format!("{:?}", info.device_type),
+            features: FeaturesReport {
+                timestamp_query: features.contains(Features::TIMESTAMP_QUERY),
+                shader_f16: features.contains(Features::SHADER_F16),
+                subgroup: features.contains(Features::SUBGROUP),
+                buffer_binding_array: features.contains(Features::BUFFER_BINDING_ARRAY),
+            },
+            subgroup_size: [info.subgroup_min_size, info.subgroup_max_size],
+            window_elems: limits.max_storage_buffer_binding_size / BLOCK_BYTES * BLOCK_ELEMS,
+            limits: LimitsReport {
+                max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+                max_buffer_size: limits.max_buffer_size,
+                max_storage_buffers_per_shader_stage: limits.max_storage_buffers_per_shader_stage,
+                max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
+                max_compute_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+                min_storage_buffer_offset_alignment: limits.min_storage_buffer_offset_alignment,
+            },
+            copy_gb_per_s,
+            timing,
+            unusable,
+        }
+    }
+
+    /// One line for each property, aligned.
+    fn text(&self) -> String {
+        let mut text = format!("{}\n", self.adapter.name);
+        let mut line = |name: &str, value: String| text += &format!("  {name:<39}{value}\n");
+        let yes = |have: bool| if have { "yes" } else { "no" }.to_owned();
+        let (adapter, limits, features) = (&self.adapter, &self.limits, &self.features);
+        line("backend", adapter.backend.clone());
+        line("driver", adapter.driver.clone());
+        line("device type", self.device_type.clone());
+        line("max_storage_buffer_binding_size", mib(limits.max_storage_buffer_binding_size));
+        line("max_buffer_size", mib(limits.max_buffer_size));
+        for (name, value) in [
+            ("max_storage_buffers_per_shader_stage", limits.max_storage_buffers_per_shader_stage),
+            ("max_compute_invocations_per_workgroup", limits.max_compute_invocations_per_workgroup),
+            ("max_compute_workgroups_per_dimension", limits.max_compute_workgroups_per_dimension),
+            ("min_storage_buffer_offset_alignment", limits.min_storage_buffer_offset_alignment),
+        ] {
+            line(name, value.to_string());
+        }
+        line("TIMESTAMP_QUERY", yes(features.timestamp_query));
+        line("SHADER_F16", yes(features.shader_f16));
+        let [least, most] = self.subgroup_size;
+        let subgroup = match features.subgroup {
+            true if least == most => format!("yes, {least} lanes"),
+            true => format!("yes, {least} to {most} lanes"),
+            false => yes(false),
+        };
+        line("SUBGROUP", subgroup);
+        line("BUFFER_BINDING_ARRAY", yes(features.buffer_binding_array));
+        let elems = self.window_elems;
+        line("largest arena window", format!("{elems} elements, {} in f32", mib(elems * 4)));
+        if let (Some(copy), Some(timing)) = (self.copy_gb_per_s, &self.timing) {
+            line("copy bandwidth", format!("{copy:.1} GB/s (read and write)"));
+            line("timing", timing.clone());
+        }
+        if let Some(reason) = &self.unusable {
+            line("cannot be used", reason.clone());
+        }
+        text
+    }
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// Opens the adapter, as the engine does it, and copies; also says how it was timed.
+fn bandwidth(adapter: &Adapter, limits: &Limits) -> Result<(f64, String)> {
+    let (device, queue) = pollster::block_on(adapter.request_device(&DeviceDescriptor {
+        label: Some("fallline info"),
+        required_features: adapter.features() & Features::TIMESTAMP_QUERY,
+        required_limits: limits.clone(),
+        ..Default::default()
+    }))?;
+    let gpu = Gpu::from_device(device, queue)?;
+    let copy = Copy::new(&gpu)?;
+    let timer = Timer::new(&gpu, |pass| copy.record(pass))?;
+    Ok((copy.measure(&timer)?, timer.describe()))
+}

@@ -1,0 +1,83 @@
+//! `fallline`: the optimizer step on the GPU, from the command line.
+//!
+//! One module for each command; each has its `Args` and a `run` that returns whether what was asked
+//! for came out well. Results go to stdout, everything else to stderr.
+
+mod bench;
+mod compute;
+mod copy;
+mod device;
+mod info;
+mod output;
+mod replay;
+mod rule;
+mod timing;
+mod train;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The optimizer step for machine-learning runtimes on wgpu: train, replay, bench, info.
+#[derive(Debug, Parser)]
+#[command(name = "fallline", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    device: device::DeviceArgs,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the adapters: driver, limits, features, copy bandwidth
+    Info(info::Args),
+    /// Train a small network on the GPU on 1,797 handwritten digits, and draw the curves
+    Train(train::Args),
+    /// Run a recorded training run through the engine and compare it with what was recorded
+    Replay(replay::Args),
+    /// Measure steps of real models against the device's memory traffic and two baselines
+    Bench(bench::Args),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  fallline info                                 which GPUs are there?
+  fallline train                                train, and draw train.svg
+  fallline train --compare adamw,lion,sgd       three rules in one picture
+  fallline replay run.safetensors --config run.toml
+                                                does this GPU compute what PyTorch did?
+  fallline bench --model gpt2-small --rule adamw
+                                                how fast is a step, and how fast could it be?
+
+The adapter can also be chosen with WGPU_ADAPTER_NAME and WGPU_BACKEND.
+Exit status: 0 if all is well, 1 for an error or a failed comparison, 2 for wrong usage.";
+
+/// How a command ended that ran to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Good,
+    /// A comparison failed; the report is printed already.
+    Failed,
+}
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    let cli = Cli::parse();
+    let outcome = match &cli.command {
+        Command::Info(args) => info::run(args, &cli.device),
+        Command::Train(args) => train::run(args, &cli.device),
+        Command::Replay(args) => replay::run(args, &cli.device),
+        Command::Bench(args) => bench::run(args, &cli.device),
+    };
+    match outcome {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Err(error) => {
+            // One line: the chain of causes, from the command's view down.
+            eprintln!("fallline: {}", format!("{error:#}").replace('\n', " "));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The kernels against a computation on the CPU in f64: loss, hits, and each gradient by finite
+//! differences.
+
+use std::ops::Range;
+
+use fallline::{Gpu, GpuOptions, Group, Optimizer, Sgd};
+
+use super::{
+    data::{self, Digits, split},
+    kernel::Batch,
+    network::{Network, Total},
+    random::Random,
+    shape::{GROUPS, Shape},
+};
+
+/// Images in use, those of them to train with, and those whose gradient is taken: neither the
+/// first nor the last.
+const LEN: usize = 150;
+const TRAIN: Range<usize> = 0..100;
+const BATCH: Range<usize> = 2..11;
+const PIXELS: usize = data::PIXELS as usize;
+
+/// Weights and biases by tensor.
+type Params = Vec<Vec<f64>>;
+
+fn logits(shape: &Shape, params: &Params, image: &[f32]) -> Vec<f64> {
+    let mut values: Vec<f64> = image.iter().map(|pixel| f64::from(*pixel)).collect();
+    let layers = params.chunks_exact(2).len();
+    for (layer, ((inputs, _), tensors)) in
+        shape.layers().into_iter().zip(params.chunks_exact(2)).enumerate()
+    {
+        let rows = tensors[0].chunks_exact(inputs as usize).zip(&tensors[1]);
+        let linear = |(row, bias): (&[f64], &f64)| {
+            bias + row.iter().zip(&values).map(|(weight, value)| weight * value).sum::<f64>()
+        };
+        let outputs: Vec<f64> = rows.map(linear).collect();
+        let last = layer + 1 == layers;
+        values = outputs.into_iter().map(|v| if last { v } else { v.max(0.0) }).collect();
+    }
+    values
+}
+
+/// Sum of the losses, and how often the largest logit is the label's.
+fn total(shape: &Shape, params: &Params, digits: &Digits, order: &[u32]) -> (f64, u32) {
+    let (mut loss, mut hits) = (0.0, 0);
+    for &image in order {
+        let at = image as usize;
+        let logits = logits(shape, params, &digits.pixels[at * PIXELS..(at + 1) * PIXELS]);
+        let label = digits.labels[at] as usize;
+        loss += logits.iter().map(|logit| logit.exp()).sum::<f64>().ln() - logits[label];
+        hits += u32::from(logits.iter().all(|logit| *logit <= logits[label]));
+    }
+    (loss, hits)
+}
+
+#[test]
+fn kernels_agree_with_finite_differences() -> anyhow::Result<()> {
+    // With no more than WebGPU's default limits: so the kernels run everywhere.
+    let limits = Some(fallline::wgpu::Limits::default());
+    let gpu = Gpu::open(&GpuOptions { limits, ..GpuOptions::from_env() })?;
+    let shape = Shape(vec![64, 12, 8, 10]);
+    let mut digits = Digits::load()?;
+    digits.pixels.truncate(LEN * PIXELS);
+    digits.labels.truncate(LEN);
+
+    let groups = GROUPS.map(|name| Group::new(name, Sgd::default()));
+    let optimizer = Optimizer::arena(&gpu, &groups, &shape.tensors())?;
+    let mut random = Random::new(5);
+    shape.init(&optimizer, &mut random)?;
+    let tensors: Vec<_> = optimizer.tensors().map(|(id, spec)| (id, spec.clone())).collect();
+    for (id, spec) in &tensors {
+        if spec.name.ends_with("bias") {
+            let biases: Vec<f32> = (0..spec.len_elems()?).map(|_| random.signed_unit()).collect();
+            optimizer.write_param(*id, &biases)?;
+        }
+    }
+    let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
+    let before: Params = tensors
+        .iter()
+        .map(|(id, _)| Ok(wide(optimizer.read_param(*id)?)))
+        .collect::<anyhow::Result<_>>()?;
+
+    // More images than the tally has lanes; the batch that goes back lies between two others.
+    let batches = [(0, 2), (2, 9), (11, 89), (100, 50)].map(|(start, rows)| Batch { start, rows });
+    let network = Network::new(&optimizer, &shape, &digits, &batches, 100)?;
+    let order = split(digits.len(), &mut random);
+    network.write_order(&gpu, &order);
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    for other in [0, 2, 3] {
+        network.encode_forward(&mut encoder, other);
+    }
+    network.encode_backward(&mut encoder, 1);
+    network.encode_tally(&mut encoder);
+    gpu.queue().submit([encoder.finish()]);
+
+    let expected = [&order[TRAIN], &order[TRAIN.end..]].map(|o| total(&shape, &before, &digits, o));
+    for (Total { loss, hits }, (expected, expected_hits)) in
+        network.read_totals(&gpu)?.into_iter().zip(expected)
+    {
+        assert!((f64::from(loss) - expected).abs() < 1e-5 * expected, "{loss}, {expected}");
+        assert_eq!(hits, expected_hits);
+    }
+
+    let mean = |params: &Params| total(&shape, params, &digits, &order[BATCH]).0 / 9.0;
+    let mut params = before.clone();
+    for (tensor, (id, spec)) in tensors.iter().enumerate() {
+        let grad = optimizer.read_grad(*id)?;
+        let mut largest = 0f64;
+        for index in 0..before[tensor].len() {
+            let mut loss_at = |step: f64| {
+                params[tensor][index] = before[tensor][index] + step;
+                mean(&params)
+            };
+            let expected = (loss_at(1e-6) - loss_at(-1e-6)) / 2e-6;
+            params[tensor][index] = before[tensor][index];
+            let found = f64::from(grad[index]);
+            let name = &spec.name;
+            assert!((found - expected).abs() < 1e-6, "{name}[{index}]: {found}, {expected}");
+            largest = largest.max(expected.abs());
+        }
+        assert!(largest > 1e-2, "{}: no gradient to speak of", spec.name);
+    }
+    Ok(())
+}

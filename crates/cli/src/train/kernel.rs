@@ -1,0 +1,74 @@
+//! What the kernels of a batch have beyond others: the batch, and bindings that say what they are.
+
+use anyhow::Result;
+use fallline::{Gpu, wgpu};
+use wgpu::{BindingResource, BindingType, Buffer, BufferSlice, BufferUsages};
+
+use crate::compute::{self, Dispatch, Kernel, READ, UNIFORM_AT, WRITE};
+
+/// A buffer, or a part of one, and how a kernel uses it.
+pub(super) type Binding<'a> = (BindingType, BindingResource<'a>);
+
+pub(super) fn read(slice: BufferSlice<'_>) -> Binding<'_> {
+    (READ, compute::part(slice.buffer(), slice.offset(), slice.size()))
+}
+
+pub(super) fn write(slice: BufferSlice<'_>) -> Binding<'_> {
+    (WRITE, compute::part(slice.buffer(), slice.offset(), slice.size()))
+}
+
+/// Compiles a kernel that is bound only once, as 0, 1, 2, … of group 0.
+pub(super) fn dispatch(
+    gpu: &Gpu,
+    source: (&str, &str),
+    overrides: &[(&str, f64)],
+    bindings: &[Binding<'_>],
+    workgroups: (u32, u32),
+) -> Result<Dispatch> {
+    let (types, resources): (Vec<_>, Vec<_>) = bindings.iter().cloned().unzip();
+    Ok(Kernel::new(gpu, source, overrides, &types)?.bind(gpu, &resources, workgroups))
+}
+
+/// Which part of the order a batch is; as the kernels know it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
+pub(super) struct Batch {
+    pub(super) start: u32,
+    pub(super) rows: u32,
+}
+
+/// The batches of an epoch in one buffer, as far apart as the device wants dynamic offsets.
+#[derive(Debug)]
+pub(super) struct Batches {
+    buffer: Buffer,
+    stride: u32,
+}
+
+impl Batches {
+    pub(super) fn new(gpu: &Gpu, batches: &[Batch]) -> Self {
+        let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(16);
+        let mut bytes = vec![0; batches.len() * stride as usize];
+        for (slot, batch) in bytes.chunks_exact_mut(stride as usize).zip(batches) {
+            slot[..size_of::<Batch>()].copy_from_slice(bytemuck::bytes_of(batch));
+        }
+        Self { buffer: filled(gpu, "train batches", &bytes, BufferUsages::UNIFORM), stride }
+    }
+
+    /// One batch of them; which one is said when the kernel is recorded.
+    pub(super) fn binding(&self) -> Binding<'_> {
+        (UNIFORM_AT, compute::part(&self.buffer, 0, size_of::<Batch>() as u64))
+    }
+
+    /// The dynamic offset of a batch.
+    pub(super) fn offset(&self, index: u32) -> u32 {
+        index * self.stride
+    }
+}
+
+/// A buffer with these bytes. Call it inside of [`Gpu::checked`].
+pub(super) fn filled(gpu: &Gpu, label: &str, bytes: &[u8], usage: BufferUsages) -> Buffer {
+    let usage = usage | BufferUsages::COPY_DST;
+    let buffer = compute::buffer(gpu, label, bytes.len() as u64, usage);
+    gpu.queue().write_buffer(&buffer, 0, bytes);
+    buffer
+}

@@ -1,0 +1,170 @@
+//! `fallline train`: a small network on real data, end to end on the GPU.
+//!
+//! | module    | what it holds                                                          |
+//! |-----------|------------------------------------------------------------------------|
+//! | `run`     | one training run: settings, epochs, the curve                          |
+//! | `shape`   | the perceptron's layers, as tensors of an optimizer                    |
+//! | `network` | its buffers and kernels, a batch through them                          |
+//! | `kernel`  | the batch that a kernel is told, and its bindings                      |
+//! | `data`    | the digits, and their split                                            |
+//! | `random`  | the generator behind `--seed`                                          |
+//! | `report`  | table, CSV and JSON                                                    |
+//! | `plot`    | the picture                                                            |
+
+mod data;
+#[cfg(test)]
+mod gradient;
+mod kernel;
+mod network;
+mod plot;
+mod random;
+mod report;
+mod run;
+mod shape;
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+
+use self::{
+    data::{Digits, TRAIN_LEN},
+    run::Settings,
+};
+use crate::{
+    Outcome,
+    device::{AdapterReport, DeviceArgs},
+    output,
+    rule::RuleName,
+};
+
+/// Widest hidden layer: its weights then fit every device's smallest binding.
+const MAX_HIDDEN: u32 = 4096;
+
+/// Options of `fallline train`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    /// The optimizer; sgd is with momentum 0.9
+    #[arg(long, value_enum, default_value_t = RuleName::Adamw)]
+    rule: RuleName,
+
+    /// Learning rate at the beginning; falls along a half cosine to 0 [default: the rule's]
+    #[arg(long, value_name = "LR", allow_negative_numbers = true)]
+    lr: Option<f64>,
+
+    /// Train with several optimizers from the same beginning and draw them in one picture
+    #[arg(
+        long,
+        value_name = "RULE,RULE,…",
+        value_enum,
+        value_delimiter = ',',
+        conflicts_with_all = ["rule", "lr"]
+    )]
+    compare: Vec<RuleName>,
+
+    /// How often every image is seen
+    #[arg(long, value_name = "N", default_value_t = 30)]
+    epochs: u32,
+
+    /// Seed of split, initial weights and order: the same seed gives the same curve, bit for bit
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// Images in a batch
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    batch_size: u32,
+
+    /// Width of each of the two hidden layers, a multiple of 4
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    hidden: u32,
+
+    /// Where to draw the curves
+    #[arg(long, value_name = "FILE", default_value = "train.svg")]
+    svg: PathBuf,
+
+    /// Where to write the curves as a table
+    #[arg(long, value_name = "FILE", default_value = "train.csv")]
+    csv: PathBuf,
+
+    /// Where to write the result as JSON, if anywhere
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+const HELP: &str = "\
+Examples:
+  fallline train                                30 epochs with AdamW, drawn in train.svg
+  fallline train --rule sgd --lr 0.1 --epochs 5
+  fallline train --compare adamw,lion,sgd --svg three.svg --csv three.csv";
+
+impl Args {
+    /// Each rule with its learning rate.
+    fn rules(&self) -> anyhow::Result<Vec<(RuleName, f64)>> {
+        if let Some(lr) = self.lr {
+            // The kernels take it as f32.
+            let fits = lr >= 0.0 && lr <= f64::from(f32::MAX);
+            ensure!(fits, "--lr must be a finite number >= 0, found {lr:?}");
+        }
+        if self.compare.is_empty() {
+            return Ok(vec![(self.rule, self.lr.unwrap_or(run::default_lr(self.rule)))]);
+        }
+        for (index, rule) in self.compare.iter().enumerate() {
+            ensure!(!self.compare[..index].contains(rule), "--compare names {rule} twice");
+        }
+        Ok(self.compare.iter().map(|&rule| (rule, run::default_lr(rule))).collect())
+    }
+
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let Self { epochs, seed, batch_size, hidden, .. } = *self;
+        ensure!(epochs > 0, "--epochs must be at least 1, found 0");
+        ensure!(
+            (1..=TRAIN_LEN).contains(&batch_size),
+            "--batch-size must be 1 to {TRAIN_LEN} (the images to train with), found {batch_size}"
+        );
+        ensure!(
+            hidden > 0 && hidden <= MAX_HIDDEN && hidden % 4 == 0,
+            "--hidden must be a multiple of 4 from 4 to {MAX_HIDDEN}, found {hidden}"
+        );
+        Ok(Settings { epochs, seed, batch_size, hidden })
+    }
+}
+
+pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
+    let rules = args.rules()?;
+    let settings = args.settings()?;
+    output::check_writable([&args.svg, &args.csv].into_iter().chain(&args.json))?;
+    let digits = Digits::load()?;
+    let gpu = device.open()?;
+    let adapter = AdapterReport::new(&gpu.adapter_info());
+
+    print_line(&report::heading(&adapter, &settings, digits.len()))?;
+    let bar = output::progress(rules.len() * settings.epochs as usize, "training");
+    let mut runs = Vec::new();
+    for (rule, lr) in rules {
+        runs.push(run::train(&gpu, &digits, (rule, lr), &settings, |epoch| {
+            bar.inc(1);
+            bar.suspend(|| print_line(&report::row(rule, epoch)))
+        })?);
+    }
+    bar.finish_and_clear();
+
+    let picture = plot::svg(&runs, &adapter, &settings, digits.len())?;
+    output::write(&args.svg, picture.as_bytes())?;
+    output::write(&args.csv, report::csv(&runs).as_bytes())?;
+    if let Some(path) = &args.json {
+        output::write_json(path, &report::json(&runs, &adapter, settings.seed))?;
+    }
+    for run in &runs {
+        print_line(&report::summary(run))?;
+        if !run.last().train_loss.is_finite() {
+            eprintln!("fallline: {} diverged: try a smaller --lr than {:?}", run.rule, run.lr);
+        }
+    }
+    let (svg, csv) = (args.svg.display(), args.csv.display());
+    print_line(&format!("The curves are in {svg} and {csv}"))?;
+    Ok(Outcome::Good)
+}
+
+fn print_line(line: &str) -> anyhow::Result<()> {
+    output::print(format_args!("{line}\n"))
+}

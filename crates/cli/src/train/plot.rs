@@ -1,0 +1,298 @@
+//! The picture: training loss and test accuracy over the epochs, a line for each rule.
+
+use std::ops::Range;
+
+use plotters::{
+    coord::{
+        Shift,
+        ranged1d::{DefaultFormatting, KeyPointHint, Ranged},
+        types::RangedCoordf64,
+    },
+    prelude::*,
+    style::text_anchor::{HPos, Pos, VPos},
+};
+
+use super::run::{Epoch, Run, Settings};
+use crate::{device::AdapterReport, rule::RuleName};
+
+const WIDTH: u32 = 1000;
+const HEIGHT: u32 = 420;
+const FOOTER: u32 = 36;
+
+const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
+const FAINT: RGBColor = RGBColor(0x75, 0x75, 0x75);
+const GRID: RGBColor = RGBColor(0xe2, 0xe2, 0xe2);
+
+/// Okabe and Ito's colours, which remain apart for colour-blind eyes; a rule keeps its own.
+fn color(rule: RuleName) -> RGBColor {
+    match rule {
+        RuleName::Adamw => RGBColor(0x00, 0x72, 0xb2),
+        RuleName::Lion => RGBColor(0xd5, 0x5e, 0x00),
+        RuleName::Sgd => RGBColor(0x00, 0x9e, 0x73),
+        RuleName::Adam => RGBColor(0xcc, 0x79, 0xa7),
+    }
+}
+
+/// The picture as SVG.
+pub(super) fn svg(
+    runs: &[Run],
+    adapter: &AdapterReport,
+    settings: &Settings,
+    images: u32,
+) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let root = SVGBackend::with_string(&mut text, (WIDTH, HEIGHT)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let (panels, footer) = root.split_vertically(HEIGHT - FOOTER);
+    let (left, right) = panels.split_horizontally(WIDTH / 2);
+    draw(&left, settings.epochs, &loss(runs))?;
+    draw(&right, settings.epochs, &accuracy(runs))?;
+    let note = format!(
+        "{images} handwritten digits, perceptron {}, batches of {}, seed {}, on {}, {}",
+        settings.shape(),
+        settings.batch_size,
+        settings.seed,
+        adapter.name,
+        adapter.backend,
+    );
+    let style = font(13, FAINT).pos(Pos::new(HPos::Center, VPos::Top));
+    footer.draw_text(&note, &style, (i32::try_from(WIDTH / 2)?, 8))?;
+    root.present()?;
+    // The backends borrow the text.
+    drop((root, panels, footer, left, right));
+    Ok(text)
+}
+
+/// One half of the picture.
+struct Panel {
+    title: &'static str,
+    lines: Vec<Line>,
+    /// Where the y axis has its marks; it reaches from the first to the last.
+    ticks: Vec<f64>,
+    tick_label: fn(&f64) -> String,
+    legend: Corner,
+}
+
+/// Where no line goes.
+#[derive(Clone, Copy)]
+enum Corner {
+    UpperRight,
+    LowerRight,
+}
+
+struct Line {
+    name: String,
+    color: RGBColor,
+    points: Vec<(f64, f64)>,
+}
+
+impl Line {
+    fn new(name: String, run: &Run, y: impl Fn(&Epoch) -> f64) -> Self {
+        let points = run.curve.iter().map(|point| (f64::from(point.epoch), y(point)));
+        Self {
+            name,
+            color: color(run.rule),
+            points: points.filter(|(_, y)| y.is_finite()).collect(),
+        }
+    }
+}
+
+/// The loss by its decimal logarithm, with a mark at each power of ten.
+fn loss(runs: &[Run]) -> Panel {
+    let line = |run: &Run| Line::new(run.rule.to_string(), run, |point| point.train_loss.log10());
+    let lines: Vec<Line> = runs.iter().map(line).collect();
+    let all = || lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y);
+    // From 0.1 to 1 at least, so that there is an axis whatever the losses are.
+    let lowest = all().fold(-1.0, f64::min).floor();
+    let ticks = ticks(lowest, all().fold(0.0, f64::max).ceil(), 1.0);
+    let tick_label = |y: &f64| format!("{}", 10f64.powf(*y));
+    Panel { title: "training loss", lines, ticks, tick_label, legend: Corner::UpperRight }
+}
+
+fn accuracy(runs: &[Run]) -> Panel {
+    let percent = |point: &Epoch| 100.0 * point.test_accuracy;
+    // The end is what matters: what lies far below all ends is cut off.
+    let worst = runs.iter().map(|run| percent(&run.last())).fold(100.0, f64::min);
+    let lowest = if worst > 95.0 { 90.0 } else { (worst / 10.0 - 1.0).floor().max(0.0) * 10.0 };
+    let line = |run: &Run| {
+        let line = Line::new(format!("{}: {:.1} %", run.rule, percent(&run.last())), run, percent);
+        Line { points: above(lowest, &line.points), ..line }
+    };
+    let lines = runs.iter().map(line).collect();
+    let ticks = ticks(lowest, 100.0, if lowest == 90.0 { 2.0 } else { 10.0 });
+    let tick_label = |y: &f64| format!("{y}");
+    Panel { title: "test accuracy in %", lines, ticks, tick_label, legend: Corner::LowerRight }
+}
+
+/// `first`, `first + step`, … up to `last`.
+fn ticks(first: f64, last: f64, step: f64) -> Vec<f64> {
+    (0u8..=u8::MAX).map(|n| first + f64::from(n) * step).take_while(|tick| *tick <= last).collect()
+}
+
+/// The line from where it rises above `lowest` for the last time.
+fn above(lowest: f64, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let Some(below) = points.iter().rposition(|(_, y)| *y < lowest) else {
+        return points.to_vec();
+    };
+    let Some(&(x1, y1)) = points.get(below + 1) else {
+        return Vec::new();
+    };
+    let (x0, y0) = points[below];
+    let crossing = (x0 + (x1 - x0) * (lowest - y0) / (y1 - y0), lowest);
+    [crossing].into_iter().chain(points[below + 1..].iter().copied()).collect()
+}
+
+/// A linear axis with marks where we want them.
+struct Axis {
+    ticks: Vec<f64>,
+    range: Range<f64>,
+}
+
+impl Axis {
+    /// From the first mark to the last.
+    fn between(ticks: &[f64]) -> Self {
+        Self { range: ticks[0]..ticks[ticks.len() - 1], ticks: ticks.to_vec() }
+    }
+
+    /// Marks at round numbers of epochs, nine at most.
+    fn epochs(epochs: u32) -> Self {
+        let decades = (0..10).map(|exponent| 10u32.pow(exponent));
+        let steps = decades.flat_map(|decade| [1, 2, 5].map(|n| decade.saturating_mul(n)));
+        let step = steps.into_iter().find(|step| epochs / step <= 8).unwrap_or(u32::MAX);
+        let end = f64::from(epochs);
+        Self { ticks: ticks(0.0, end, step.into()), range: 0.0..end }
+    }
+}
+
+impl Ranged for Axis {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        RangedCoordf64::from(self.range()).map(value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.range.clone()
+    }
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+fn draw(area: &Area<'_>, epochs: u32, panel: &Panel) -> anyhow::Result<()> {
+    let mut chart = ChartBuilder::on(area)
+        .caption(panel.title, font(17, INK))
+        .margin_top(14)
+        .margin_left(14)
+        .margin_right(28)
+        .x_label_area_size(46)
+        .y_label_area_size(58)
+        .build_cartesian_2d(Axis::epochs(epochs), Axis::between(&panel.ticks))?;
+    chart
+        .configure_mesh()
+        .disable_x_mesh()
+        .bold_line_style(GRID)
+        .light_line_style(TRANSPARENT)
+        .axis_style(FAINT)
+        .label_style(font(14, INK))
+        .x_desc("epoch")
+        .x_label_formatter(&|x| format!("{x}"))
+        .y_label_formatter(&panel.tick_label)
+        .draw()?;
+    // Before the lines, so that it hides none of them.
+    draw_legend(&chart.plotting_area().strip_coord_spec(), panel)?;
+    for Line { color, points, .. } in &panel.lines {
+        match points[..] {
+            // A line through one point would be invisible.
+            [point] => chart.draw_series([Circle::new(point, 3, color.filled())])?,
+            _ => chart.draw_series(LineSeries::new(points.clone(), color.stroke_width(2)))?,
+        };
+    }
+    Ok(())
+}
+
+/// One row for each line, on a white ground that the grid ends at.
+fn draw_legend(area: &Area<'_>, panel: &Panel) -> anyhow::Result<()> {
+    const ROW: i32 = 20;
+    let (width, height) = area.dim_in_pixel();
+    let (width, height) = (i32::try_from(width)?, i32::try_from(height)?);
+    let rows = i32::try_from(panel.lines.len())?;
+    let longest = panel.lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
+    // The font is the viewer's: 8 pixels are wide for a letter of 14.
+    let left = width - 50 - 8 * i32::try_from(longest)?;
+    let top = match panel.legend {
+        Corner::UpperRight => 8,
+        Corner::LowerRight => height - rows * ROW - 10,
+    };
+    area.draw(&Rectangle::new([(left, top), (width + 1, top + rows * ROW)], WHITE.filled()))?;
+    let style = font(14, INK).pos(Pos::new(HPos::Left, VPos::Center));
+    for (row, Line { name, color, .. }) in (0..).zip(&panel.lines) {
+        let y = top + row * ROW + ROW / 2;
+        area.draw(&PathElement::new([(left + 8, y), (left + 30, y)], color.stroke_width(2)))?;
+        area.draw_text(name, &style, (left + 38, y))?;
+    }
+    Ok(())
+}
+
+fn font(size: u32, color: RGBColor) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&color)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings { epochs: 3, seed: 0, batch_size: 32, hidden: 128 }
+    }
+
+    fn picture(losses: [f64; 3], accuracy: f64) -> String {
+        let curve = (1..).zip(losses).map(|(epoch, train_loss)| Epoch {
+            epoch,
+            train_loss,
+            test_loss: 0.5,
+            test_accuracy: accuracy,
+        });
+        let run =
+            Run { rule: RuleName::Sgd, lr: 0.1, seconds: 1.0, curve: curve.collect::<Vec<_>>() };
+        let adapter =
+            AdapterReport { name: "a < b".into(), backend: "vulkan".into(), driver: "c".into() };
+        svg(&[run], &adapter, &settings(), 1797).expect("drawing into a string")
+    }
+
+    #[test]
+    fn draws_a_line_in_each_panel() {
+        let text = picture([1.0, 0.1, 0.01], 0.98);
+        // The lines of the curves and their keys in the legends.
+        assert_eq!(text.matches("#009E73").count(), 4);
+        assert!(text.contains("sgd: 98.0 %"));
+        assert!(text.contains("a &lt; b"));
+    }
+
+    #[test]
+    fn draws_a_run_that_diverged() {
+        let text = picture([1e30, f64::NAN, f64::INFINITY], 0.1);
+        assert!(text.contains("training loss") && !text.contains("NaN"));
+    }
+
+    #[test]
+    fn epochs_have_round_marks() {
+        assert_eq!(Axis::epochs(1).ticks, [0.0, 1.0]);
+        assert_eq!(Axis::epochs(30).ticks, [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0]);
+        for epochs in [7, 9, 99, 1234, u32::MAX] {
+            assert!((2..=9).contains(&Axis::epochs(epochs).ticks.len()), "{epochs} epochs");
+        }
+    }
+
+    #[test]
+    fn lines_begin_where_the_axis_does() {
+        let points = [(1.0, 80.0), (2.0, 100.0), (3.0, 98.0)];
+        assert_eq!(above(90.0, &points), [(1.5, 90.0), (2.0, 100.0), (3.0, 98.0)]);
+        assert_eq!(above(70.0, &points), points);
+        assert!(above(90.0, &[(1.0, 80.0)]).is_empty());
+    }
+}

@@ -1,0 +1,181 @@
+//! One training run: a rule, its epochs, and the curve that comes of it.
+
+use std::{f64::consts::PI, time::Instant};
+
+use fallline::{Adam, AdamW, Gpu, Group, Lion, Optimizer, Rule, Sgd, Step, wgpu};
+
+use super::{
+    data::{CLASSES, Digits, PIXELS, TRAIN_LEN, split},
+    kernel::Batch,
+    network::Network,
+    random::Random,
+    shape::{GROUPS, Shape},
+};
+use crate::rule::RuleName;
+
+/// Batches in one submission: enough for the GPU not to wait, fewer than an optimizer takes.
+const BATCHES_PER_SUBMISSION: u32 = 16;
+
+/// What a run is made of, apart from its rule.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub(super) epochs: u32,
+    pub(super) seed: u64,
+    pub(super) batch_size: u32,
+    pub(super) hidden: u32,
+}
+
+impl Settings {
+    pub(super) fn shape(&self) -> Shape {
+        Shape(vec![PIXELS, self.hidden, self.hidden, CLASSES])
+    }
+}
+
+/// The learning rate that the rule likes here.
+pub(super) fn default_lr(rule: RuleName) -> f64 {
+    match rule {
+        RuleName::Adamw | RuleName::Adam => 4e-3,
+        RuleName::Sgd => 0.05,
+        RuleName::Lion => 3e-4,
+    }
+}
+
+/// The rule for the weights (with decay, where it is decoupled) and for the biases.
+fn groups(rule: RuleName, lr: f64) -> [Group; 2] {
+    let rule = |weight_decay| -> Rule {
+        match rule {
+            RuleName::Adamw => AdamW { lr, weight_decay, ..AdamW::default() }.into(),
+            RuleName::Adam => Adam { lr, ..Adam::default() }.into(),
+            RuleName::Sgd => Sgd { lr, momentum: 0.9, ..Sgd::default() }.into(),
+            RuleName::Lion => Lion { lr, weight_decay, ..Lion::default() }.into(),
+        }
+    };
+    [Group::new(GROUPS[0], rule(0.1)), Group::new(GROUPS[1], rule(0.0))]
+}
+
+/// A point of the curve.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub(super) struct Epoch {
+    pub(super) epoch: u32,
+    /// Mean over the epoch, each image as the network was when it came.
+    pub(super) train_loss: f64,
+    /// Mean over the images that were not trained with, at the end of the epoch.
+    pub(super) test_loss: f64,
+    /// The part of them that was classified rightly.
+    pub(super) test_accuracy: f64,
+}
+
+/// A finished run.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) rule: RuleName,
+    pub(super) lr: f64,
+    pub(super) seconds: f64,
+    /// One point for each epoch, at least one.
+    pub(super) curve: Vec<Epoch>,
+}
+
+impl Run {
+    /// How it ended.
+    pub(super) fn last(&self) -> Epoch {
+        self.curve[self.curve.len() - 1]
+    }
+}
+
+/// Trains a network from its beginning; the learning rate falls along a half cosine to zero.
+pub(super) fn train(
+    gpu: &Gpu,
+    digits: &Digits,
+    (rule, lr): (RuleName, f64),
+    settings: &Settings,
+    mut on_epoch: impl FnMut(&Epoch) -> anyhow::Result<()>,
+) -> anyhow::Result<Run> {
+    let begin = Instant::now();
+    let mut random = Random::new(settings.seed);
+    let mut order = split(digits.len(), &mut random);
+    let mut batches = cut(0, TRAIN_LEN, settings.batch_size);
+    let train_batches = len(&batches);
+    batches.extend(cut(TRAIN_LEN, digits.len(), settings.batch_size));
+    let all_batches = len(&batches);
+
+    let shape = settings.shape();
+    let mut optimizer = Optimizer::arena(gpu, &groups(rule, lr), &shape.tensors())?;
+    shape.init(&optimizer, &mut random)?;
+    let network = Network::new(&optimizer, &shape, digits, &batches, TRAIN_LEN)?;
+
+    let steps = f64::from(settings.epochs) * f64::from(train_batches);
+    let mut rates = (0u32..).map(|step| lr * (1.0 + (PI * f64::from(step) / steps).cos()) / 2.0);
+    let mut curve = Vec::new();
+    for epoch in 1..=settings.epochs {
+        random.shuffle(&mut order[..TRAIN_LEN as usize]);
+        let [learned, tested] = gpu.checked("an epoch", || {
+            network.write_order(gpu, &order);
+            for first in (0..train_batches).step_by(BATCHES_PER_SUBMISSION as usize) {
+                let mut encoder = encoder(gpu);
+                let end = train_batches.min(first + BATCHES_PER_SUBMISSION);
+                for (batch, rate) in (first..end).zip(&mut rates) {
+                    network.encode_backward(&mut encoder, batch);
+                    optimizer.encode_step(&mut encoder, &Step::lr(rate))?;
+                }
+                gpu.queue().submit([encoder.finish()]);
+            }
+            let mut encoder = encoder(gpu);
+            for batch in train_batches..all_batches {
+                network.encode_forward(&mut encoder, batch);
+            }
+            network.encode_tally(&mut encoder);
+            gpu.queue().submit([encoder.finish()]);
+            network.read_totals(gpu)
+        })??;
+        let test_len = f64::from(digits.len() - TRAIN_LEN);
+        let point = Epoch {
+            epoch,
+            train_loss: f64::from(learned.loss) / f64::from(TRAIN_LEN),
+            test_loss: f64::from(tested.loss) / test_len,
+            test_accuracy: f64::from(tested.hits) / test_len,
+        };
+        on_epoch(&point)?;
+        curve.push(point);
+    }
+    Ok(Run { rule, lr, seconds: begin.elapsed().as_secs_f64(), curve })
+}
+
+/// The places `start..end` in batches of at most `rows`.
+fn cut(start: u32, end: u32, rows: u32) -> Vec<Batch> {
+    let batch = |start| Batch { start, rows: rows.min(end - start) };
+    (start..end).step_by(rows as usize).map(batch).collect()
+}
+
+fn encoder(gpu: &Gpu) -> wgpu::CommandEncoder {
+    gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("train") })
+}
+
+fn len(batches: &[Batch]) -> u32 {
+    u32::try_from(batches.len()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_cover_every_place_once() {
+        let batches: Vec<(u32, u32)> = cut(10, 20, 4).iter().map(|b| (b.start, b.rows)).collect();
+        assert_eq!(batches, [(10, 4), (14, 4), (18, 2)]);
+    }
+
+    #[test]
+    fn same_seed_same_bits() -> anyhow::Result<()> {
+        let gpu = Gpu::from_env()?;
+        let digits = Digits::load()?;
+        let settings = Settings { epochs: 2, seed: 3, batch_size: 100, hidden: 16 };
+        let curve = |settings: &Settings| -> anyhow::Result<Vec<Epoch>> {
+            Ok(train(&gpu, &digits, (RuleName::Adamw, 0.01), settings, |_| Ok(()))?.curve)
+        };
+        let first = curve(&settings)?;
+        assert_eq!(first, curve(&settings)?);
+        assert_ne!(first, curve(&Settings { seed: 4, ..settings })?);
+        assert!(first[1].train_loss < first[0].train_loss);
+        Ok(())
+    }
+}

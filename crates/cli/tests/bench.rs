@@ -1,0 +1,103 @@
+//! `fallline bench`, as a user runs it.
+
+mod common;
+
+use std::{path::Path, process::Command};
+
+use common::{fallline, run, scratch};
+use serde_json::Value;
+
+fn rows(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).expect("the JSON was written");
+    serde_json::from_str(&text).expect("it is a list")
+}
+
+#[test]
+fn every_row_has_the_promised_keys() {
+    let path = scratch("rows.json");
+    let json = path.to_str().expect("a name in UTF-8");
+    let model = ["--model", "resnet50,one-big", "--rule", "adamw,lion"];
+    let size = ["--width", "0.05", "--steps", "2", "--json", json];
+    fallline(&[&["bench"], &model[..], &size[..]].concat()).good();
+    let rows = rows(&path);
+    assert_eq!(rows.len(), 4);
+    for row in &rows {
+        for key in ["name", "backend", "driver"] {
+            assert!(row["adapter"][key].is_string(), "{key}");
+        }
+        for key in ["tensors", "params", "width", "ms_per_step", "ns_per_param", "gb_per_s"] {
+            assert!(row[key].as_f64().is_some_and(|value| value > 0.0), "{key}");
+        }
+        for key in ["copy_gb_per_s", "roofline", "dispatches", "encode_us"] {
+            assert!(row[key].as_f64().is_some_and(|value| value > 0.0), "{key}");
+        }
+        for key in ["state", "param", "grad"] {
+            assert_eq!(row[key], "f32", "{key}");
+        }
+        for key in ["clip", "loss_scale"] {
+            assert!(row.get(key).is_some_and(Value::is_null), "{key}");
+        }
+        for key in ["per_tensor", "unfused"] {
+            assert!(row["baselines"][key]["ms_per_step"].is_f64(), "{key}");
+        }
+        assert_eq!(row["passes"], 1);
+        assert!(["gpu timestamps", "wall"].contains(&row["timing"].as_str().unwrap_or("")));
+    }
+    let of = |model: &str, rule: &str| {
+        let found = rows.iter().find(|row| row["model"] == model && row["rule"] == rule);
+        found.expect("a row for each model and rule")
+    };
+    assert_eq!(of("resnet50", "adamw")["tensors"], 161);
+    assert_eq!(of("one-big", "adamw")["bytes_per_param"], 28);
+    assert_eq!(of("one-big", "lion")["bytes_per_param"], 20);
+    // The number of dispatches does not depend on the number of tensors.
+    assert_eq!(of("resnet50", "adamw")["dispatches"], of("one-big", "adamw")["dispatches"]);
+}
+
+#[test]
+fn borrowed_buffers_are_measured_and_baselines_can_be_left_out() {
+    let path = scratch("borrowed.json");
+    let json = path.to_str().expect("a name in UTF-8");
+    let what = ["bench", "--model", "vit-b16", "--rule", "sgd", "--borrowed", "--no-baselines"];
+    fallline(&[&what[..], &["--width", "0.02", "--steps", "1", "--json", json]].concat()).good();
+    let row = &rows(&path)[0];
+    assert_eq!(row["borrowed"], true);
+    assert_eq!(row["bytes_per_param"], 20);
+    assert!(row["baselines"]["unfused"].is_null());
+}
+
+#[test]
+fn bad_values_are_refused() {
+    for bad in [
+        ["--model", "gpt5"],
+        ["--rule", "muon"],
+        ["--steps", "0"],
+        ["--width", "0"],
+        ["--width", "1.5"],
+        ["--width", "nan"],
+    ] {
+        assert_eq!(fallline(&["bench", bad[0], bad[1]]).code, Some(2), "{bad:?}");
+    }
+    fallline(&["bench", "--json", "/nonexistent/rows.json"]).says("cannot write /nonexistent/");
+}
+
+/// The file that was there before stays when the measurement fails.
+#[test]
+fn a_failed_measurement_leaves_the_old_rows() {
+    let path = scratch("kept.json");
+    std::fs::write(&path, "kept").unwrap();
+    let json = path.to_str().unwrap();
+    fallline(&["bench", "--adapter", "no such adapter", "--json", json]).says("no GPU adapter");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "kept");
+}
+
+/// Linux alone lets a shell limit the memory that a software adapter can have.
+#[cfg(target_os = "linux")]
+#[test]
+fn out_of_memory_is_one_line() {
+    let command = format!(
+        "ulimit -v 1500000; exec '{}' bench --model gpt2-small --steps 1 --no-baselines",
+        env!("CARGO_BIN_EXE_fallline")
+    );
+    run(Command::new("sh").args(["-c", &command])).says("out of GPU memory");
+}

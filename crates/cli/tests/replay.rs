@@ -1,0 +1,212 @@
+//! `fallline replay`: PyTorch's own traces, and everything that can be wrong with a trace.
+
+mod common;
+
+use std::{collections::HashMap, ffi::OsString, fs, path::PathBuf, sync::LazyLock};
+
+use common::{Ran, fallline, golden, scratch};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+fn replay(trace: &PathBuf, config: &PathBuf, more: &[&str]) -> Ran {
+    let mut arguments: Vec<OsString> = vec!["replay".into(), trace.into(), "--config".into()];
+    arguments.push(config.into());
+    arguments.extend(more.iter().map(OsString::from));
+    fallline(&arguments)
+}
+
+/// A trace of these f32 tensors, given as (name, shape, value of every element).
+fn trace(name: &str, tensors: &[(&str, &[usize], f32)]) -> PathBuf {
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, shape, value)| value.to_le_bytes().repeat(shape.iter().product()))
+        .collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
+        (*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap())
+    });
+    let path = scratch(name);
+    fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+    path
+}
+
+fn config(name: &str, text: &str) -> PathBuf {
+    let path = scratch(name);
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn sgd() -> PathBuf {
+    // Once: another test may be about to read it.
+    static PATH: LazyLock<PathBuf> =
+        LazyLock::new(|| config("sgd.toml", "[optimizer]\nrule = \"sgd\"\nlr = 0.5\n"));
+    PATH.clone()
+}
+
+#[test]
+fn every_golden_trace_of_pytorch_passes() {
+    let mut cases = 0;
+    for entry in fs::read_dir(golden("")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            let ran = replay(&path, &path.with_extension("toml"), &["--atol", "1e-6"]).good();
+            assert!(ran.out.contains("\npass: all "), "{}: {}", path.display(), ran.out);
+            cases += 1;
+        }
+    }
+    assert_eq!(cases, 13);
+}
+
+#[test]
+fn a_wrong_hyperparameter_fails_and_says_where() {
+    let text = fs::read_to_string(golden("adamw.toml")).unwrap();
+    assert!(text.contains("lr = 0.001"), "{text}");
+    let wrong = config("wrong.toml", &text.replace("lr = 0.001", "lr = 0.00101"));
+    let report = scratch("wrong.json");
+    let ran = replay(&golden("adamw.safetensors"), &wrong, &["--json", report.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.out.contains("FAIL: ") && ran.out.contains("beyond tolerance"), "{}", ran.out);
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(report).unwrap()).unwrap();
+    assert_eq!(report["passed"], false);
+    assert_eq!(report["steps"], 40);
+    let embed = report["tensors"].as_array().unwrap().iter().find(|t| t["name"] == "param/embed");
+    let embed = embed.unwrap();
+    assert!(embed["max_abs"].as_f64().unwrap() > 1e-5 && embed["max_ulp"].as_u64().unwrap() > 100);
+    assert!(embed["max_rel"].is_number() && embed["passed"] == false);
+    // A tolerance wide enough lets it pass.
+    replay(&golden("adamw.safetensors"), &wrong, &["--atol", "1"]).good();
+}
+
+#[test]
+fn the_result_is_written_with_names_and_shapes() {
+    let out = scratch("final.safetensors");
+    let (path, text) = (golden("adamw.safetensors"), golden("adamw.toml"));
+    replay(&path, &text, &["--out", out.to_str().unwrap()]).good();
+    let (found, recorded) = (fs::read(out).unwrap(), fs::read(path).unwrap());
+    let found = SafeTensors::deserialize(&found).unwrap();
+    let recorded = SafeTensors::deserialize(&recorded).unwrap();
+    let shapes: HashMap<String, Vec<usize>> =
+        found.tensors().into_iter().map(|(name, view)| (name, view.shape().to_vec())).collect();
+    assert_eq!(shapes.len(), 5 * 3);
+    for (name, shape) in [("scale", vec![]), ("weight", vec![3, 5]), ("empty", vec![0])] {
+        assert_eq!(shapes[&format!("param/{name}")], shape);
+        assert_eq!(shapes[&format!("state/exp_avg_sq/{name}")], shape);
+    }
+    let value = |file: &SafeTensors<'_>, name: &str| {
+        f32::from_le_bytes(file.tensor(name).unwrap().data()[..4].try_into().unwrap())
+    };
+    let (found, expected) = (value(&found, "param/weight"), value(&recorded, "expect/weight"));
+    assert!((found - expected).abs() <= 1e-6, "{found} {expected}");
+}
+
+#[test]
+fn a_trace_without_expectations_runs_and_says_so() {
+    let path = trace("plain.safetensors", &[("param/w", &[3], 1.0), ("grad/1/w", &[3], 2.0)]);
+    let ran = replay(&path, &sgd(), &[]).good();
+    assert!(ran.out.contains("nothing to compare"), "{}", ran.out);
+}
+
+#[test]
+fn groups_keep_their_ratio_to_the_recorded_base_rate() {
+    let path = trace(
+        "ratio.safetensors",
+        &[
+            ("param/a", &[2], 1.0),
+            ("param/b", &[2], 1.0),
+            ("grad/1/a", &[2], 1.0),
+            ("grad/1/b", &[2], 1.0),
+            ("grad/3/b", &[2], 1.0),
+            ("lr/1", &[1], 0.25),
+            ("lr/3", &[], 0.125),
+            ("expect/a", &[2], 0.75),
+            ("expect/b", &[2], -0.5),
+        ],
+    );
+    let groups = "[optimizer]\nrule = 'sgd'\nlr = 0.5\n[[group]]\ntensors = ['b']\nlr = 2.0\n";
+    replay(&path, &config("ratio.toml", groups), &["--rtol", "0", "--atol", "0"]).good();
+}
+
+#[test]
+fn a_nan_where_a_number_was_recorded_fails() {
+    let path = trace(
+        "nan.safetensors",
+        &[("param/w", &[1], 1.0), ("grad/1/w", &[1], f32::NAN), ("expect/w", &[1], 1.0)],
+    );
+    assert_eq!(replay(&path, &sgd(), &["--atol", "1e30"]).code, Some(1));
+}
+
+#[test]
+fn malformed_traces_are_named() {
+    let bad = |name: &str, tensors: &[(&str, &[usize], f32)], expected: &str| {
+        replay(&trace(name, tensors), &sgd(), &[]).says(expected);
+    };
+    let param: (&str, &[usize], f32) = ("param/w", &[2], 1.0);
+    bad("b1", &[("weight", &[2], 1.0)], "tensor 'weight': the name must be param/<name>, ");
+    bad("b2", &[param, ("grad/0/w", &[2], 1.0)], "tensor 'grad/0/w': steps are numbered 1, 2, ");
+    bad("b3", &[param, ("grad/x/w", &[2], 1.0)], "tensor 'grad/x/w': 'x' is not a step number");
+    bad("b4", &[param, ("grad/1/v", &[2], 1.0)], "tensor 'grad/1/v': there is no 'param/v'");
+    bad(
+        "b5",
+        &[param, ("grad/1/w", &[3], 1.0)],
+        "tensor 'grad/1/w': the shape must be that of 'param/w', [2], found [3]",
+    );
+    bad("b6", &[param, ("lr/1", &[1], -1.0)], "tensor 'lr/1': must be finite and >= 0, found -1");
+    bad("b7", &[param, ("lr/1", &[2], 1.0)], "tensor 'lr/1': a learning rate is one f32, found");
+    bad("b8", &[("lr/1", &[1], 1.0)], "no tensor 'param/<name>'");
+    bad(
+        "b9",
+        &[param, ("expect_state/exp_avg/w", &[2], 1.0)],
+        "tensor 'expect_state/exp_avg/w': sgd keeps [] and no 'exp_avg'",
+    );
+
+    let half = TensorView::new(Dtype::F16, vec![1], &[0, 0]).unwrap();
+    let path = scratch("half.safetensors");
+    fs::write(&path, safetensors::serialize([("param/w", half)], None).unwrap()).unwrap();
+    replay(&path, &sgd(), &[]).says("tensor 'param/w': the dtype must be F32, found F16");
+}
+
+#[test]
+fn files_that_break_off_say_at_which_byte() {
+    let whole = fs::read(trace("whole", &[("param/w", &[100], 1.0)])).unwrap();
+    let cut = |name: &str, bytes: &[u8], expected: &str| {
+        let path = scratch(name);
+        fs::write(&path, bytes).unwrap();
+        replay(&path, &sgd(), &[]).says(expected);
+    };
+    cut("empty", &[], "the file ends at byte 0, within the 8 bytes of the header's length");
+    cut("c1", &whole[..20], "but the file ends at byte 20");
+    let len = whole.len();
+    let end =
+        format!("tensor 'param/w' should end at byte {len}, but the file ends at byte {}", len - 7);
+    cut("c2", &whole[..len - 7], &end);
+    let mut garbled = whole.clone();
+    garbled[9] = b'!';
+    cut("c3", &garbled, "the header breaks off at byte");
+    let mut longer = whole;
+    longer.push(0);
+    cut("c4", &longer, "do not match the header");
+    replay(&scratch("no such file"), &sgd(), &[]).says("cannot read ");
+}
+
+#[test]
+fn malformed_configs_are_named() {
+    let path = trace("good.safetensors", &[("param/w", &[2], 1.0), ("grad/1/w", &[2], 1.0)]);
+    let bad = |name: &str, text: &str, expected: &str| {
+        replay(&path, &config(name, text), &[]).says(expected);
+    };
+    bad("k1.toml", "[optimizer]\nrule = 'sgd'\nmomentom = 0.9\n", "unknown field `momentom`");
+    bad(
+        "k2.toml",
+        "[optimizer]\nrule = 'sgd'\nbetas = [0.9, 0.99]\n",
+        "rule 'sgd': unknown field `betas`",
+    );
+    bad(
+        "k3.toml",
+        "[optimizer]\nrule = 'adamw'\nlr = -1\n",
+        "lr must be finite and >= 0, found -1",
+    );
+    bad("k4.toml", "[optimizer\n", "TOML parse error at line 1, column 11");
+    let idle = "[optimizer]\nrule = 'sgd'\n[[group]]\ntensors = ['v']\n";
+    bad("k5.toml", idle, "[[group]] number 1: its tensors match no tensor of the trace");
+    replay(&path, &sgd(), &["--rtol", "nan"]).says("--rtol must be finite and >= 0, found NaN");
+    replay(&path, &sgd(), &["--out", "/no/such/folder/x"]).says("cannot write /no/such/folder/x");
+    assert_eq!(replay(&path, &sgd(), &["--frobnicate"]).code, Some(2));
+}

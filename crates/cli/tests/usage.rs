@@ -1,0 +1,82 @@
+//! Help, wrong usage and a missing adapter: the same for each command.
+
+mod common;
+
+use common::{fallline, golden, unread};
+
+const COMMANDS: [&str; 4] = ["info", "train", "replay", "bench"];
+
+#[test]
+fn help_has_examples() {
+    let top = fallline(&["--help"]).good();
+    assert!(top.out.contains("\nExamples:\n  fallline info "), "{}", top.out);
+    for command in COMMANDS {
+        assert!(top.out.contains(&format!("\n  {command} ")), "{command}: {}", top.out);
+        let help = fallline(&[command, "--help"]).good();
+        let example = format!("\nExamples:\n  fallline {command}");
+        assert!(help.out.contains(&example), "{command}: {}", help.out);
+        assert!(help.out.contains("--adapter <NAME>"), "{command}: {}", help.out);
+    }
+}
+
+#[test]
+fn the_version_is_the_crates() {
+    let ran = fallline(&["--version"]).good();
+    assert_eq!(ran.out, concat!("fallline ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    for arguments in [&["frobnicate"][..], &[], &["--frobnicate"], &["info", "--backend", "cuda"]] {
+        assert_eq!(fallline(arguments).code, Some(2), "{arguments:?}");
+    }
+    for command in COMMANDS {
+        let ran = fallline(&[command, "--frobnicate"]);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        assert!(ran.out.is_empty() && ran.err.contains("--frobnicate"), "{ran:?}");
+    }
+}
+
+/// The arguments of a small replay.
+fn replay() -> [&'static str; 4] {
+    let path = |name| golden(name).to_str().expect("a path in UTF-8").to_owned().leak() as &str;
+    ["replay", path("adamw.safetensors"), "--config", path("adamw.toml")]
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_one_line() {
+    let replay = replay();
+    for command in [&["info"][..], &["train"], &["bench"], &replay] {
+        let arguments = [command, &["--adapter", "no such adapter"]].concat();
+        fallline(&arguments).says("no GPU adapter named 'no such adapter' found (adapters here: ");
+    }
+}
+
+/// Before any work: even before it turns out that there is no such adapter.
+#[test]
+fn a_path_that_cannot_be_written_is_found_first() {
+    let replay = replay();
+    for (command, option) in [
+        (&["info"][..], "--json"),
+        (&["train"], "--svg"),
+        (&["train"], "--csv"),
+        (&["train"], "--json"),
+        (&["bench"], "--json"),
+        (&replay, "--json"),
+        (&replay, "--out"),
+    ] {
+        let path = [option, "/no/such/folder/x", "--adapter", "no such adapter"];
+        fallline(&[command, &path].concat()).says("cannot write /no/such/folder/x: ");
+    }
+    let twice = ["--json", "same", "--out", "same"];
+    fallline(&[&replay[..], &twice].concat()).says("same is given for two outputs");
+}
+
+#[test]
+fn nobody_has_to_read_the_result() {
+    let replay = replay();
+    let bench = ["bench", "--width", "0.01", "--steps", "1", "--no-baselines"];
+    for command in [&["info"][..], &bench, &replay] {
+        unread(command).good();
+    }
+}
