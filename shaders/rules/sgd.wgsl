@@ -7,8 +7,8 @@
 //   g  <- g + momentum * b with Nesterov, else b
 //   param <- param - lr * g
 //
-// The sign of the gradient under `maximize` is turned before anything else (torch's fused SGD
-// decays with the opposite sign). State slot 0: momentum_buffer, only with MOMENTUM.
+// The sign of the gradient under `maximize` is turned before anything else.
+// State slot 0: momentum_buffer, only with MOMENTUM.
 
 override MOMENTUM: bool = false;
 override NESTEROV: bool = false;

@@ -14,8 +14,7 @@ use crate::{Error, Result, abi};
 ///
 /// Source: Sutskever et al., *On the importance of initialization and momentum in deep learning*,
 /// 2013; `torch.optim.SGD`. A step without gradient leaves the buffer unset, so the next one is
-/// still the tensor's first. torch's fused kernel turns the sign of the weight decay under
-/// `maximize`; this one does as torch's other implementations do.
+/// still the tensor's first. `maximize` turns the sign of the gradient and not of the weight decay.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd {
     /// Learning rate, finite and >= 0.
