@@ -220,6 +220,7 @@ fn an_unknown_adapter_is_named_and_so_are_those_that_exist() {
     let error = Gpu::open(&options).unwrap_err().to_string();
     assert!(error.starts_with("no GPU adapter named 'no such' found (adapters here: "), "{error}");
     assert!(error.contains(&gpu().adapter_info().name), "{error}");
+    assert!(error.contains("`apt-get install mesa-vulkan-drivers`"), "{error}");
 }
 
 #[test]

@@ -8,8 +8,8 @@
 // all of its elements. (Measured on Mesa's software driver: to read table and record costs 15 % of
 // an AdamW step for a lane with one vec4, and half of that for a lane with two.)
 //
-// Joined with: a rule (State, Hyper, Updated, rule, load_state, store_state), a codec for each
-// role, shared/tensor.wgsl, shared/hyper.wgsl, and shared/tensors_uniform.wgsl or shared/tensors_storage.wgsl.
+// Joined with: a rule (State, Hyper, rule, load_state, store_state), a codec for each role,
+// shared/{tensor,hyper,updated}.wgsl, and shared/tensors_uniform.wgsl or tensors_storage.wgsl.
 //
 // Bindings (group 0): every role is bound from the same block on, `blocks` with exactly as many
 // entries as the window has blocks; a slot that the rule does not use is bound to a dummy.

@@ -5,10 +5,9 @@
 //
 // A chunk is up to 256 consecutive elements of one tensor, given to 32 lanes. It names its tensor
 // and where in the tensor it begins; the tensor's record says where the tensor begins in the
-// parameter, gradient and state buffers. So a gradient that moves rewrites one record, not a table.
+// parameter, gradient and state buffers, so that a lane looks up three words and not five.
 //
-// Joined with: a rule, a codec for each role, shared/tensor.wgsl, shared/hyper.wgsl, and shared/tensors_uniform.wgsl
-// or shared/tensors_storage.wgsl. Where parameter and gradient lie in one buffer the gradient
+// Joined with: as arena.wgsl. Where parameter and gradient lie in one buffer the gradient
 // codec is codecs/grad_shared.wgsl, and binding 3 holds a dummy. The last chunk of a tensor whose
 // length is no multiple of four goes through the `_scalar` codecs, which never touch a byte
 // outside of the tensor.

@@ -24,6 +24,17 @@ pub(crate) struct SegmentBuffers {
     pub(crate) slots: Vec<Buffer>,
 }
 
+/// What a plan binds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site<'a> {
+    pub(crate) gpu: &'a Gpu,
+    pub(crate) programs: &'a [Program],
+    pub(crate) layout: &'a Layout,
+    /// In the order of the layout's segments.
+    pub(crate) memory: &'a [SegmentBuffers],
+    pub(crate) control: &'a Control,
+}
+
 #[derive(Debug)]
 struct Dispatch {
     kernel: Kernel,
@@ -39,13 +50,8 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// The windows of every segment.
-    pub(crate) fn arena(
-        gpu: &Gpu,
-        programs: &[Program],
-        layout: &Layout,
-        memory: &[SegmentBuffers],
-        control: &Control,
-    ) -> Result<Self> {
+    pub(crate) fn arena(site: Site<'_>) -> Result<Self> {
+        let Site { gpu, programs, layout, memory, control } = site;
         let mut dispatches = Vec::new();
         let dummy = dummy(gpu)?;
         for (number, segment) in layout.segments.iter().enumerate() {
@@ -83,14 +89,11 @@ impl Plan {
 
     /// The given dispatches over borrowed buffers.
     pub(crate) fn borrowed(
-        gpu: &Gpu,
-        programs: &[Program],
-        layout: &Layout,
-        memory: &[SegmentBuffers],
-        control: &Control,
+        site: Site<'_>,
         buffers: &[Buffer],
         chunk_dispatches: &[ChunkDispatch],
     ) -> Result<Self> {
+        let Site { gpu, programs, layout, memory, control } = site;
         let chunks: Vec<&[u8]> =
             chunk_dispatches.iter().map(|d| bytemuck::cast_slice(&d.chunks)).collect();
         let origins: Vec<_> = chunk_dispatches.iter().map(|d| [d.window()]).collect();
@@ -116,7 +119,10 @@ impl Plan {
                 control.tensors.as_entire_binding(),
                 part(&table, table_at, bytes.len() as u64),
                 lent(&dispatch.param),
-                dispatch.grad.as_ref().map_or_else(|| part(&dummy, 3 * 256, 256), lent),
+                dispatch
+                    .grad
+                    .as_ref()
+                    .map_or_else(|| part(&dummy, 3 * PART_ALIGNMENT, PART_ALIGNMENT), lent),
             ];
             push_slots(&mut bound, &memory[dispatch.segment].slots, &dummy, slot);
             bound.push(hypers.as_entire_binding());

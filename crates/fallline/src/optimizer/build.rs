@@ -13,7 +13,7 @@ use crate::{
     kernel::{KernelKey, MAX_HYPERS, Program},
     layout::{Item, Layout, blocks_of},
     lend::Lending,
-    plan::{self, BLOCK_BYTES, Plan, SegmentBuffers},
+    plan::{self, BLOCK_BYTES, Plan, SegmentBuffers, Site},
     rules::Check,
 };
 
@@ -46,7 +46,7 @@ impl Optimizer {
             .map(|info| Placement { group: number(info.group), ..Placement::default() })
             .collect();
         let control = Control::new(gpu, groups, &parts.hypers, &placements)?;
-        let plan = Plan::arena(gpu, &parts.programs, &parts.layout, &memory, &control)?;
+        let plan = Plan::arena(parts.site(gpu, &memory, &control))?;
         parts.finish(gpu, groups, Memory { segments: memory, borrowed: None }, control, plan)
     }
 
@@ -69,15 +69,7 @@ impl Optimizer {
         }
         let placements = placements(&parts.infos, &parts.layout, &lending);
         let control = Control::new(gpu, groups, &parts.hypers, &placements)?;
-        let plan = borrowed_plan(
-            gpu,
-            &parts.programs,
-            &parts.layout,
-            &parts.infos,
-            &memory,
-            &control,
-            &lending,
-        )?;
+        let plan = borrowed_plan(parts.site(gpu, &memory, &control), &parts.infos, &lending)?;
         let memory = Memory { segments: memory, borrowed: Some(tensors.to_vec()) };
         parts.finish(gpu, groups, memory, control, plan)
     }
@@ -109,11 +101,10 @@ impl Optimizer {
         }
         let lending = Lending::new(tensors)?;
         let places = placements(&self.infos, &self.layout, &lending);
-        let (gpu, memory) = (&self.gpu, &self.memory.segments);
-        let control = self.control.rebound(gpu, &places)?;
-        let (programs, layout) = (&self.programs, &self.layout);
-        let plan = borrowed_plan(gpu, programs, layout, &self.infos, memory, &control, &lending)?;
-        gpu.check_lost()?;
+        let control = self.control.rebound(&self.gpu, &places)?;
+        let site = Site { control: &control, ..self.site() };
+        let plan = borrowed_plan(site, &self.infos, &lending)?;
+        self.gpu.check_lost()?;
         self.control = control;
         self.plan = plan;
         self.memory.borrowed = Some(tensors.to_vec());
@@ -170,6 +161,15 @@ impl Parts {
             max_bytes,
         })?;
         Ok(Self { infos, ids, programs, hypers, layout })
+    }
+
+    fn site<'a>(
+        &'a self,
+        gpu: &'a Gpu,
+        memory: &'a [SegmentBuffers],
+        control: &'a Control,
+    ) -> Site<'a> {
+        Site { gpu, programs: &self.programs, layout: &self.layout, memory, control }
     }
 
     fn slots(&self, gpu: &Gpu, segment: &crate::layout::Segment) -> Result<Vec<wgpu::Buffer>> {
@@ -247,15 +247,8 @@ fn placements(infos: &[Info], layout: &Layout, lending: &Lending) -> Vec<Placeme
     infos.iter().zip(&layout.places).zip(&lending.ranges).map(place).collect()
 }
 
-pub(super) fn borrowed_plan(
-    gpu: &Gpu,
-    programs: &[Program],
-    layout: &Layout,
-    infos: &[Info],
-    memory: &[SegmentBuffers],
-    control: &Control,
-    lending: &Lending,
-) -> Result<Plan> {
+pub(super) fn borrowed_plan(site: Site<'_>, infos: &[Info], lending: &Lending) -> Result<Plan> {
+    let Site { gpu, programs, layout, .. } = site;
     let lent: Vec<LentTensor> = infos
         .iter()
         .zip(&layout.places)
@@ -275,7 +268,7 @@ pub(super) fn borrowed_plan(
         max_chunks: plan::max_chunks(limits),
     };
     let dispatches = chunks::dispatches(&lent, reach);
-    Plan::borrowed(gpu, programs, layout, memory, control, &lending.buffers, &dispatches)
+    Plan::borrowed(site, &lending.buffers, &dispatches)
 }
 
 /// A number that an earlier check has shown to fit.

@@ -17,7 +17,7 @@ use crate::{
     control::{Control, Prepared},
     kernel::Program,
     layout::Layout,
-    plan::{Plan, SegmentBuffers},
+    plan::{Plan, SegmentBuffers, Site},
 };
 
 /// All tensors with their rules and state, and the compute pass that updates them.
@@ -156,6 +156,11 @@ impl Optimizer {
     #[must_use]
     pub fn state_size_bytes(&self) -> u64 {
         self.memory.segments.iter().flat_map(|segment| &segment.slots).map(Buffer::size).sum()
+    }
+
+    fn site(&self) -> Site<'_> {
+        let Self { gpu, programs, layout, memory, control, .. } = self;
+        Site { gpu, programs, layout, memory: &memory.segments, control }
     }
 
     fn info(&self, id: TensorId) -> Result<&Info> {

@@ -1,7 +1,12 @@
 //! How fast a step could be.
 
 use super::{Optimizer, build::borrowed_plan};
-use crate::{Result, kernel::Program, lend::Lending, plan::Plan};
+use crate::{
+    Result,
+    kernel::Program,
+    lend::Lending,
+    plan::{Plan, Site},
+};
 
 impl Optimizer {
     /// A pass that moves the bytes of a step through the same bindings, every load and store of it,
@@ -16,13 +21,10 @@ impl Optimizer {
             .iter()
             .map(|program| Program { key: program.key.traffic(), hypers: program.hypers.clone() })
             .collect();
-        let (gpu, layout, memory) = (&self.gpu, &self.layout, &self.memory.segments);
+        let site = Site { programs: &programs, ..self.site() };
         let plan = match &self.memory.borrowed {
-            None => Plan::arena(gpu, &programs, layout, memory, &self.control)?,
-            Some(tensors) => {
-                let lending = Lending::new(tensors)?;
-                borrowed_plan(gpu, &programs, layout, &self.infos, memory, &self.control, &lending)?
-            }
+            None => Plan::arena(site)?,
+            Some(tensors) => borrowed_plan(site, &self.infos, &Lending::new(tensors)?)?,
         };
         Ok(Traffic { plan })
     }
