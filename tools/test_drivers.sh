@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the engine's tests on every software driver that Debian packages: Mesa's lavapipe (Vulkan),
+# Runs every test on every software driver that Debian packages: Mesa's lavapipe (Vulkan),
 # SwiftShader (Vulkan, from the chromium package) and Mesa's llvmpipe (GL through EGL).
 #
 #   tools/test_drivers.sh [options of cargo test]
@@ -30,7 +30,7 @@ run() {
     shift
     env "$@"
 }
-run lavapipe WGPU_BACKEND=vulkan WGPU_ADAPTER_NAME=llvmpipe cargo test --package fallline "$@"
+run lavapipe WGPU_BACKEND=vulkan WGPU_ADAPTER_NAME=llvmpipe cargo test --workspace "$@"
 run SwiftShader WGPU_BACKEND=vulkan VK_DRIVER_FILES="$swiftshader/vk_swiftshader_icd.json" \
-    cargo test --package fallline "$@"
-run "llvmpipe through GL" WGPU_BACKEND=gl cargo test --package fallline "$@"
+    cargo test --workspace "$@"
+run "llvmpipe through GL" WGPU_BACKEND=gl cargo test --workspace "$@"

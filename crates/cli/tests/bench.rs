@@ -91,13 +91,26 @@ fn a_failed_measurement_leaves_the_old_rows() {
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "kept");
 }
 
+/// Drivers that crash by themselves when the address space is used up, where others report it:
+/// Mesa 25.0.7's lavapipe dies of a segmentation fault.
+#[cfg(target_os = "linux")]
+const CRASH_OUT_OF_MEMORY: [&str; 1] = ["Mesa 25."];
+
 /// Linux alone lets a shell limit the memory that a software adapter can have.
 #[cfg(target_os = "linux")]
 #[test]
 fn out_of_memory_is_one_line() {
     let command = format!(
-        "ulimit -v 1500000; exec '{}' bench --model gpt2-small --steps 1 --no-baselines",
+        "ulimit -v 1500000; exec '{}' bench --backend vulkan --model gpt2-small --steps 1 \
+         --no-baselines",
         env!("CARGO_BIN_EXE_fallline")
     );
-    run(Command::new("sh").args(["-c", &command])).says("out of GPU memory");
+    let ran = run(Command::new("sh").args(["-c", &command]));
+    if CRASH_OUT_OF_MEMORY.iter().any(|driver| ran.out.contains(driver)) {
+        assert_eq!(ran.code, None, "this driver is cured, take it off the list: {ran:?}");
+    } else if ["llvmpipe", "SwiftShader"].iter().any(|software| ran.out.contains(software)) {
+        ran.says("out of GPU memory");
+    } else {
+        eprintln!("NOT TESTED: ulimit does not limit the memory of this adapter: {ran:?}");
+    }
 }

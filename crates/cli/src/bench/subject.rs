@@ -1,9 +1,11 @@
 //! The optimizer that is measured, with data in its tensors.
 
+use std::sync::LazyLock;
+
 use anyhow::Result;
 use fallline::{
     BorrowedTensor, BufferRange, Gpu, Group, Optimizer, Rule, TensorId, TensorSpec,
-    wgpu::{Buffer, BufferUsages},
+    wgpu::{Buffer, BufferSlice, BufferUsages},
 };
 
 use crate::compute;
@@ -21,13 +23,10 @@ pub(crate) fn optimizer(
     } else {
         Optimizer::arena(gpu, &groups, specs)?
     };
-    let pattern = pattern(specs);
-    for (index, spec) in specs.iter().enumerate() {
-        let values = prefix(&pattern, spec);
-        optimizer.write_param(TensorId::new(index), values)?;
-        optimizer.write_grad(TensorId::new(index), values)?;
-        // What was written waits in host memory for the next submission.
-        gpu.queue().submit([]);
+    for index in 0..specs.len() {
+        let id = TensorId::new(index);
+        fill(gpu, optimizer.param(id)?)?;
+        fill(gpu, optimizer.grad(id)?)?;
     }
     gpu.wait()?;
     Ok(optimizer)
@@ -66,22 +65,30 @@ fn lend(gpu: &Gpu, specs: &[TensorSpec]) -> Result<Vec<BorrowedTensor>> {
     specs.iter().zip(&places).map(lent).collect()
 }
 
-/// Numbers in [0.5, 1), enough for the largest tensor.
+/// Writes numbers in [0.5, 1) into a slice, always the same. They repeat after a few MiB, so that a
+/// large tensor takes no more of the host's memory than that.
 ///
 /// Positive, and none of them small: the traffic kernel shifts parameters and state round, and
 /// neither a square root of a negative number nor a subnormal shall come of it.
-pub(crate) fn pattern(specs: &[TensorSpec]) -> Vec<f32> {
-    let len = specs.iter().map(|spec| spec.shape.iter().product()).max().unwrap_or(0);
-    let mut state = 1u32;
-    let mut next = || {
-        // Numerical Recipes' linear congruential generator; its upper bits as a mantissa.
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        f32::from_bits(0x3f00_0000 | (state >> 9))
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-/// A tensor's numbers.
-pub(crate) fn prefix<'a>(pattern: &'a [f32], spec: &TensorSpec) -> &'a [f32] {
-    &pattern[..spec.shape.iter().product()]
+pub(crate) fn fill(gpu: &Gpu, slice: BufferSlice<'_>) -> Result<()> {
+    static PATTERN: LazyLock<Vec<f32>> = LazyLock::new(|| {
+        let mut state = 1u32;
+        let next = || {
+            // Numerical Recipes' linear congruential generator; its upper bits as a mantissa.
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            f32::from_bits(0x3f00_0000 | (state >> 9))
+        };
+        std::iter::repeat_with(next).take(1 << 20).collect()
+    });
+    let pattern: &[u8] = bytemuck::cast_slice(&PATTERN);
+    for done in (0..slice.size()).step_by(pattern.len()) {
+        let left = usize::try_from(slice.size() - done).unwrap_or(usize::MAX);
+        let bytes = &pattern[..left.min(pattern.len())];
+        gpu.checked("data to measure with", || {
+            gpu.queue().write_buffer(slice.buffer(), slice.offset() + done, bytes);
+            // What was written waits in memory for the next submission.
+            gpu.queue().submit([]);
+        })?;
+    }
+    Ok(())
 }

@@ -51,15 +51,12 @@ impl Tensors {
 
     /// Gives parameters and gradients the numbers that the optimizer's have.
     pub(crate) fn fill(&self, gpu: &Gpu, specs: &[TensorSpec]) -> Result<()> {
-        let pattern = subject::pattern(specs);
-        Ok(gpu.checked("the baselines' tensors", || {
-            for (buffers, spec) in self.buffers.iter().zip(specs) {
-                let bytes = bytemuck::cast_slice(subject::prefix(&pattern, spec));
-                gpu.queue().write_buffer(&buffers[0], 0, bytes);
-                gpu.queue().write_buffer(&buffers[1], 0, bytes);
-                gpu.queue().submit([]);
-            }
-        })?)
+        for (buffers, spec) in self.buffers.iter().zip(specs) {
+            let size = spec.len_elems()? * 4;
+            subject::fill(gpu, buffers[0].slice(..size))?;
+            subject::fill(gpu, buffers[1].slice(..size))?;
+        }
+        Ok(())
     }
 
     /// The windows: a binding for each role, and the bytes of each binding.
