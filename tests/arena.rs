@@ -3,12 +3,8 @@
 
 mod common;
 
-use common::{AWKWARD, Rng, bits, cases, gpu, tiny_gpu, webgpu_default_gpu};
+use common::{AWKWARD, Rng, bits, cases, gpu, specs, tiny_gpu, webgpu_default_gpu};
 use fallline::{AdamW, Gpu, Group, Lion, Optimizer, Sgd, Step, TensorId, TensorSpec, wgpu};
-
-fn specs(sizes: &[usize]) -> Vec<TensorSpec> {
-    sizes.iter().enumerate().map(|(i, len)| TensorSpec::new(format!("t{i}"), [*len])).collect()
-}
 
 fn ids(optimizer: &Optimizer) -> Vec<TensorId> {
     optimizer.tensors().map(|(id, _)| id).collect()

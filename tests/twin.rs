@@ -5,17 +5,13 @@
 
 mod common;
 
-use common::{AWKWARD, Case, Rng, buffer, cases, gpu, read};
+use common::{AWKWARD, Case, Rng, buffer, cases, gpu, read, specs};
 use fallline::{BorrowedTensor, BufferRange, Group, Optimizer, Rule, Step, TensorSpec, wgpu};
 use fallline_reference::{self as reference, ulp};
 
 /// WGSL leaves the last bits of division (2.5 ULP) and square root (as 1 / inverseSqrt, 2 ULP more)
 /// open and lets a driver contract a multiplication and an addition; drivers tried so far give 0 to 2.
 const TWIN_ULP: u32 = 2;
-
-fn specs(sizes: &[usize]) -> Vec<TensorSpec> {
-    sizes.iter().enumerate().map(|(i, len)| TensorSpec::new(format!("t{i}"), [*len])).collect()
-}
 
 /// Initial parameters, of magnitude 0.5 to 1, and the gradients of `steps` steps, of `scale` times that.
 fn numbers(sizes: &[usize], steps: usize, scale: f32) -> (Vec<Vec<f32>>, Vec<Vec<Vec<f32>>>) {

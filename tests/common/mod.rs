@@ -1,7 +1,7 @@
 //! What the GPU tests share: the device, numbers, and a rule in both crates' terms.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use fallline::{Adam, AdamW, Gpu, GpuOptions, Lion, Rule, Sgd, wgpu};
+use fallline::{Adam, AdamW, Gpu, GpuOptions, Lion, Rule, Sgd, TensorSpec, wgpu};
 use fallline_reference as reference;
 
 /// The device under test. Without one the run fails, and says what to install.
@@ -96,6 +96,11 @@ pub(crate) fn cases() -> Vec<Case> {
         cases.push(Case { rule: adamw.into(), twin: Twin::AdamW, hyper });
     }
     cases
+}
+
+/// A tensor of one dimension for each size: t0, t1, …
+pub(crate) fn specs(sizes: &[usize]) -> Vec<TensorSpec> {
+    sizes.iter().enumerate().map(|(i, len)| TensorSpec::new(format!("t{i}"), [*len])).collect()
 }
 
 /// Sizes around everything that the engine counts in: vec4s, blocks, workgroups; primes.

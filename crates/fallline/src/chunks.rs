@@ -200,9 +200,9 @@ fn same_buffers(dispatch: &ChunkDispatch, at: &Located) -> bool {
         && grad_buffer == at.grad.buffer
 }
 
-/// Adds the chunk to the dispatch if every binding still reaches.
+/// Adds the chunk to a dispatch over the same buffers, if every binding still reaches.
 fn extend(dispatch: &mut ChunkDispatch, at: &Located, reach: Reach) -> bool {
-    if !same_buffers(dispatch, at) || dispatch.chunks.len() as u64 >= reach.max_chunks {
+    if dispatch.chunks.len() as u64 >= reach.max_chunks {
         return false;
     }
     let mut param = around(&dispatch.param.bytes, &at.param.bytes, reach.alignment);

@@ -54,11 +54,11 @@ impl Plan {
         let Site { gpu, programs, layout, memory, control } = site;
         let mut dispatches = Vec::new();
         let dummy = dummy(gpu)?;
+        let hypers = hypers(gpu, programs)?;
         for (number, segment) in layout.segments.iter().enumerate() {
             let Some((param, grad)) = &memory[number].owned else { continue };
-            let program = &programs[segment.kernel];
-            let kernel = kernel::update(gpu, program.update(Frame::Arena, control.tensors_in))?;
-            let hypers = hypers(gpu, program)?;
+            let update = programs[segment.kernel].update(Frame::Arena, control.tensors_in);
+            let kernel = kernel::update(gpu, update)?;
             let table = upload(
                 gpu,
                 "fallline blocks",
@@ -76,7 +76,7 @@ impl Plan {
                     role(grad),
                 ];
                 push_slots(&mut bound, &memory[number].slots, &dummy, role);
-                bound.push(hypers.as_entire_binding());
+                bound.push(hypers[segment.kernel].as_entire_binding());
                 dispatches.push(Dispatch {
                     bind_group: bind(gpu, "fallline arena window", &kernel, &bound)?,
                     workgroups: workgroups(gpu, blocks),
@@ -101,14 +101,15 @@ impl Plan {
         let table = upload(gpu, "fallline chunks", BufferUsages::STORAGE, &chunks)?;
         let window_table = upload(gpu, "fallline windows", BufferUsages::UNIFORM, &origins)?;
         let dummy = dummy(gpu)?;
+        let hypers = hypers(gpu, programs)?;
         let mut dispatches = Vec::new();
         let (mut table_at, mut window_at) = (0, 0);
         for (dispatch, bytes) in chunk_dispatches.iter().zip(&chunks) {
             let frame =
                 Frame::Borrowed { ragged: dispatch.ragged, shared: dispatch.grad.is_none() };
-            let program = &programs[layout.segments[dispatch.segment].kernel];
-            let kernel = kernel::update(gpu, program.update(frame, control.tensors_in))?;
-            let hypers = hypers(gpu, program)?;
+            let program = layout.segments[dispatch.segment].kernel;
+            let update = programs[program].update(frame, control.tensors_in);
+            let kernel = kernel::update(gpu, update)?;
             let lent = |bound: &Bound| {
                 part(&buffers[bound.buffer], bound.bytes.start, bound.bytes.end - bound.bytes.start)
             };
@@ -125,7 +126,7 @@ impl Plan {
                     .map_or_else(|| part(&dummy, 3 * PART_ALIGNMENT, PART_ALIGNMENT), lent),
             ];
             push_slots(&mut bound, &memory[dispatch.segment].slots, &dummy, slot);
-            bound.push(hypers.as_entire_binding());
+            bound.push(hypers[program].as_entire_binding());
             bound.push(part(&window_table, window_at, size_of::<abi::Window>() as u64));
             dispatches.push(Dispatch {
                 bind_group: bind(gpu, "fallline borrowed window", &kernel, &bound)?,
@@ -182,13 +183,16 @@ fn workgroups(gpu: &Gpu, blocks: u64) -> (u32, u32) {
     kernel::fold(blocks.div_ceil(blocks_per_workgroup), gpu.limits())
 }
 
-/// The kernel's hyperparameters, as the uniform buffer that it declares.
-fn hypers(gpu: &Gpu, program: &Program) -> Result<Buffer> {
+/// The hyperparameters of each kernel, as the uniform buffer that it declares.
+fn hypers(gpu: &Gpu, programs: &[Program]) -> Result<Vec<Buffer>> {
     let size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
     let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
-    let buffer = gpu.buffer("fallline hypers", size, usage)?;
-    gpu.write("fallline hypers", &buffer, 0, &program.hypers)?;
-    Ok(buffer)
+    let buffer = |program: &Program| {
+        let buffer = gpu.buffer("fallline hypers", size, usage)?;
+        gpu.write("fallline hypers", &buffer, 0, &program.hypers)?;
+        Ok(buffer)
+    };
+    programs.iter().map(buffer).collect()
 }
 
 /// Bound where a kernel declares a binding that it does not use.
