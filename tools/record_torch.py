@@ -1,15 +1,23 @@
 """Record a training run of a PyTorch optimizer as a fallline trace.
 
 A trace holds all that it takes to repeat the run without PyTorch, and what PyTorch made of it.
-It is one safetensors file of float32 tensors; `t` counts the optimizer's steps from 1:
+It is one safetensors file. `t` counts the steps of the run from 1, skipped ones too. Tensors are
+F32; those with a * may also be F16 or BF16, a gradient of the same dtype in all steps:
 
-    param/<name>                the parameter before the first step
-    grad/<t>/<name>             its gradient in step t; absent if it had none (`grad is None`)
+    param/<name>                * the parameter before the first step, as the model sees it
+    grad/<t>/<name>             * its gradient in step t, before unscaling and clipping; absent if
+                                it had none (`grad is None`)
     lr/<t>                      shape [1], lr of param_groups[0] in step t, to which the other
                                 groups keep their ratio; absent if always that of the config
-    expect/<name>               the parameter after the last step
+    expect/<name>               * the parameter after the last step, as the model sees it
+    expect_master/<name>        the f32 master copy of a 16-bit parameter after the last step
     expect_state/<slot>/<name>  the optimizer's state after the last step, where it holds any;
                                 slots: exp_avg, exp_avg_sq, max_exp_avg_sq, momentum_buffer
+    expect_report/<what>        shape [steps], a value for every step:
+        scale                   what its gradients were scaled by; with loss scaling only
+        skipped                 1 if it was skipped for an overflow, else 0; with loss scaling only
+        norm                    the norm of all unscaled gradients before clipping, maybe inf or
+                                NaN; with [clip] norm only
 
 The file's metadata tell `format` (fallline-trace), `torch` (its version), `optimizer` (the class)
 and `steps`. The optimizer's config lies beside the trace and ends in `.toml`. Options bear
@@ -19,17 +27,44 @@ PyTorch's names; a group lists its tensors and the options that differ from para
     rule = "adamw"              # adamw, adam, sgd or lion
     lr = 0.001
     betas = [0.9, 0.999]
+    master = "f32"              # how 16-bit parameters are kept: as they are (none), with a copy
+                                # in f32, or with the 16 bits that a BF16 lacks of it (remainder)
+    stochastic_rounding = false
+
+    [clip]                      # with both, norm first
+    norm = 1.0                  # of all gradients; inf only measures it
+    value = 0.5
+
+    [loss_scale]                # of torch.amp.GradScaler
+    init = 65536.0
+    growth = 2.0
+    backoff = 0.5
+    interval = 2000             # 0: the scale is fixed
+    min = 1.0                   # PyTorch has no such limit; the scale never fell below this one
 
     [[group]]
     tensors = ["bias", "scale"]
     weight_decay = 0.0
+    clip_norm = 0.1             # of this group's gradients, instead of [clip] norm, which then
+                                # limits the other groups alone, but is still the norm of all
 
 Record a run of your own. Make the recorder before the first step and save after the last one.
-Gradients are taken as `step()` finds them, that is after unscaling and clipping:
+Gradients are taken as `step()` finds them:
 
     recorder = Recorder(optimizer, model.named_parameters())
     ...                         # the training loop, unchanged
     recorder.save("run.safetensors")
+
+Where they are unscaled or clipped before, say so, and have them taken after every backward pass:
+
+    recorder = Recorder(optimizer, model.named_parameters(), scaler=scaler, clip_norm=1.0)
+    ...
+        scaler.scale(loss).backward()
+        recorder.gradients()
+        scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimizer)
+        scaler.update()
 
 Or let a small network fit a synthetic function, with an optimizer of torch.optim or elsewhere:
 
@@ -46,6 +81,8 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save
+from torch.amp import GradScaler
+from torch.nn.utils import get_total_norm
 
 SLOTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 ADAM_OPTIONS = ("betas", "eps", "weight_decay", "amsgrad", "maximize")
@@ -64,9 +101,26 @@ class TraceError(Exception):
 class Recorder:
     """Listens to an optimizer and keeps, on the CPU, what it is given in every step."""
 
-    def __init__(self, optimizer, named_parameters):
-        """`named_parameters` yields (name, parameter), as `Module.named_parameters()` does."""
+    def __init__(self, optimizer, named_parameters, *, scaler=None, clip_norm=None,
+                 clip_value=None, master="none", dtypes=None, grad_dtypes=None):
+        """`named_parameters` yields (name, parameter), as `Module.named_parameters()` does.
+
+        scaler       the GradScaler, or a fixed loss scale
+        clip_norm    the limit to the norm of all gradients; a group of the optimizer, save the
+                     first, may have an item `clip_norm` for its own
+        clip_value   the limit to every element of the gradients
+        master       how 16-bit parameters are kept, as in the config. The optimizer works on
+                     parameters in f32: the masters, or what the caller rounds after every step
+        dtypes       by name, of the parameters as the model sees them; f32 if not told
+        grad_dtypes  by name, of the gradients as the backward pass yields them; f32 if not told
+        """
         self.optimizer = optimizer
+        self.scaler = None if isinstance(scaler, GradScaler) and not scaler.is_enabled() else scaler
+        self.clip = {"norm": clip_norm, "value": clip_value}
+        self.clip = {key: float(limit) for key, limit in self.clip.items() if limit is not None}
+        self.master = master
+        self.dtypes = dtypes or {}
+        self.grad_dtypes = grad_dtypes or {}
         self.names = {}
         for name, parameter in named_parameters:
             if name in self.names.values():
@@ -75,23 +129,45 @@ class Recorder:
         for parameter, name in self._parameters():
             if any(slot in optimizer.state.get(parameter, {}) for slot in SLOTS):
                 raise TraceError(f"{name} has optimizer state: record from the first step on")
+        if "clip_norm" in optimizer.param_groups[0]:
+            raise TraceError("group 0 has a clip_norm: in the config all groups would inherit it")
+        if isinstance(self.scaler, GradScaler) and self.scaler.state_dict()["_growth_tracker"]:
+            raise TraceError("the scaler has been in use: record from the first step on")
         self.steps = 0
+        self.taken = False  # whether `gradients` has been called for the coming step
         self.tensors = {}
         self.learning_rates = []  # of param_groups[0], in every step
         self.rates = []  # of every group: lr in the config
         self.options = []  # of every group: the other options in the config
+        self.reports = {"scale": [], "skipped": [], "norm": []}
         optimizer.register_step_pre_hook(self._before_step)
+
+    def gradients(self):
+        """Take the gradients. Call it in every step, before they are unscaled and clipped."""
+        self._take()
+        self.taken = True
 
     def save(self, path):
         """Write the trace, and the config beside it. Return the config's path, if it has one."""
         if self.steps == 0:
             raise TraceError("the optimizer has made no step")
+        if self.scaler is None and any(self.reports["skipped"]):
+            raise TraceError("steps were skipped, which takes a scaler")
         tensors = dict(self.tensors)
         if any(lr != self.rates[0] for lr in self.learning_rates):
             for step, lr in enumerate(self.learning_rates, start=1):
                 tensors[f"lr/{step}"] = torch.tensor([lr], dtype=torch.float32)
+        reports = ["scale", "skipped"] if self.scaler is not None else []
+        reports += ["norm"] if "norm" in self.clip else []
+        for what in reports:
+            tensors[f"expect_report/{what}"] = torch.tensor(self.reports[what], dtype=torch.float32)
         for parameter, name in self._parameters():
-            tensors[f"expect/{name}"] = _copy(parameter, name)
+            dtype = self.dtypes.get(name, torch.float32)
+            if dtype == torch.float32 or self.master == "none":
+                tensors[f"expect/{name}"] = _copy(parameter, name, dtype)
+            else:
+                tensors[f"expect_master/{name}"] = master = _copy(parameter, name)
+                tensors[f"expect/{name}"] = master.to(dtype)
             state = self.optimizer.state.get(parameter, {})
             for slot in SLOTS:
                 if state.get(slot) is not None:
@@ -122,14 +198,45 @@ class Recorder:
         """The hook: take what `step()` is about to use. PyTorch puts the optimizer in args[0]."""
         if any(argument is not None for argument in (*args[1:], *kwargs.values())):
             raise TraceError("step(closure) computes its gradients too late for the recorder")
+        if not self.taken:
+            if self._alters_gradients():
+                raise TraceError("call gradients() before the gradients are unscaled or clipped")
+            self._take()
+        self.taken = False
+        # A fused optimizer skips the step by itself.
+        self.reports["skipped"][-1] = float(bool(getattr(optimizer, "found_inf", False)))
+
+    def _alters_gradients(self):
+        """Does anything happen to the gradients between backward pass and step?"""
+        own = any("clip_norm" in group for group in self.optimizer.param_groups)
+        return self.scaler is not None or bool(self.clip) or own
+
+    def _take(self):
+        """Begin a step: take parameters and gradients."""
         self._check_groups()
         self.steps += 1
-        self.learning_rates.append(float(optimizer.param_groups[0]["lr"]))
+        self.learning_rates.append(float(self.optimizer.param_groups[0]["lr"]))
+        scale = self._scale()
+        unscaled = []
         for parameter, name in self._parameters():
             if self.steps == 1:
-                self.tensors[f"param/{name}"] = _copy(parameter, name)
+                dtype = self.dtypes.get(name, torch.float32)
+                self.tensors[f"param/{name}"] = _copy(parameter, name, dtype)
             if parameter.grad is not None:
-                self.tensors[f"grad/{self.steps}/{name}"] = _copy(parameter.grad, f"{name}.grad")
+                dtype = self.grad_dtypes.get(name, torch.float32)
+                copy = _copy(parameter.grad, f"{name}.grad", dtype)
+                self.tensors[f"grad/{self.steps}/{name}"] = copy
+                unscaled.append(copy.float() * (1.0 / scale))
+        self.reports["scale"].append(scale)
+        self.reports["skipped"].append(1.0)  # unless step() is called
+        if "norm" in self.clip:
+            self.reports["norm"].append(get_total_norm(unscaled).item())
+
+    def _scale(self):
+        """The present loss scale."""
+        if isinstance(self.scaler, GradScaler):
+            return self.scaler.get_scale()
+        return 1.0 if self.scaler is None else float(self.scaler)
 
     def _check_groups(self):
         """During a run the learning rates may change, all by the same factor; nothing else may."""
@@ -149,19 +256,37 @@ class Recorder:
     def _config_text(self, rule):
         """The config, in TOML."""
         tables = [{"lr": lr} | options for lr, options in zip(self.rates, self.options)]
-        lines = ["[optimizer]", *_toml({"rule": rule} | tables[0])]
+        kept = {"master": self.master, "stochastic_rounding": False} if self.dtypes else {}
+        lines = ["[optimizer]", *_toml({"rule": rule} | tables[0] | kept)]
+        if self.clip:
+            lines += ["", "[clip]", *_toml(self.clip)]
+        if self.scaler is not None:
+            lines += ["", "[loss_scale]", *_toml(self._loss_scale())]
         for group, table in zip(self.optimizer.param_groups[1:], tables[1:]):
             names = [self.names[parameter] for parameter in group["params"]]
-            own = {key: value for key, value in table.items() if value != tables[0][key]}
+            own = {key: value for key, value in table.items() if value != tables[0].get(key)}
             lines += ["", "[[group]]", *_toml({"tensors": names} | own)]
         return "\n".join(lines) + "\n"
 
+    def _loss_scale(self):
+        """The config's table of that name."""
+        scales = self.reports["scale"]
+        if not isinstance(self.scaler, GradScaler):
+            return {"init": scales[0], "interval": 0}
+        return {"init": scales[0], "growth": float(self.scaler.get_growth_factor()),
+                "backoff": float(self.scaler.get_backoff_factor()),
+                "interval": self.scaler.get_growth_interval(), "min": min(1.0, *scales)}
 
-def _copy(tensor, what):
-    """A contiguous copy on the CPU, of a tensor that a trace can hold."""
+
+def _copy(tensor, what, dtype=torch.float32):
+    """A contiguous copy on the CPU, with the same values in `dtype`."""
     if tensor.dtype != torch.float32 or tensor.layout != torch.strided:
         raise TraceError(f"{what}: {tensor.dtype}, {tensor.layout}; only dense float32 will do")
-    return tensor.detach().to("cpu", copy=True).contiguous()
+    tensor = tensor.detach().to("cpu", copy=True).contiguous()
+    copy = tensor.to(dtype)
+    if not torch.allclose(copy.float(), tensor, rtol=0.0, atol=0.0, equal_nan=True):
+        raise TraceError(f"{what}: {dtype} does not hold its values")
+    return copy
 
 
 def _sort_metadata(file):
@@ -198,12 +323,17 @@ def _options(optimizer, group):
             options[name] = value if isinstance(value, bool) else float(value)
     if rule == "lion" and optimizer.decoupled_wd:  # lion-pytorch then divides in every step
         options["weight_decay"] /= optimizer._init_lr
+    if "clip_norm" in group:
+        options["clip_norm"] = float(group["clip_norm"])
     return options
 
 
 def _toml(table):
     """The lines of a TOML table: JSON's strings, finite numbers, booleans and arrays are TOML."""
-    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
+    return [
+        f"{key} = {'inf' if value == math.inf else json.dumps(value, ensure_ascii=False)}"
+        for key, value in table.items()
+    ]
 
 
 def _parse_options(text):

@@ -6,15 +6,25 @@
 
 Each case runs PyTorch's for-loop implementation on made-up gradients and records it with
 tools/record_torch.py, whose docstring tells the format. README.md tells what each case proves.
+Parameters and gradients of 16 bits are widened for PyTorch, which loses nothing.
 Every run gives the same bytes (on another kind of processor, up to rounding in expect*).
 """
 
 import sys
 import zlib
+from math import inf, nan
 from pathlib import Path
 
 import torch
 from lion_pytorch import Lion
+from torch import bfloat16, float16, float32
+from torch.amp import GradScaler
+from torch.nn.utils import (
+    clip_grad_norm_,
+    clip_grad_value_,
+    clip_grads_with_norm_,
+    get_total_norm,
+)
 from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
@@ -28,23 +38,38 @@ from record_torch import Recorder  # noqa: E402 (the path must be set first)
 # one without elements.
 SHAPES = {"scale": [], "weight": [3, 5], "bias": [7], "embed": [257], "empty": [0]}
 SMALL = {"scale": [], "weight": [3, 5], "bias": [7]}
+SHORT = SMALL | {"empty": [0]}
 
 
-def record(case, kind, options, *, steps=20, shapes=SHAPES, size=0.1, missing=None,
-           groups=None, schedule=None):
+def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1, missing=None,
+           start=1.0, groups=None, schedule=None, loss_scale=None, planted=None, clip_norm=None,
+           clip_value=None, master="none", dtypes=None, grad_dtypes=None):
     """Run one case and write `<case>.safetensors` and `<case>.toml`.
 
-    size      standard deviation of the gradients
-    missing   function (step, name): has this tensor no gradient in this step?
-    groups    parameter groups, with names for `params`; without it there is one group
-    schedule  function from the optimizer to its learning-rate scheduler
+    seed         a text, on which the random numbers depend; without it the case's name. Where a
+                 parameter is rounded to 16 bits, one with which none comes close to a tie
+    size         standard deviation of the gradients, or a function of the step
+    missing      function (step, name): has this tensor no gradient in this step?
+    start        standard deviation of the initial parameters
+    groups       parameter groups, with names for `params`; without it there is one group
+    schedule     function from the optimizer to its learning-rate scheduler
+    loss_scale   arguments of the GradScaler, or a fixed scale
+    planted      by step: by name: what the middle element of the scaled gradient is then
+    clip_norm, clip_value, master, dtypes, grad_dtypes   as for the Recorder
     """
-    generator = torch.Generator().manual_seed(zlib.crc32(case.encode()))
+    generator = torch.Generator().manual_seed(zlib.crc32((seed or case).encode()))
+    dtypes, grad_dtypes, planted = dtypes or {}, grad_dtypes or {}, planted or {}
 
     def random(shape):  # drawn in float64, where it does not depend on the processor
         return torch.randn(shape, generator=generator, dtype=torch.float64).float()
 
-    parameters = {name: torch.nn.Parameter(random(shape)) for name, shape in shapes.items()}
+    def rounded(tensor, name, dtypes):
+        return tensor.to(dtypes.get(name, float32)).float()
+
+    parameters = {
+        name: torch.nn.Parameter(rounded(start * random(shape), name, dtypes))
+        for name, shape in shapes.items()
+    }
     groups = [
         group | {"params": [parameters[name] for name in group["params"]]}
         for group in groups or [{"params": list(shapes)}]
@@ -53,22 +78,77 @@ def record(case, kind, options, *, steps=20, shapes=SHAPES, size=0.1, missing=No
         options = options | {"foreach": False, "fused": False}
     optimizer = kind(groups, **options)
     scheduler = schedule(optimizer) if schedule else None
-    recorder = Recorder(optimizer, parameters.items())
+    fixed_scale = isinstance(loss_scale, float)
+    arguments = {"init_scale": loss_scale} if fixed_scale else loss_scale or {"enabled": False}
+    scaler = GradScaler("cpu", **arguments)
+    recorder = Recorder(optimizer, parameters.items(),
+                        scaler=loss_scale if fixed_scale else scaler, clip_norm=clip_norm,
+                        clip_value=clip_value, master=master, dtypes=dtypes,
+                        grad_dtypes=grad_dtypes)
     for step in range(1, steps + 1):
         for name, parameter in parameters.items():
-            gradient = size * random(parameter.shape)
+            gradient = (size(step) if callable(size) else size) * random(parameter.shape)
             if name == "embed":
                 gradient[::16] = 0.0  # rows of an embedding that no sample looks up
+            gradient = rounded(scaler.scale(gradient), name, grad_dtypes)
+            if name in planted.get(step, {}):
+                gradient.view(-1)[gradient.numel() // 2] = planted[step][name]
             parameter.grad = None if missing and missing(step, name) else gradient
-        optimizer.step()
+        recorder.gradients()
+        scaler.unscale_(optimizer)
+        clip(optimizer, clip_norm, clip_value)
+        scaler.step(optimizer)
+        scaler.update(loss_scale if fixed_scale else None)
         if scheduler:
             scheduler.step()
+        if master == "none":
+            for name, parameter in parameters.items():
+                parameter.data = rounded(parameter.data, name, dtypes)
     recorder.save(HERE / f"{case}.safetensors")
+
+
+def clip(optimizer, norm, value):
+    """Clip as a training loop does, with PyTorch's functions."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    own = [group for group in optimizer.param_groups if "clip_norm" in group]
+    if own:  # the rest is measured together with the groups that have limits of their own
+        total = get_total_norm(p.grad for p in parameters if p.grad is not None)
+        rest = [g for g in optimizer.param_groups if "clip_norm" not in g]
+        clip_grads_with_norm_([p for group in rest for p in group["params"]], norm, total)
+        for group in own:
+            clip_grad_norm_(group["params"], group["clip_norm"])
+    elif norm is not None:
+        clip_grad_norm_(parameters, norm)
+    if value is not None:
+        clip_grad_value_(parameters, value)
 
 
 def some_missing(step, name):
     return step == 7 or name == "b" or (name == "a" and step in (1, 4, 5))
 
+
+def some_missing_amp(step, name):
+    if step == 15:
+        return name != "a"
+    absent = {"a": (1, 5), "b": (1, 2, 3, 5), "c": (4, 9, 10), "empty": (2, 3)}
+    return step != 7 if name == "late" else step in absent[name]
+
+
+def waves(size):
+    """Gradients of a size that goes up and down."""
+    return lambda step: size * (0.25, 0.5, 1.0, 2.0, 1.0, 0.5)[step % 6]
+
+
+F16 = dict.fromkeys(SHAPES, float16)
+BF16 = dict.fromkeys(SHAPES, bfloat16)
+BF16_MASTER = dict(
+    kind=AdamW,
+    options=dict(lr=2e-4, weight_decay=0.1),
+    seed="bf16_master 22",
+    steps=40,
+    dtypes=BF16,
+    grad_dtypes=BF16,
+)
 
 CASES = {
     "adamw": dict(kind=AdamW, options={}, steps=40),  # PyTorch's defaults
@@ -123,6 +203,158 @@ CASES = {
             dict(params=["scale"], lr=3e-2, eps=1e-2),
         ],
         schedule=lambda optimizer: LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 10)),
+    ),
+    "amp_fp16": dict(
+        kind=AdamW,
+        options=dict(lr=1e-2, weight_decay=0.1),
+        steps=30,
+        loss_scale=dict(init_scale=2.0**15, growth_interval=4),
+        planted={
+            1: {"weight": inf},
+            10: {"scale": nan},
+            11: {"embed": -inf},
+            19: {"bias": nan},
+            30: {"embed": inf},
+        },
+        grad_dtypes=F16,
+    ),
+    "amp_clip": dict(
+        kind=AdamW,
+        options=dict(lr=1e-2, betas=(0.8, 0.9), weight_decay=0.1, amsgrad=True),
+        steps=30,
+        shapes=SHORT,
+        size=waves(0.2),
+        schedule=lambda optimizer: LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 10)),
+        loss_scale=dict(init_scale=3e4, growth_factor=1.7, backoff_factor=0.3, growth_interval=3),
+        planted={
+            5: {"weight": nan, "bias": inf},
+            6: {"scale": -inf},
+            15: {"weight": inf},
+            16: {"bias": -inf},
+        },
+        clip_norm=1.0,
+        grad_dtypes=F16,
+    ),
+    "amp_sgd_first": dict(
+        kind=SGD,
+        options=dict(lr=0.1, momentum=0.9, dampening=0.5, weight_decay=0.1),
+        shapes=SHORT,
+        loss_scale=dict(init_scale=2.0**16, growth_interval=5),
+        planted={1: {"bias": inf}},
+        grad_dtypes=F16,
+    ),
+    "amp_lion": dict(
+        kind=Lion,
+        options=dict(lr=1e-2, weight_decay=0.1),
+        steps=30,
+        size=waves(0.1),
+        loss_scale=dict(init_scale=2.0**20, growth_interval=3),
+        clip_norm=1.0,
+        grad_dtypes=F16,
+    ),
+    "amp_missing": dict(
+        kind=AdamW,
+        options=dict(lr=1e-2, weight_decay=0.1),
+        steps=24,
+        shapes={"a": [3, 5], "b": [7], "c": [], "late": [6], "empty": [0]},
+        size=waves(0.2),
+        missing=some_missing_amp,
+        loss_scale=dict(init_scale=2.0**14, growth_interval=3),
+        planted={
+            4: {"b": nan},
+            7: {"late": inf},
+            12: {"c": -inf},
+            15: {"a": inf},
+        },
+        clip_norm=0.8,
+        grad_dtypes=dict.fromkeys(("a", "b", "c", "late", "empty"), float16),
+    ),
+    "amp_fixed": dict(
+        kind=Adam,
+        options=dict(lr=1e-2, weight_decay=0.1),
+        shapes=SHORT,
+        loss_scale=100.0,
+        planted={3: {"scale": inf}, 12: {"weight": nan}, 13: {"weight": nan}},
+    ),
+    "clip_norm": dict(
+        kind=Adam,
+        options=dict(lr=1e-2, weight_decay=0.1),
+        size=lambda step: 0.0 if step == 5 else waves(0.1)(step),
+        clip_norm=1.0,
+    ),
+    "clip_value": dict(kind=AdamW, options=dict(lr=1e-2, weight_decay=0.1), clip_value=0.15),
+    "clip_both": dict(
+        kind=SGD,
+        options=dict(lr=0.1, momentum=0.9),
+        shapes=SHORT,
+        size=waves(0.5),
+        clip_norm=1.0,
+        clip_value=0.25,
+    ),
+    "clip_groups": dict(
+        kind=SGD,
+        options=dict(lr=0.1, momentum=0.9, weight_decay=0.1),
+        groups=[
+            dict(params=["weight", "empty"]),
+            dict(params=["embed", "scale"], clip_norm=0.8),
+            dict(params=["bias"], lr=0.03),
+        ],
+        size=waves(0.1),
+        clip_norm=1.0,
+    ),
+    "clip_inf": dict(
+        kind=AdamW,
+        options=dict(lr=1e-2, weight_decay=0.1),
+        shapes=SHORT,
+        clip_norm=inf,
+    ),
+    "bf16_master": BF16_MASTER | dict(master="f32"),
+    "bf16_remainder": BF16_MASTER | dict(master="remainder"),
+    "bf16_plain": dict(
+        kind=AdamW,
+        options=dict(lr=1e-2, weight_decay=0.1),
+        seed="bf16_plain 7",
+        shapes=SHORT,
+        dtypes=BF16,
+        grad_dtypes=BF16,
+    ),
+    "fp16_master": dict(
+        kind=AdamW,
+        options=dict(lr=1e-4, weight_decay=0.1),
+        seed="fp16_master 8",
+        steps=30,
+        loss_scale=dict(init_scale=2.0**16, growth_interval=4),
+        planted={6: {"embed": inf}, 18: {"scale": nan}},
+        master="f32",
+        dtypes=F16,
+        grad_dtypes=F16,
+    ),
+    "fp16_tiny": dict(  # most of the parameters and gradients are subnormal
+        kind=AdamW,
+        options=dict(lr=1e-5, eps=1e-12, weight_decay=0.1),
+        seed="fp16_tiny 24",
+        shapes=SHORT,
+        size=1e-6,
+        start=3e-5,
+        loss_scale=32.0,
+        master="f32",
+        dtypes=F16,
+        grad_dtypes=F16,
+    ),
+    "mixed": dict(
+        kind=AdamW,
+        options=dict(lr=1e-3, weight_decay=0.1),
+        seed="mixed 9",
+        steps=30,
+        shapes=SHAPES | {"head": [2, 9]},
+        size=waves(0.1),
+        loss_scale=dict(init_scale=2.0**14, growth_interval=4),
+        planted={7: {"scale": inf}, 12: {"weight": -inf}, 21: {"bias": nan}},
+        clip_norm=1.0,
+        master="f32",
+        dtypes=dict(weight=float16, bias=bfloat16, embed=float16, empty=bfloat16),
+        grad_dtypes=dict(scale=bfloat16, bias=float16, embed=bfloat16, empty=bfloat16,
+                         head=float16),
     ),
 }
 
