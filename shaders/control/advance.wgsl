@@ -1,50 +1,44 @@
 // Advance: one lane for each tensor counts its step and writes the record that the update reads.
 //
-//   step                  <- step + 1, if the tensor has a gradient in this step
-//   step_size             <- lr / (1 - beta1^step)
+//   step                   <- step + 1, if the tensor has a gradient and the step is not skipped
+//   step_size              <- lr / (1 - beta1^step)
 //   bias_correction2_rsqrt <- 1 / sqrt(1 - beta2^step)
 //
 // with 1 - beta^t = -expm1(t ln beta), ln beta from the host in f64: within a relative 5e-7 for
 // every t up to 2^24 and beta up to 0.9999. (Bias correction: Kingma and Ba 2015, section 3; a
 // counter for each tensor, as torch keeps it, so that a tensor without a gradient stays behind.)
 //
-// Joined with: shared/tensor.wgsl, shared/expm1.wgsl.
+// Joined with: shared/{tensor,placement,step_input,decision,expm1}.wgsl.
 //
 // Bindings (group 0):
-//   0 group_steps  what this step brings: learning rate and decay of each group
+//   0 step_input   what this step brings: learning rate and decay of each group, and more
 //   1 absent       one bit for each tensor: no gradient in this step
 //   2 groups       constants of each group
 //   3 placements   group and buffer offsets of each tensor
-//   4 steps        the step counters
-//   5 tensors      the records (out)
-
-struct GroupStep {
-    lr: f32,
-    // 1 - lr * weight_decay, rounded from f64
-    decay: f32,
-}
+//   4 decision     from control/decide.wgsl; what it is at first, if nothing is to be decided
+//   5 steps        the step counters
+//   6 tensors      the records (out)
 
 struct Group {
     // ln of beta, at least -10000; that is as good as beta = 0 and means: no bias correction.
     ln_beta1: f32,
     ln_beta2: f32,
-    grad_scale: f32,
+    // -1 to maximize, else 1.
+    grad_sign: f32,
     hyper: u32,
+    clip_value: f32,
+    seed: u32,
+    padding0: u32,
+    padding1: u32,
 }
 
-struct Placement {
-    group: u32,
-    param_vec4: u32,
-    grad_vec4: u32,
-    state_vec4: u32,
-}
-
-@group(0) @binding(0) var<storage, read> group_steps: array<GroupStep>;
+@group(0) @binding(0) var<storage, read> step_input: StepInput;
 @group(0) @binding(1) var<storage, read> absent: array<u32>;
 @group(0) @binding(2) var<storage, read> groups: array<Group>;
 @group(0) @binding(3) var<storage, read> placements: array<Placement>;
-@group(0) @binding(4) var<storage, read_write> steps: array<u32>;
-@group(0) @binding(5) var<storage, read_write> tensors: array<Tensor>;
+@group(0) @binding(4) var<storage, read> decision: Decision;
+@group(0) @binding(5) var<storage, read_write> steps: array<u32>;
+@group(0) @binding(6) var<storage, read_write> tensors: array<Tensor>;
 
 override ROW_WORKGROUPS: u32 = 32768u;
 
@@ -58,25 +52,30 @@ fn main(
         return;
     }
     let is_absent = ((absent[index / 32u] >> (index % 32u)) & 1u) != 0u;
-    let step = steps[index] + select(1u, 0u, is_absent);
+    let is_stepped = !is_absent && decision.skipped == 0u;
+    let step = steps[index] + select(0u, 1u, is_stepped);
     steps[index] = step;
 
     let placement = placements[index];
     let group = groups[placement.group];
-    let group_step = group_steps[placement.group];
-    // An absent tensor's record is whole too, since its lanes still load; t is then of no matter.
+    let group_step = step_input.groups[placement.group];
+    // A record is whole also where nothing is stored, since lanes still load; t is then of no matter.
     let t = f32(max(step, 1u));
     tensors[index] = Tensor(
         group_step.lr / -expm1(t * group.ln_beta1),
         inverseSqrt(-expm1(t * group.ln_beta2)),
         group_step.decay,
-        group.grad_scale,
-        select(step, 0u, is_absent),
+        group.grad_sign * (decision.unscale * step_input.grad_factor),
+        decision.norms[placement.group + 1u].clip_factor,
+        group.clip_value,
+        select(0u, step, is_stepped),
         group.hyper,
         placement.param_vec4,
         placement.grad_vec4,
         placement.state_vec4,
-        0u,
+        select(step_input.zero_grads, 0u, is_absent),
+        index,
+        group.seed,
         0u,
         0u,
     );

@@ -8,15 +8,19 @@
 // all of its elements. (Measured on Mesa's software driver: to read table and record costs 15 % of
 // an AdamW step for a lane with one vec4, and half of that for a lane with two.)
 //
-// Joined with: a rule (State, Hyper, rule, load_state, store_state), a codec for each role,
-// shared/{tensor,hyper,updated}.wgsl, and shared/tensors_uniform.wgsl or tensors_storage.wgsl.
+// Joined with: a rule (State, Hyper, rule, load_state, store_state); for parameter and gradient
+// words, format and codec; a precision; a codec for the state; shared/{tensor,place,gradient,hyper,
+// updated}.wgsl, and shared/tensors_uniform.wgsl or tensors_storage.wgsl.
 //
 // Bindings (group 0): every role is bound from the same block on, `blocks` with exactly as many
-// entries as the window has blocks; a slot that the rule does not use is bound to a dummy.
+// entries as the window has blocks; a slot that the rule does not use is bound to a dummy, and so is
+// a master copy that the precision does not keep.
 //   0 tensors   per-tensor records of this step, written by control/advance.wgsl
 //   1 blocks    the tensor of each 256-element block
 //   2 param, 3 grad, 4..6 state slots
 //   7 hypers    the rule's constants, for each distinct set of them
+//   8 window    where these windows begin
+//   9 master    master copy or remainder of the parameter
 //
 // Invariants: the padding behind a tensor's last element belongs to that tensor and may be written.
 // Control flow is uniform within a workgroup, so codecs may use workgroup barriers.
@@ -35,6 +39,8 @@ override ROW_WORKGROUPS: u32 = 32768u;
 @group(0) @binding(5) var<storage, read_write> slot1: array<SlotWord>;
 @group(0) @binding(6) var<storage, read_write> slot2: array<SlotWord>;
 @group(0) @binding(7) var<uniform> hypers: array<Hyper, 512>;
+@group(0) @binding(8) var<uniform> window: Window;
+@group(0) @binding(9) var<storage, read_write> master: array<MasterWord>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -46,29 +52,36 @@ fn main(
     if (workgroup * (WORKGROUP_SIZE / BLOCK_LANES) >= arrayLength(&blocks)) {
         return;
     }
-    let index = workgroup * WORKGROUP_SIZE + lane;
-    let block = index / BLOCK_LANES;
+    let lane_of_all = workgroup * WORKGROUP_SIZE + lane;
+    let block = lane_of_all / BLOCK_LANES;
     let inside = block < arrayLength(&blocks);
     let tensor = load_tensor(blocks[select(0u, block, inside)]);
     let hyper = load_hyper(tensor);
 
-    let live = inside && tensor.step != 0u;
-    let count = select(0u, 4u, live);
     // Neighbouring lanes own neighbouring vec4s, in both halves of the block.
-    let a = select(0u, block * 2u * BLOCK_LANES + index % BLOCK_LANES, live);
-    let b = a + BLOCK_LANES;
+    let exists = select(0u, 4u, inside);
+    let count = select(0u, exists, tensor.step != 0u);
+    let first = select(0u, block * 2u * BLOCK_LANES + lane_of_all % BLOCK_LANES, inside);
+    let a = place_of(first, count, tensor);
+    let b = place_of(first + BLOCK_LANES, count, tensor);
 
     // Every load before every store: the compiler may not move one across the other.
-    let grad_a = load_grad(a, count) * tensor.grad_scale;
-    let grad_b = load_grad(b, count) * tensor.grad_scale;
-    let param_a = load_param(a, count);
-    let param_b = load_param(b, count);
-    let state_a = load_state(a);
-    let state_b = load_state(b);
+    let grad_a = load_grad(a, tensor);
+    let grad_b = load_grad(b, tensor);
+    let param_a = load_param(a);
+    let param_b = load_param(b);
+    let state_a = load_state(a.home);
+    let state_b = load_state(b.home);
     let updated_a = rule(param_a, grad_a, state_a, tensor, hyper);
     let updated_b = rule(param_b, grad_b, state_b, tensor, hyper);
-    store_param(a, updated_a.param, count);
-    store_param(b, updated_b.param, count);
-    store_state(a, updated_a.state, count);
-    store_state(b, updated_b.state, count);
+    store_param(a, updated_a.param, tensor);
+    store_param(b, updated_b.param, tensor);
+    store_state(a.home, updated_a.state, count);
+    store_state(b.home, updated_b.state, count);
+    clear_grad(a, exists, tensor);
+    clear_grad(b, exists, tensor);
+}
+
+fn place_of(at: u32, count: u32, tensor: Tensor) -> Place {
+    return Place(at, at, at, window.state_vec4 + at - tensor.state_vec4, count);
 }

@@ -1,5 +1,5 @@
 // The borrowed frame: as the arena frame, but parameters and gradients lie wherever their owner
-// put them; only the state lies in buffers of ours.
+// put them; only state and master copies lie in buffers of ours.
 //
 //   param[i], state[i] = rule(param[i], grad[i], state[i], tensor)      for every element i
 //
@@ -7,10 +7,10 @@
 // and where in the tensor it begins; the tensor's record says where the tensor begins in the
 // parameter, gradient and state buffers, so that a lane looks up three words and not five.
 //
-// Joined with: as arena.wgsl. Where parameter and gradient lie in one buffer the gradient
-// codec is codecs/grad_shared.wgsl, and binding 3 holds a dummy. The last chunk of a tensor whose
-// length is no multiple of four goes through the `_scalar` codecs, which never touch a byte
-// outside of the tensor.
+// Joined with: as arena.wgsl. Where parameter and gradient lie in one buffer, words/grad_shared.wgsl
+// or grad_in_param.wgsl reaches both through binding 2, and binding 3 holds a dummy. The last chunk
+// of a tensor whose length is no multiple of four goes through the `_scalar` words, which never touch
+// an element outside of the tensor.
 //
 // Bindings (group 0):
 //   0 tensors   per-tensor records of this step, written by control/advance.wgsl
@@ -18,6 +18,7 @@
 //   2 param, 3 grad, 4..6 state slots: windows of buffers
 //   7 hypers    the rule's constants, for each distinct set of them
 //   8 window    where these windows begin
+//   9 master    master copy or remainder of the parameter, windowed as the state
 //
 // Everything is bound read_write: WebGPU rejects a buffer that is bound read and read_write in the
 // same dispatch, even for ranges that do not overlap.
@@ -29,22 +30,6 @@ override WORKGROUP_SIZE: u32 = 256u;
 // Workgroups in one row of the dispatch: more than the device's limit fold into the y dimension.
 override ROW_WORKGROUPS: u32 = 32768u;
 
-struct Chunk {
-    tensor: u32,
-    // First vec4 of the chunk, counted from the tensor's first element.
-    first_vec4: u32,
-    // Elements in the chunk, 1 to 256.
-    len_elems: u32,
-}
-
-struct Window {
-    // The vec4 of the whole buffer at which each binding begins.
-    param_vec4: u32,
-    grad_vec4: u32,
-    state_vec4: u32,
-    padding0: u32,
-}
-
 @group(0) @binding(1) var<storage, read> chunks: array<Chunk>;
 @group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
 @group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
@@ -53,6 +38,7 @@ struct Window {
 @group(0) @binding(6) var<storage, read_write> slot2: array<SlotWord>;
 @group(0) @binding(7) var<uniform> hypers: array<Hyper, 512>;
 @group(0) @binding(8) var<uniform> window: Window;
+@group(0) @binding(9) var<storage, read_write> master: array<MasterWord>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -64,39 +50,45 @@ fn main(
     if (workgroup * (WORKGROUP_SIZE / BLOCK_LANES) >= arrayLength(&chunks)) {
         return;
     }
-    let index = workgroup * WORKGROUP_SIZE + lane;
-    let inside = index / BLOCK_LANES < arrayLength(&chunks);
-    let chunk = chunks[select(0u, index / BLOCK_LANES, inside)];
+    let lane_of_all = workgroup * WORKGROUP_SIZE + lane;
+    let inside = lane_of_all / BLOCK_LANES < arrayLength(&chunks);
+    let chunk = chunks[select(0u, lane_of_all / BLOCK_LANES, inside)];
     let tensor = load_tensor(chunk.tensor);
     let hyper = load_hyper(tensor);
 
     // Neighbouring lanes own neighbouring vec4s, in both halves of the chunk.
-    let live = inside && tensor.step != 0u;
-    let count_a = select(0u, elems_of(chunk, index % BLOCK_LANES), live);
-    let count_b = select(0u, elems_of(chunk, index % BLOCK_LANES + BLOCK_LANES), live);
-    // A vec4 without elements stands for the chunk's first: it is loaded, and never stored.
-    let a = chunk.first_vec4 + select(0u, index % BLOCK_LANES, count_a != 0u);
-    let b = chunk.first_vec4 + select(0u, index % BLOCK_LANES + BLOCK_LANES, count_b != 0u);
-    let param_0 = tensor.param_vec4 - window.param_vec4;
-    let grad_0 = tensor.grad_vec4 - window.grad_vec4;
-    let state_0 = tensor.state_vec4 - window.state_vec4;
+    let n = lane_of_all % BLOCK_LANES;
+    let exists_a = select(0u, elems_of(chunk.len_elems, n), inside);
+    let exists_b = select(0u, elems_of(chunk.len_elems, n + BLOCK_LANES), inside);
+    let a = place_of(chunk, n, exists_a, tensor);
+    let b = place_of(chunk, n + BLOCK_LANES, exists_b, tensor);
 
     // Every load before every store: the compiler may not move one across the other.
-    let grad_a = load_grad(grad_0 + a, count_a) * tensor.grad_scale;
-    let grad_b = load_grad(grad_0 + b, count_b) * tensor.grad_scale;
-    let param_a = load_param(param_0 + a, count_a);
-    let param_b = load_param(param_0 + b, count_b);
-    let state_a = load_state(state_0 + a);
-    let state_b = load_state(state_0 + b);
+    let grad_a = load_grad(a, tensor);
+    let grad_b = load_grad(b, tensor);
+    let param_a = load_param(a);
+    let param_b = load_param(b);
+    let state_a = load_state(a.home);
+    let state_b = load_state(b.home);
     let updated_a = rule(param_a, grad_a, state_a, tensor, hyper);
     let updated_b = rule(param_b, grad_b, state_b, tensor, hyper);
-    store_param(param_0 + a, updated_a.param, count_a);
-    store_param(param_0 + b, updated_b.param, count_b);
-    store_state(state_0 + a, updated_a.state, count_a);
-    store_state(state_0 + b, updated_b.state, count_b);
+    store_param(a, updated_a.param, tensor);
+    store_param(b, updated_b.param, tensor);
+    store_state(a.home, updated_a.state, a.count);
+    store_state(b.home, updated_b.state, b.count);
+    clear_grad(a, exists_a, tensor);
+    clear_grad(b, exists_b, tensor);
 }
 
-// Elements of the chunk's n-th vec4: 4, fewer in the one that holds the tensor's end, 0 behind it.
-fn elems_of(chunk: Chunk, n: u32) -> u32 {
-    return min(chunk.len_elems - min(n * 4u, chunk.len_elems), 4u);
+// The chunk's n-th vec4. One without elements stands for the chunk's first: it is loaded, and never
+// stored.
+fn place_of(chunk: Chunk, n: u32, exists: u32, tensor: Tensor) -> Place {
+    let index = chunk.first_vec4 + select(0u, n, exists != 0u);
+    return Place(
+        tensor.param_vec4 - window.param_vec4 + index,
+        tensor.grad_vec4 - window.grad_vec4 + index,
+        tensor.state_vec4 - window.state_vec4 + index,
+        index,
+        select(0u, exists, tensor.step != 0u),
+    );
 }

@@ -7,17 +7,25 @@ struct Tensor {
     bias_correction2_rsqrt: f32,
     // 1 - lr * weight_decay
     decay: f32,
-    // Multiplies the gradient: -1 to maximize, else 1.
+    // Multiplies the gradient: 1 / (loss scale * accumulated gradients), negative to maximize.
     grad_scale: f32,
-    // t, counted from 1; 0: the tensor has no gradient in this step, and stays as it is.
+    // Multiplies it then: clipping to a norm.
+    clip_factor: f32,
+    // Limits its elements then: clipping by value.
+    clip_value: f32,
+    // t, counted from 1; 0: no gradient, or the step is skipped, and the tensor stays as it is.
     step: u32,
     // Which of the kernel's hyperparameters are the tensor's.
     hyper: u32,
-    // Where the tensor begins in its buffers (borrowed frame only).
+    // Where the tensor begins in its buffers.
     param_vec4: u32,
     grad_vec4: u32,
     state_vec4: u32,
+    // Whether the gradient is set to zero behind the step.
+    zero_grad: u32,
+    // For stochastic rounding: the tensor's number among all, and the optimizer's seed.
+    number: u32,
+    seed: u32,
     padding0: u32,
     padding1: u32,
-    padding2: u32,
 }

@@ -1,26 +1,33 @@
 //! The WGSL sources of fallline, one constant for each file.
 //!
-//! A step kernel is `frame + rule + codecs + shared`, joined by [`join`]: plain concatenation, which
-//! WGSL permits because the order of declarations at module scope is free. There is no preprocessor;
-//! numbers and switches are `override` constants.
+//! A step kernel is `frame + rule + words + codecs + precision + shared`, joined by [`join`]: plain
+//! concatenation, which WGSL permits because the order of declarations at module scope is free. There
+//! is no preprocessor; numbers and switches are `override` constants.
 //!
-//! | folder     | what a file holds                                                                  |
-//! |------------|------------------------------------------------------------------------------------|
-//! | `frames/`  | the entry point `main` and every binding; gives each lane four elements            |
-//! | `rules/`   | one optimizer as a pure function, with its `Hyper` constants and `State` slots     |
-//! | `codecs/`  | how a `vec4<f32>` is loaded from and stored to memory in one format, for one role  |
-//! | `control/` | whole kernels that prepare a step: they run before the update in the same pass     |
-//! | `probes/`  | for measurements: joined like a rule                                               |
-//! | `shared/`  | functions and structs that several of these use                                    |
+//! | folder       | what a file holds                                                                |
+//! |--------------|----------------------------------------------------------------------------------|
+//! | `frames/`    | the entry point `main` and every binding; gives each lane eight elements         |
+//! | `rules/`     | one optimizer as a pure function, with its `Hyper` constants and `State` slots   |
+//! | `words/`     | how four codes lie in memory: their size, whose binding, whole vec4s or elements |
+//! | `formats/`   | what a code of 16 bits means: f16, bf16                                          |
+//! | `codecs/`    | the format of a role: parameter, gradient, state slot                            |
+//! | `precision/` | what a parameter keeps of an update that is smaller than its last bit            |
+//! | `control/`   | whole kernels that run before the update in the same pass, and *accumulate*      |
+//! | `probes/`    | for measurements: joined like a rule                                             |
+//! | `shared/`    | functions and structs that several of these use                                  |
 //!
 //! What each must declare, so that any of them fit together:
 //!
 //! - a **rule**: `struct Hyper` (32 bytes), `struct State`,
 //!   `rule(param, grad, state, tensor, hyper) -> Updated`, `load_state(at) -> State`,
 //!   `store_state(at, state, count)`; it reaches its slots through `load_slot0` … `store_slot2`;
-//! - a **codec**: the alias of its word (`ParamWord`, `GradWord` or `SlotWord`) and its load and
-//!   store functions; `count` is how many of the four elements exist, 0 for a lane without work;
-//! - a **frame**: the bindings `param`, `grad`, `slot0` … `slot2` with these words.
+//! - **words** of a role: the alias of its word (`ParamWord`, `GradWord`), and
+//!   `param_codes(at, count)`, `set_param_codes(at, codes, count)` or the same of `grad`; `count` is
+//!   how many of the four elements exist, 0 for a lane without work;
+//! - a **codec**: `decode_param(codes)` and `encode_param(value)`, or `decode_grad(codes)`; for the
+//!   state the alias `SlotWord` and the load and store functions of its slots;
+//! - a **precision**: `MasterWord`, `load_param(place)` and `store_param(place, value, tensor)`;
+//! - a **frame**: the bindings `param`, `grad`, `slot0` … `slot2`, `master` with these words.
 //!
 //! Structs are padded by fields, never by `@size` or `@align`: naga's GLSL does not know these.
 
@@ -76,41 +83,125 @@ pub mod rules {
     pub const ALL: [Source; 4] = [SGD, LION, ADAM, ADAMW];
 }
 
-/// Formats in memory.
+/// How codes lie in memory.
+pub mod words {
+    use super::Source;
+
+    /// Parameters of 32 bits, four to a word.
+    pub const PARAM_32: Source =
+        Source { path: "words/param_32", text: include_str!("../words/param_32.wgsl") };
+    /// Parameters of 32 bits, one to a word.
+    pub const PARAM_32_SCALAR: Source = Source {
+        path: "words/param_32_scalar",
+        text: include_str!("../words/param_32_scalar.wgsl"),
+    };
+    /// Parameters of 16 bits, four to a word.
+    pub const PARAM_16: Source =
+        Source { path: "words/param_16", text: include_str!("../words/param_16.wgsl") };
+    /// Parameters of 16 bits, two to a word.
+    pub const PARAM_16_SCALAR: Source = Source {
+        path: "words/param_16_scalar",
+        text: include_str!("../words/param_16_scalar.wgsl"),
+    };
+    /// Gradients of 32 bits, four to a word.
+    pub const GRAD_32: Source =
+        Source { path: "words/grad_32", text: include_str!("../words/grad_32.wgsl") };
+    /// Gradients of 32 bits, one to a word.
+    pub const GRAD_32_SCALAR: Source =
+        Source { path: "words/grad_32_scalar", text: include_str!("../words/grad_32_scalar.wgsl") };
+    /// Gradients of 16 bits, four to a word.
+    pub const GRAD_16: Source =
+        Source { path: "words/grad_16", text: include_str!("../words/grad_16.wgsl") };
+    /// Gradients of 16 bits, two to a word.
+    pub const GRAD_16_SCALAR: Source =
+        Source { path: "words/grad_16_scalar", text: include_str!("../words/grad_16_scalar.wgsl") };
+    /// Single words of gradients in their own binding.
+    pub const GRAD_OWN: Source =
+        Source { path: "words/grad_own", text: include_str!("../words/grad_own.wgsl") };
+    /// Single words of gradients in the parameters' binding.
+    pub const GRAD_IN_PARAM: Source =
+        Source { path: "words/grad_in_param", text: include_str!("../words/grad_in_param.wgsl") };
+    /// Gradients in the parameters' binding, of the same size.
+    pub const GRAD_SHARED: Source =
+        Source { path: "words/grad_shared", text: include_str!("../words/grad_shared.wgsl") };
+    /// Two codes in a u32.
+    pub const HALVES: Source =
+        Source { path: "words/halves", text: include_str!("../words/halves.wgsl") };
+}
+
+/// What codes of 16 bits mean.
+pub mod formats {
+    use super::Source;
+
+    /// IEEE 754 binary16.
+    pub const F16: Source =
+        Source { path: "formats/f16", text: include_str!("../formats/f16.wgsl") };
+    /// bfloat16.
+    pub const BF16: Source =
+        Source { path: "formats/bf16", text: include_str!("../formats/bf16.wgsl") };
+}
+
+/// The formats of the roles.
 pub mod codecs {
     use super::Source;
 
-    /// f32 parameters, four to a word.
+    /// f32 parameters.
     pub const PARAM_F32: Source =
         Source { path: "codecs/param_f32", text: include_str!("../codecs/param_f32.wgsl") };
-    /// f32 parameters, one to a word.
-    pub const PARAM_F32_SCALAR: Source = Source {
-        path: "codecs/param_f32_scalar",
-        text: include_str!("../codecs/param_f32_scalar.wgsl"),
-    };
-    /// f32 gradients, four to a word.
+    /// f16 parameters.
+    pub const PARAM_F16: Source =
+        Source { path: "codecs/param_f16", text: include_str!("../codecs/param_f16.wgsl") };
+    /// bf16 parameters.
+    pub const PARAM_BF16: Source =
+        Source { path: "codecs/param_bf16", text: include_str!("../codecs/param_bf16.wgsl") };
+    /// f32 gradients.
     pub const GRAD_F32: Source =
         Source { path: "codecs/grad_f32", text: include_str!("../codecs/grad_f32.wgsl") };
-    /// f32 gradients, one to a word.
-    pub const GRAD_F32_SCALAR: Source = Source {
-        path: "codecs/grad_f32_scalar",
-        text: include_str!("../codecs/grad_f32_scalar.wgsl"),
-    };
-    /// Gradients in the parameters' buffer and format.
-    pub const GRAD_SHARED: Source =
-        Source { path: "codecs/grad_shared", text: include_str!("../codecs/grad_shared.wgsl") };
+    /// f16 gradients.
+    pub const GRAD_F16: Source =
+        Source { path: "codecs/grad_f16", text: include_str!("../codecs/grad_f16.wgsl") };
+    /// bf16 gradients.
+    pub const GRAD_BF16: Source =
+        Source { path: "codecs/grad_bf16", text: include_str!("../codecs/grad_bf16.wgsl") };
     /// f32 state, four elements to a word.
     pub const STATE_F32: Source =
         Source { path: "codecs/state_f32", text: include_str!("../codecs/state_f32.wgsl") };
 }
 
-/// Kernels that prepare a step.
+/// What a parameter keeps of small updates.
+pub mod precision {
+    use super::Source;
+
+    /// Nothing: rounding to nearest.
+    pub const NEAREST: Source =
+        Source { path: "precision/nearest", text: include_str!("../precision/nearest.wgsl") };
+    /// On the average all: stochastic rounding.
+    pub const STOCHASTIC: Source =
+        Source { path: "precision/stochastic", text: include_str!("../precision/stochastic.wgsl") };
+    /// All: a master copy in f32.
+    pub const MASTER: Source =
+        Source { path: "precision/master", text: include_str!("../precision/master.wgsl") };
+    /// All: the lower 16 bits of the f32 whose upper 16 the bf16 is.
+    pub const REMAINDER: Source =
+        Source { path: "precision/remainder", text: include_str!("../precision/remainder.wgsl") };
+}
+
+/// Kernels around the update.
 pub mod control {
     use super::Source;
 
+    /// Sums of squares of the gradients, and whether they are finite.
+    pub const MEASURE: Source =
+        Source { path: "control/measure", text: include_str!("../control/measure.wgsl") };
+    /// Norms, clip factors, skip, loss scale.
+    pub const DECIDE: Source =
+        Source { path: "control/decide", text: include_str!("../control/decide.wgsl") };
     /// Counts each tensor's step and derives its scalars.
     pub const ADVANCE: Source =
         Source { path: "control/advance", text: include_str!("../control/advance.wgsl") };
+    /// Adds a micro-batch's gradients to the batch's.
+    pub const ACCUMULATE: Source =
+        Source { path: "control/accumulate", text: include_str!("../control/accumulate.wgsl") };
 }
 
 /// Kernels for measurements.
@@ -126,15 +217,42 @@ pub mod probes {
 pub mod shared {
     use super::Source;
 
+    /// A piece of a tensor.
+    pub const CHUNK: Source =
+        Source { path: "shared/chunk", text: include_str!("../shared/chunk.wgsl") };
+    /// What is decided about a step.
+    pub const DECISION: Source =
+        Source { path: "shared/decision", text: include_str!("../shared/decision.wgsl") };
     /// `e^x - 1` for `x <= 0`.
     pub const EXPM1: Source =
         Source { path: "shared/expm1", text: include_str!("../shared/expm1.wgsl") };
+    /// The gradient that a rule sees.
+    pub const GRADIENT: Source =
+        Source { path: "shared/gradient", text: include_str!("../shared/gradient.wgsl") };
     /// The rule's constants.
     pub const HYPER: Source =
         Source { path: "shared/hyper", text: include_str!("../shared/hyper.wgsl") };
     /// `torch.lerp`.
     pub const LERP: Source =
         Source { path: "shared/lerp", text: include_str!("../shared/lerp.wgsl") };
+    /// The loss scale and its rule.
+    pub const LOSS_SCALE: Source =
+        Source { path: "shared/loss_scale", text: include_str!("../shared/loss_scale.wgsl") };
+    /// Random bits as a function of a counter.
+    pub const NOISE: Source =
+        Source { path: "shared/noise", text: include_str!("../shared/noise.wgsl") };
+    /// A sum of squares beyond the range of f32.
+    pub const PARTIAL: Source =
+        Source { path: "shared/partial", text: include_str!("../shared/partial.wgsl") };
+    /// Where a lane's elements lie.
+    pub const PLACE: Source =
+        Source { path: "shared/place", text: include_str!("../shared/place.wgsl") };
+    /// Where a tensor lies.
+    pub const PLACEMENT: Source =
+        Source { path: "shared/placement", text: include_str!("../shared/placement.wgsl") };
+    /// What a step brings.
+    pub const STEP_INPUT: Source =
+        Source { path: "shared/step_input", text: include_str!("../shared/step_input.wgsl") };
     /// The record of a tensor.
     pub const TENSOR: Source =
         Source { path: "shared/tensor", text: include_str!("../shared/tensor.wgsl") };

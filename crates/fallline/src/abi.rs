@@ -14,17 +14,31 @@ pub(crate) struct Tensor {
     pub(crate) bias_correction2_rsqrt: f32,
     pub(crate) decay: f32,
     pub(crate) grad_scale: f32,
+    pub(crate) clip_factor: f32,
+    pub(crate) clip_value: f32,
     pub(crate) step: u32,
     pub(crate) hyper: u32,
     pub(crate) param_vec4: u32,
     pub(crate) grad_vec4: u32,
     pub(crate) state_vec4: u32,
+    pub(crate) zero_grad: u32,
+    pub(crate) number: u32,
+    pub(crate) seed: u32,
     pub(crate) padding0: u32,
     pub(crate) padding1: u32,
-    pub(crate) padding2: u32,
 }
 
-/// `GroupStep` of `control/advance.wgsl`.
+/// `StepInput` of `shared/step_input.wgsl` without its groups.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct StepInput {
+    pub(crate) grad_factor: f32,
+    pub(crate) zero_grads: u32,
+    pub(crate) keep_loss_scale: u32,
+    pub(crate) padding0: u32,
+}
+
+/// `GroupStep` of `shared/step_input.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct GroupStep {
@@ -38,11 +52,15 @@ pub(crate) struct GroupStep {
 pub(crate) struct Group {
     pub(crate) ln_beta1: f32,
     pub(crate) ln_beta2: f32,
-    pub(crate) grad_scale: f32,
+    pub(crate) grad_sign: f32,
     pub(crate) hyper: u32,
+    pub(crate) clip_value: f32,
+    pub(crate) seed: u32,
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
 }
 
-/// `Placement` of `control/advance.wgsl`.
+/// `Placement` of `shared/placement.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub(crate) struct Placement {
@@ -52,7 +70,7 @@ pub(crate) struct Placement {
     pub(crate) state_vec4: u32,
 }
 
-/// `Chunk` of `frames/borrowed.wgsl`.
+/// `Chunk` of `shared/chunk.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(crate) struct Chunk {
@@ -61,7 +79,71 @@ pub(crate) struct Chunk {
     pub(crate) len_elems: u32,
 }
 
-/// `Window` of `frames/borrowed.wgsl`.
+/// `MeasureChunk` of `control/measure.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(crate) struct MeasureChunk {
+    pub(crate) tensor: u32,
+    pub(crate) first_vec4: u32,
+    pub(crate) len_elems: u32,
+    pub(crate) partial: u32,
+}
+
+/// `Partial` of `shared/partial.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Partial {
+    pub(crate) sum: f32,
+    pub(crate) exponent: u32,
+}
+
+/// `Span` of `control/decide.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Span {
+    pub(crate) first: u32,
+    pub(crate) end: u32,
+    pub(crate) max_norm: f32,
+    pub(crate) own: u32,
+}
+
+/// `LossScale` of `shared/loss_scale.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct LossScale {
+    pub(crate) scale: f32,
+    pub(crate) reciprocal: f32,
+    pub(crate) growth_tracker: u32,
+    pub(crate) found_inf: u32,
+    pub(crate) growth_factor: f32,
+    pub(crate) backoff_factor: f32,
+    pub(crate) growth_interval: u32,
+    pub(crate) min_scale: f32,
+}
+
+/// `Decision` of `shared/decision.wgsl` without its norms.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Decision {
+    pub(crate) step: u32,
+    pub(crate) skipped: u32,
+    pub(crate) skipped_total: u32,
+    pub(crate) loss_scale: f32,
+    pub(crate) unscale: f32,
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
+    pub(crate) padding2: u32,
+}
+
+/// `Norm` of `shared/decision.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Norm {
+    pub(crate) norm: f32,
+    pub(crate) clip_factor: f32,
+}
+
+/// `Window` of `shared/place.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(crate) struct Window {

@@ -13,16 +13,22 @@ use crate::{
     layout::{BLOCK_ELEMS, Place, WINDOW_BLOCKS, blocks_of},
 };
 
-/// Bytes of a vec4 of f32: the unit of the offsets that a kernel sees.
-pub(crate) const VEC4_BYTES: u64 = 16;
-
 /// A range in one of the caller's buffers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lent {
     /// Which buffer, numbered by the caller of this module.
     pub(crate) buffer: usize,
-    /// The first byte, a multiple of [`VEC4_BYTES`].
+    /// The first byte, a multiple of four elements.
     pub(crate) offset: u64,
+    /// Bytes of an element: 2 or 4.
+    pub(crate) elem_bytes: u64,
+}
+
+impl Lent {
+    /// Bytes of four elements: the unit of the offsets that a kernel sees.
+    pub(crate) fn vec4_bytes(self) -> u64 {
+        self.elem_bytes * 4
+    }
 }
 
 /// A tensor in borrowed buffers.
@@ -33,8 +39,10 @@ pub(crate) struct LentTensor {
     pub(crate) len_elems: u64,
     /// Where its state lies.
     pub(crate) place: Place,
-    /// Whether its rule keeps any.
-    pub(crate) has_state: bool,
+    /// Bytes of a block in the largest of the engine's own buffers; 0 if there is none.
+    pub(crate) home_bytes: u64,
+    /// Whether whole vec4s may be touched at its end.
+    pub(crate) padded: bool,
 }
 
 /// What a binding can reach.
@@ -42,7 +50,7 @@ pub(crate) struct LentTensor {
 pub(crate) struct Reach {
     /// Bytes of a binding.
     pub(crate) max_binding_bytes: u64,
-    /// A binding begins at a multiple of this; itself a multiple of [`VEC4_BYTES`].
+    /// A binding begins at a multiple of this; itself a multiple of 16.
     pub(crate) alignment: u64,
     /// Chunks of one dispatch.
     pub(crate) max_chunks: u64,
@@ -65,6 +73,8 @@ pub(crate) struct ChunkDispatch {
     pub(crate) param: Bound,
     /// `None`: the parameter's binding reaches the gradients too.
     pub(crate) grad: Option<Bound>,
+    /// Bytes of four elements of parameter and gradient.
+    pub(crate) vec4_bytes: (u64, u64),
     /// The blocks of the state segment that are bound.
     pub(crate) state_blocks: Range<u32>,
     pub(crate) chunks: Vec<Chunk>,
@@ -77,10 +87,10 @@ impl ChunkDispatch {
         reason = "offsets are checked to fit 32 bits of vec4"
     )]
     pub(crate) fn window(&self) -> Window {
-        let first = |bound: &Bound| (bound.bytes.start / VEC4_BYTES) as u32;
+        let first = |bound: &Bound, vec4_bytes| (bound.bytes.start / vec4_bytes) as u32;
         Window {
-            param_vec4: first(&self.param),
-            grad_vec4: first(self.grad.as_ref().unwrap_or(&self.param)),
+            param_vec4: first(&self.param, self.vec4_bytes.0),
+            grad_vec4: first(self.grad.as_ref().unwrap_or(&self.param), self.vec4_bytes.1),
             state_vec4: self.state_blocks.start * 64,
             padding0: 0,
         }
@@ -94,8 +104,10 @@ struct Located {
     ragged: bool,
     param: Bound,
     grad: Bound,
-    /// Where its state lies; `None` if its rule keeps none.
+    vec4_bytes: (u64, u64),
+    /// Where its state lies; `None` if the engine keeps none.
     state_block: Option<u32>,
+    home_bytes: u64,
 }
 
 /// Distributes the chunks of all tensors over as few dispatches as their buffers permit.
@@ -127,15 +139,18 @@ pub(crate) fn dispatches(tensors: &[LentTensor], reach: Reach) -> Vec<ChunkDispa
 /// The chunks of a tensor: those of whole vec4s, or the ragged one at its end.
 fn located(index: usize, tensor: &LentTensor, ragged: bool) -> impl Iterator<Item = Located> {
     let tensor = *tensor;
-    let has_ragged_end = !tensor.len_elems.is_multiple_of(4);
+    let has_ragged_end = !tensor.padded && !tensor.len_elems.is_multiple_of(4);
     let blocks = blocks_of(tensor.len_elems);
     let whole = if has_ragged_end { blocks - 1 } else { blocks };
     let range = if ragged { whole..blocks } else { 0..whole };
     range.map(move |block| {
         let len_elems = (tensor.len_elems - block * BLOCK_ELEMS).min(BLOCK_ELEMS);
         let bytes = |lent: Lent| {
-            let first = lent.offset + block * BLOCK_ELEMS * 4;
-            Bound { buffer: lent.buffer, bytes: first..first + len_elems * 4 }
+            let first = lent.offset + block * BLOCK_ELEMS * lent.elem_bytes;
+            let len_elems = if tensor.padded { len_elems.next_multiple_of(4) } else { len_elems };
+            // A binding's size is a multiple of four.
+            let end = (first + len_elems * lent.elem_bytes).next_multiple_of(4);
+            Bound { buffer: lent.buffer, bytes: first..end }
         };
         // A tensor has fewer than 2^32 blocks, or it would have no place.
         let number = u32::try_from(block).unwrap_or(u32::MAX);
@@ -149,7 +164,9 @@ fn located(index: usize, tensor: &LentTensor, ragged: bool) -> impl Iterator<Ite
             ragged,
             param: bytes(tensor.param),
             grad: bytes(tensor.grad),
-            state_block: tensor.has_state.then_some(tensor.place.first_block + number),
+            vec4_bytes: (tensor.param.vec4_bytes(), tensor.grad.vec4_bytes()),
+            state_block: (tensor.home_bytes > 0).then_some(tensor.place.first_block + number),
+            home_bytes: tensor.home_bytes,
         }
     })
 }
@@ -179,6 +196,7 @@ fn begin(at: Located, reach: Reach) -> ChunkDispatch {
         ragged: at.ragged,
         param: Bound { buffer: at.param.buffer, bytes: param_bytes },
         grad: (!shared).then_some(grad),
+        vec4_bytes: at.vec4_bytes,
         state_blocks: with_block(None, at.state_block),
         chunks: vec![at.chunk],
     }
@@ -214,7 +232,7 @@ fn extend(dispatch: &mut ChunkDispatch, at: &Located, reach: Reach) -> bool {
         }
     };
     let state_blocks = with_block(Some(&dispatch.state_blocks), at.state_block);
-    let state_bytes = u64::from(state_blocks.end - state_blocks.start) * BLOCK_ELEMS * 4;
+    let state_bytes = u64::from(state_blocks.end - state_blocks.start) * at.home_bytes;
     // Two writable bindings of one buffer must not overlap.
     let apart = grad
         .as_ref()
@@ -243,24 +261,25 @@ mod tests {
 
     /// Lays tensors out one behind the other, parameters and gradients in alternation, over
     /// `buffers` buffers; the state in one segment.
-    fn lay_out(lengths: &[u64], buffers: usize) -> Vec<LentTensor> {
+    fn lay_out(lengths: &[u64], buffers: usize, elem_bytes: (u64, u64)) -> Vec<LentTensor> {
         let mut ends = vec![0u64; buffers];
         let mut first_block = 0;
-        let mut lend = |number: usize, len: u64| {
+        let mut lend = |number: usize, len: u64, elem_bytes: u64| {
             let buffer = number % buffers;
-            let offset = ends[buffer];
-            ends[buffer] = (offset + len * 4).next_multiple_of(VEC4_BYTES);
-            Lent { buffer, offset }
+            let offset = ends[buffer].next_multiple_of(elem_bytes * 4);
+            ends[buffer] = (offset + len * elem_bytes).next_multiple_of(8);
+            Lent { buffer, offset, elem_bytes }
         };
         let mut tensors = Vec::new();
         for (number, &len_elems) in lengths.iter().enumerate() {
             let blocks = blocks_of(len_elems) as u32;
             tensors.push(LentTensor {
-                param: lend(number, len_elems),
-                grad: lend(number / 2 + 1, len_elems),
+                param: lend(number, len_elems, elem_bytes.0),
+                grad: lend(number / 2 + 1, len_elems, elem_bytes.1),
                 len_elems,
                 place: Place { segment: 0, first_block, blocks },
-                has_state: true,
+                home_bytes: 1024,
+                padded: false,
             });
             first_block += blocks;
         }
@@ -297,10 +316,10 @@ mod tests {
                     seen[chunk.tensor as usize][elem as usize] += 1;
                 }
                 let reached = |lent: Lent, bound: &Bound| {
-                    let start = lent.offset + first * 4;
+                    let start = lent.offset + first * lent.elem_bytes;
                     lent.buffer == bound.buffer
                         && bound.bytes.start <= start
-                        && start + u64::from(chunk.len_elems) * 4 <= bound.bytes.end
+                        && start + u64::from(chunk.len_elems) * lent.elem_bytes <= bound.bytes.end
                 };
                 prop_assert!(reached(tensor.param, &dispatch.param));
                 prop_assert!(reached(tensor.grad, &grad));
@@ -319,8 +338,9 @@ mod tests {
             buffers in 1usize..5,
             max_chunks in 1u64..50,
             max_binding_kib in 2u64..200,
+            elem_bytes in (1u64..3, 1u64..3),
         ) {
-            let tensors = lay_out(&lengths, buffers);
+            let tensors = lay_out(&lengths, buffers, (2 * elem_bytes.0, 2 * elem_bytes.1));
             // State windows begin at multiples of 64 blocks, so 64 KiB is the least that works.
             let max_binding_bytes = (max_binding_kib << 10).max(1 << 16);
             check(&tensors, Reach { max_binding_bytes, max_chunks, ..REACH })?;
@@ -329,7 +349,7 @@ mod tests {
 
     #[test]
     fn tensors_of_one_buffer_share_a_dispatch() {
-        let tensors = lay_out(&[256; 50], 1);
+        let tensors = lay_out(&[256; 50], 1, (4, 4));
         let dispatches = dispatches(&tensors, REACH);
         assert_eq!(dispatches.len(), 1);
         assert_eq!(dispatches[0].chunks.len(), 50);
@@ -340,11 +360,12 @@ mod tests {
     fn gradients_in_another_order_do_not_cost_a_dispatch_each() {
         // 64 tensors of 16 KiB: parameters in 8 windows of 128 KiB, gradients interleaved over 8.
         let tensor = |i: u64| LentTensor {
-            param: Lent { buffer: 0, offset: i << 14 },
-            grad: Lent { buffer: 1, offset: (i % 8 * 8 + i / 8) << 14 },
+            param: Lent { buffer: 0, offset: i << 14, elem_bytes: 4 },
+            grad: Lent { buffer: 1, offset: (i % 8 * 8 + i / 8) << 14, elem_bytes: 4 },
             len_elems: 4096,
             place: Place { segment: 0, first_block: i as u32 * 16, blocks: 16 },
-            has_state: false,
+            home_bytes: 0,
+            padded: false,
         };
         let tensors: Vec<_> = (0..64).map(tensor).collect();
         assert!(dispatches(&tensors, REACH).len() <= 8 * 8);
@@ -370,7 +391,7 @@ mod tests {
 
     #[test]
     fn distant_ranges_of_one_buffer_are_bound_apart() {
-        let mut tensors = lay_out(&[256], 1);
+        let mut tensors = lay_out(&[256], 1, (4, 4));
         tensors[0].grad.offset = 1 << 30;
         let dispatches = dispatches(&tensors, REACH);
         let grad = dispatches[0].grad.as_ref().unwrap();

@@ -229,6 +229,53 @@ pub enum Error {
         /// The usage that it has.
         found: BufferUsages,
     },
+    /// A parameter that cannot be kept as asked.
+    #[error("tensor '{tensor}': {precision} needs a parameter in {expected}, found {found}")]
+    Precision {
+        /// The tensor's name.
+        tensor: String,
+        /// How it should be kept.
+        precision: crate::Precision,
+        /// The formats that can be.
+        expected: &'static str,
+        /// The parameter's format.
+        found: crate::Dtype,
+    },
+    /// Gradients that cannot be added up in the format that they are kept in.
+    #[error("tensor '{tensor}': gradients add up in f32 or bf16, but its gradient is {found}")]
+    AccumulatorFormat {
+        /// The tensor's name.
+        tensor: String,
+        /// The gradient's format.
+        found: crate::Dtype,
+    },
+    /// Another number of gradients to accumulate than of tensors.
+    #[error("{expected} gradients are needed, one for each tensor, found {found}")]
+    GradCount {
+        /// The number of tensors.
+        expected: usize,
+        /// The number of gradients.
+        found: usize,
+    },
+    /// A limit, scale or factor out of its range.
+    #[error("{what} must be {expected}, found {found}")]
+    Factor {
+        /// What it is, with the group's name if it is a group's.
+        what: String,
+        /// The range.
+        expected: &'static str,
+        /// The value.
+        found: f64,
+    },
+    /// A loss scaler on another device than the optimizer.
+    #[error("the loss scaler lives on another device than the optimizer")]
+    ForeignScaler,
+    /// A report of an optimizer that measures nothing.
+    #[error(
+        "the optimizer has nothing to report: it neither clips to a norm, nor scales, nor looks for \
+         overflow (a max_norm of infinity measures and changes nothing)"
+    )]
+    NothingToReport,
     /// Two ranges, one of them written, that share bytes.
     #[error("the parameter of tensor '{tensor}' overlaps the {role} of tensor '{other}'")]
     Overlap {

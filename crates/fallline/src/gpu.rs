@@ -222,7 +222,7 @@ fn check_limits(limits: &Limits) -> Result<()> {
             8,
             limits.max_storage_buffers_per_shader_stage.into(),
         ),
-        ("max_bindings_per_bind_group", 9, limits.max_bindings_per_bind_group.into()),
+        ("max_bindings_per_bind_group", 10, limits.max_bindings_per_bind_group.into()),
         (
             "max_compute_invocations_per_workgroup",
             64,

@@ -62,11 +62,13 @@ pub(crate) struct TooLarge {
 }
 
 impl Layout {
-    /// Places every tensor, in the given order within its kernel.
-    pub(crate) fn new(items: &[Item], max_segment_blocks: u32) -> Result<Self, TooLarge> {
+    /// Places every tensor, in the given order within its kernel, whose segments may have so many
+    /// blocks.
+    pub(crate) fn new(items: &[Item], max_segment_blocks: &[u32]) -> Result<Self, TooLarge> {
         let mut segments: Vec<Segment> = Vec::new();
         let mut places = Vec::with_capacity(items.len());
         for (tensor, item) in items.iter().enumerate() {
+            let max_segment_blocks = max_segment_blocks[item.kernel];
             let blocks = u32::try_from(blocks_of(item.len_elems))
                 .ok()
                 .filter(|blocks| *blocks <= max_segment_blocks)
@@ -128,7 +130,7 @@ mod tests {
         ) {
             let items: Vec<Item> =
                 items.into_iter().map(|(kernel, len_elems)| Item { kernel, len_elems }).collect();
-            let layout = Layout::new(&items, max_segment_blocks).unwrap();
+            let layout = Layout::new(&items, &[max_segment_blocks; 3]).unwrap();
             let mut covered: Vec<Vec<u32>> = layout
                 .segments
                 .iter()
@@ -169,6 +171,6 @@ mod tests {
     #[test]
     fn a_tensor_beyond_the_largest_buffer_is_named() {
         let items = [Item { kernel: 0, len_elems: 10 }, Item { kernel: 0, len_elems: 2561 }];
-        assert_eq!(Layout::new(&items, 10).unwrap_err(), TooLarge { tensor: 1 });
+        assert_eq!(Layout::new(&items, &[10]).unwrap_err(), TooLarge { tensor: 1 });
     }
 }

@@ -2,10 +2,7 @@
 
 use wgpu::{Buffer, BufferUsages};
 
-use crate::{
-    BorrowedTensor, BufferRange, Error, Result, Role,
-    chunks::{Lent, VEC4_BYTES},
-};
+use crate::{BorrowedTensor, BufferRange, Dtype, Error, Result, Role, TensorSpec, chunks::Lent};
 
 /// The distinct buffers among those lent, and for each tensor where parameter and gradient lie.
 #[derive(Debug)]
@@ -33,26 +30,33 @@ impl Lending {
         for tensor in tensors {
             let name = &tensor.spec.name;
             let len_elems = tensor.spec.len_elems()?;
-            let mut lend = |range: &BufferRange, role: Role| {
-                check_range(name, role, range, len_elems)?;
+            let mut lend = |range: &BufferRange, role: Role, dtype: Dtype| {
+                check_range(name, role, range, (len_elems, dtype))?;
                 let buffer = *numbers.entry(range.buffer.clone()).or_insert_with(|| {
                     buffers.push(range.buffer.clone());
                     buffers.len() - 1
                 });
                 if len_elems > 0 {
-                    let end = range.offset + len_elems * 4;
+                    let end = range.offset + len_elems * dtype.size_bytes();
                     uses.push(Use { buffer, start: range.offset, end, role, tensor: name });
                 }
-                Ok(Lent { buffer, offset: range.offset })
+                Ok(Lent { buffer, offset: range.offset, elem_bytes: dtype.size_bytes() })
             };
-            ranges.push((lend(&tensor.param, Role::Param)?, lend(&tensor.grad, Role::Grad)?));
+            let TensorSpec { dtype, grad_dtype, .. } = tensor.spec;
+            let param = lend(&tensor.param, Role::Param, dtype)?;
+            ranges.push((param, lend(&tensor.grad, Role::Grad, grad_dtype)?));
         }
         check_overlap(uses)?;
         Ok(Self { buffers, ranges })
     }
 }
 
-fn check_range(tensor: &str, role: Role, range: &BufferRange, expected: u64) -> Result<()> {
+fn check_range(
+    tensor: &str,
+    role: Role,
+    range: &BufferRange,
+    (expected, dtype): (u64, Dtype),
+) -> Result<()> {
     let tensor = tensor.to_owned();
     if range.len_elems != expected {
         let found = range.len_elems;
@@ -62,14 +66,15 @@ fn check_range(tensor: &str, role: Role, range: &BufferRange, expected: u64) -> 
     if !found.contains(BufferUsages::STORAGE) {
         return Err(Error::BufferUsage { tensor, role, expected: BufferUsages::STORAGE, found });
     }
-    if !range.offset.is_multiple_of(VEC4_BYTES) {
-        let offset = range.offset;
-        return Err(Error::MisalignedOffset { tensor, role, offset, expected: VEC4_BYTES });
+    if !range.offset.is_multiple_of(dtype.vec4_bytes()) {
+        let (offset, expected) = (range.offset, dtype.vec4_bytes());
+        return Err(Error::MisalignedOffset { tensor, role, offset, expected });
     }
     let size_bytes = range.buffer.size();
     // Kernels count vec4s of a buffer in 32 bits.
-    let reachable = size_bytes.min(VEC4_BYTES << 32);
-    let end = range.offset.saturating_add(expected * 4);
+    let reachable = size_bytes.min(dtype.vec4_bytes() << 32);
+    // A binding's size is a multiple of four.
+    let end = range.offset.saturating_add((expected * dtype.size_bytes()).next_multiple_of(4));
     if end > reachable {
         return Err(Error::BufferTooSmall { tensor, role, offset: range.offset, end, size_bytes });
     }

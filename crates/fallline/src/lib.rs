@@ -44,22 +44,30 @@
 mod abi;
 mod chunks;
 mod control;
+mod convert;
 mod error;
 mod gpu;
 mod kernel;
 mod layout;
+mod lease;
 mod lend;
 mod optimizer;
+mod options;
 mod plan;
+mod report;
 mod rules;
+mod scaler;
 mod tensor;
 mod transfer;
 
 pub use error::{Error, Result, Role};
 pub use gpu::{Gpu, GpuOptions, adapters};
-pub use optimizer::{Optimizer, Step, Traffic};
+pub use optimizer::{Accumulator, MicroGrad, Optimizer, Step, Traffic};
+pub use options::Options;
+pub use report::StepReport;
 pub use rules::{Adam, AdamW, Group, Lion, Rule, Sgd};
-pub use tensor::{BorrowedTensor, BufferRange, Dtype, TensorId, TensorSpec};
+pub use scaler::{DynamicScale, LossScaler};
+pub use tensor::{BorrowedTensor, BufferRange, Dtype, Precision, TensorId, TensorSpec};
 
 /// The wgpu that this crate is built with.
 pub use wgpu;

@@ -1,4 +1,4 @@
-//! The dispatches of a step, built once: for each its pipeline, its bind group and its size.
+//! The dispatches of a step with their bind groups, built once.
 
 use wgpu::{
     BindGroup, BindingResource, Buffer, BufferBinding, BufferSize, BufferUsages, ComputePass,
@@ -7,13 +7,10 @@ use wgpu::{
 use crate::{
     Gpu, Result, abi,
     chunks::{Bound, ChunkDispatch},
-    control::{Control, bind},
-    kernel::{self, Frame, Kernel, MAX_HYPERS, Program},
+    control::Records,
+    kernel::{self, Frame, Kernel, MAX_HYPERS, Program, Recipe},
     layout::{BLOCK_ELEMS, BLOCK_LANES, Layout, windows},
 };
-
-/// Bytes of a block of f32.
-pub(crate) const BLOCK_BYTES: u64 = BLOCK_ELEMS * 4;
 
 /// The buffers of a segment.
 #[derive(Debug)]
@@ -22,6 +19,8 @@ pub(crate) struct SegmentBuffers {
     pub(crate) owned: Option<(Buffer, Buffer)>,
     /// The state slots.
     pub(crate) slots: Vec<Buffer>,
+    /// Master copies or remainders of the parameters, if they are kept.
+    pub(crate) master: Option<Buffer>,
 }
 
 /// What a plan binds.
@@ -32,7 +31,7 @@ pub(crate) struct Site<'a> {
     pub(crate) layout: &'a Layout,
     /// In the order of the layout's segments.
     pub(crate) memory: &'a [SegmentBuffers],
-    pub(crate) control: &'a Control,
+    pub(crate) records: &'a Records,
 }
 
 #[derive(Debug)]
@@ -51,35 +50,45 @@ pub(crate) struct Plan {
 impl Plan {
     /// The windows of every segment.
     pub(crate) fn arena(site: Site<'_>) -> Result<Self> {
-        let Site { gpu, programs, layout, memory, control } = site;
+        let Site { gpu, programs, layout, memory, records } = site;
         let mut dispatches = Vec::new();
         let dummy = dummy(gpu)?;
         let hypers = hypers(gpu, programs)?;
         for (number, segment) in layout.segments.iter().enumerate() {
             let Some((param, grad)) = &memory[number].owned else { continue };
-            let update = programs[segment.kernel].update(Frame::Arena, control.tensors_in);
-            let kernel = kernel::update(gpu, update)?;
-            let table = upload(
-                gpu,
-                "fallline blocks",
-                BufferUsages::STORAGE,
-                &[bytemuck::cast_slice(&layout.block_table(number))],
-            )?;
-            for window in windows(segment.blocks, max_window_blocks(gpu)) {
-                let blocks = u64::from(window.end - window.start);
-                let first = u64::from(window.start);
-                let role = |buffer| part(buffer, first * BLOCK_BYTES, blocks * BLOCK_BYTES);
-                let mut bound = vec![
-                    control.tensors.as_entire_binding(),
-                    part(&table, first * 4, blocks * 4),
-                    role(param),
-                    role(grad),
-                ];
-                push_slots(&mut bound, &memory[number].slots, &dummy, role);
-                bound.push(hypers[segment.kernel].as_entire_binding());
+            let program = &programs[segment.kernel];
+            let update = program.update(Frame::Arena, records.tensors_in);
+            let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
+            let table = layout.block_table(number);
+            let windows = windows(segment.blocks, max_window_blocks(gpu, program));
+            let blocks_of =
+                |window: &std::ops::Range<u32>| &table[window.start as usize..window.end as usize];
+            let blocks: Vec<&[u8]> =
+                windows.iter().map(|w| bytemuck::cast_slice(blocks_of(w))).collect();
+            let blocks = Tables::new(gpu, "fallline blocks", BufferUsages::STORAGE, &blocks)?;
+            let origins: Vec<_> = windows.iter().map(|window| [origin(window.start)]).collect();
+            let origins: Vec<&[u8]> = origins.iter().map(|o| bytemuck::cast_slice(o)).collect();
+            let origins = Tables::new(gpu, "fallline windows", BufferUsages::UNIFORM, &origins)?;
+            for (index, window) in windows.iter().enumerate() {
+                let role = |buffer, elem_bytes| blocks_part(buffer, window, elem_bytes);
+                let bound = Bindings {
+                    records: &records.buffer,
+                    table: blocks.part(index),
+                    param: role(param, program.formats.param.size_bytes()),
+                    grad: Some(role(grad, program.formats.grad.size_bytes())),
+                    home: (&memory[number], window),
+                    hypers: &hypers[segment.kernel],
+                    window: origins.part(index),
+                };
                 dispatches.push(Dispatch {
-                    bind_group: bind(gpu, "fallline arena window", &kernel, &bound)?,
-                    workgroups: workgroups(gpu, blocks),
+                    bind_group: bound.bind(
+                        gpu,
+                        "fallline arena window",
+                        program,
+                        &kernel,
+                        &dummy,
+                    )?,
+                    workgroups: workgroups(gpu, u64::from(window.end - window.start)),
                     kernel: kernel.clone(),
                 });
             }
@@ -93,57 +102,70 @@ impl Plan {
         buffers: &[Buffer],
         chunk_dispatches: &[ChunkDispatch],
     ) -> Result<Self> {
-        let Site { gpu, programs, layout, memory, control } = site;
+        let hypers = hypers(site.gpu, site.programs)?;
+        Self::borrowed_with(site, buffers, chunk_dispatches, &hypers)
+    }
+
+    /// As [`borrowed`](Self::borrowed), with the hyperparameters of each program.
+    pub(crate) fn borrowed_with(
+        site: Site<'_>,
+        buffers: &[Buffer],
+        chunk_dispatches: &[ChunkDispatch],
+        hypers: &[Buffer],
+    ) -> Result<Self> {
+        let Site { gpu, programs, layout, memory, records } = site;
         let chunks: Vec<&[u8]> =
             chunk_dispatches.iter().map(|d| bytemuck::cast_slice(&d.chunks)).collect();
+        let chunks = Tables::new(gpu, "fallline chunks", BufferUsages::STORAGE, &chunks)?;
         let origins: Vec<_> = chunk_dispatches.iter().map(|d| [d.window()]).collect();
         let origins: Vec<&[u8]> = origins.iter().map(|w| bytemuck::cast_slice(w)).collect();
-        let table = upload(gpu, "fallline chunks", BufferUsages::STORAGE, &chunks)?;
-        let window_table = upload(gpu, "fallline windows", BufferUsages::UNIFORM, &origins)?;
+        let origins = Tables::new(gpu, "fallline windows", BufferUsages::UNIFORM, &origins)?;
         let dummy = dummy(gpu)?;
-        let hypers = hypers(gpu, programs)?;
         let mut dispatches = Vec::new();
-        let (mut table_at, mut window_at) = (0, 0);
-        for (dispatch, bytes) in chunk_dispatches.iter().zip(&chunks) {
+        for (index, dispatch) in chunk_dispatches.iter().enumerate() {
             let frame =
                 Frame::Borrowed { ragged: dispatch.ragged, shared: dispatch.grad.is_none() };
-            let program = layout.segments[dispatch.segment].kernel;
-            let update = programs[program].update(frame, control.tensors_in);
-            let kernel = kernel::update(gpu, update)?;
+            let number = layout.segments[dispatch.segment].kernel;
+            let program = &programs[number];
+            let update = program.update(frame, records.tensors_in);
+            let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
             let lent = |bound: &Bound| {
                 part(&buffers[bound.buffer], bound.bytes.start, bound.bytes.end - bound.bytes.start)
             };
-            let blocks = &dispatch.state_blocks;
-            let state_bytes = u64::from(blocks.end - blocks.start) * BLOCK_BYTES;
-            let slot = |buffer| part(buffer, u64::from(blocks.start) * BLOCK_BYTES, state_bytes);
-            let mut bound = vec![
-                control.tensors.as_entire_binding(),
-                part(&table, table_at, bytes.len() as u64),
-                lent(&dispatch.param),
-                dispatch
-                    .grad
-                    .as_ref()
-                    .map_or_else(|| part(&dummy, 3 * PART_ALIGNMENT, PART_ALIGNMENT), lent),
-            ];
-            push_slots(&mut bound, &memory[dispatch.segment].slots, &dummy, slot);
-            bound.push(hypers[program].as_entire_binding());
-            bound.push(part(&window_table, window_at, size_of::<abi::Window>() as u64));
+            let bound = Bindings {
+                records: &records.buffer,
+                table: chunks.part(index),
+                param: lent(&dispatch.param),
+                grad: dispatch.grad.as_ref().map(lent),
+                home: (&memory[dispatch.segment], &dispatch.state_blocks),
+                hypers: &hypers[number],
+                window: origins.part(index),
+            };
             dispatches.push(Dispatch {
-                bind_group: bind(gpu, "fallline borrowed window", &kernel, &bound)?,
+                bind_group: bound.bind(
+                    gpu,
+                    "fallline borrowed window",
+                    program,
+                    &kernel,
+                    &dummy,
+                )?,
                 workgroups: workgroups(gpu, dispatch.chunks.len() as u64),
                 kernel,
             });
-            table_at += (bytes.len() as u64).next_multiple_of(PART_ALIGNMENT);
-            window_at += PART_ALIGNMENT;
         }
         Ok(Self { dispatches })
     }
 
     /// Records every dispatch.
     pub(crate) fn record(&self, pass: &mut ComputePass<'_>) {
+        self.record_at(pass, &[]);
+    }
+
+    /// Records every dispatch, with an offset for each binding that wants one.
+    pub(crate) fn record_at(&self, pass: &mut ComputePass<'_>, offsets: &[u32]) {
         for dispatch in &self.dispatches {
             pass.set_pipeline(&dispatch.kernel.pipeline);
-            pass.set_bind_group(0, &dispatch.bind_group, &[]);
+            pass.set_bind_group(0, &dispatch.bind_group, offsets);
             pass.dispatch_workgroups(dispatch.workgroups.0, dispatch.workgroups.1, 1);
         }
     }
@@ -153,14 +175,118 @@ impl Plan {
     }
 }
 
+/// The bindings of a frame.
+struct Bindings<'a> {
+    records: &'a Buffer,
+    table: BindingResource<'a>,
+    param: BindingResource<'a>,
+    /// `None`: the parameter's binding reaches the gradients too.
+    grad: Option<BindingResource<'a>>,
+    /// What is the engine's in any case, and which blocks of it.
+    home: (&'a SegmentBuffers, &'a std::ops::Range<u32>),
+    hypers: &'a Buffer,
+    window: BindingResource<'a>,
+}
+
+impl Bindings<'_> {
+    /// Bindings that the kernel has no use for get a part of the dummy each, since writable bindings
+    /// must not overlap.
+    fn bind(
+        self,
+        gpu: &Gpu,
+        label: &str,
+        program: &Program,
+        kernel: &Kernel,
+        dummy: &Buffer,
+    ) -> Result<BindGroup> {
+        let none = |number: u64| part(dummy, number * PART_ALIGNMENT, PART_ALIGNMENT);
+        let (home, blocks) = self.home;
+        let mut bound = vec![self.records.as_entire_binding(), self.table, self.param];
+        bound.push(self.grad.unwrap_or_else(|| none(3)));
+        for slot in 0..3 {
+            let buffer = home.slots.get(slot);
+            bound.push(buffer.map_or_else(|| none(slot as u64), |b| blocks_part(b, blocks, 4)));
+        }
+        let hypers_size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
+        bound.push(part(self.hypers, 0, hypers_size));
+        bound.push(self.window);
+        let elem_bytes = program.formats.precision.size_bytes();
+        let master = home.master.as_ref();
+        bound.push(master.map_or_else(|| none(4), |b| blocks_part(b, blocks, elem_bytes)));
+        bind(gpu, label, kernel, &bound)
+    }
+}
+
+/// A bind group of these resources as bindings 0, 1, 2, …
+pub(crate) fn bind(
+    gpu: &Gpu,
+    label: &str,
+    kernel: &Kernel,
+    resources: &[BindingResource<'_>],
+) -> Result<BindGroup> {
+    let entries: Vec<wgpu::BindGroupEntry<'_>> = (0u32..)
+        .zip(resources)
+        .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource: resource.clone() })
+        .collect();
+    gpu.checked(label, || {
+        gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(label),
+            layout: &kernel.layout,
+            entries: &entries,
+        })
+    })
+}
+
+/// Tables for several dispatches in one buffer.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    buffer: Buffer,
+    parts: Vec<(u64, u64)>,
+}
+
+impl Tables {
+    pub(crate) fn new(
+        gpu: &Gpu,
+        label: &str,
+        usage: BufferUsages,
+        tables: &[&[u8]],
+    ) -> Result<Self> {
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut parts = Vec::new();
+        for table in tables {
+            parts.push((bytes.len() as u64, table.len() as u64));
+            bytes.extend_from_slice(table);
+            bytes.resize(bytes.len().next_multiple_of(PART_ALIGNMENT_USIZE), 0);
+        }
+        let buffer = gpu.buffer(label, bytes.len() as u64, usage | BufferUsages::COPY_DST)?;
+        gpu.write(label, &buffer, 0, &bytes)?;
+        Ok(Self { buffer, parts })
+    }
+
+    /// The table of this number.
+    pub(crate) fn part(&self, number: usize) -> BindingResource<'_> {
+        let (offset, size) = self.parts[number];
+        part(&self.buffer, offset, size)
+    }
+}
+
 /// The largest offset alignment that WebGPU permits.
 const PART_ALIGNMENT: u64 = PART_ALIGNMENT_USIZE as u64;
 const PART_ALIGNMENT_USIZE: usize = 256;
 
+/// Where a window of an arena begins, in every role.
+fn origin(first_block: u32) -> abi::Window {
+    let vec4 = first_block * BLOCK_VEC4;
+    abi::Window { param_vec4: vec4, grad_vec4: vec4, state_vec4: vec4, padding0: 0 }
+}
+
+/// vec4s of a block.
+pub(crate) const BLOCK_VEC4: u32 = 64;
+
 /// Blocks that one dispatch can reach: what a binding holds and what the dispatch limits permit.
-pub(crate) fn max_window_blocks(gpu: &Gpu) -> u32 {
+fn max_window_blocks(gpu: &Gpu, program: &Program) -> u32 {
     let limits = gpu.limits();
-    let reached = (max_binding_bytes(limits) / BLOCK_BYTES).min(max_chunks(limits));
+    let reached = (max_binding_bytes(limits) / program.block_bytes()).min(max_chunks(limits));
     u32::try_from(reached).unwrap_or(u32::MAX)
 }
 
@@ -170,12 +296,16 @@ pub(crate) fn max_binding_bytes(limits: &wgpu::Limits) -> u64 {
     limits.max_storage_buffer_binding_size.min((1 << 31) - 1)
 }
 
+/// Workgroups of one dispatch.
+pub(crate) fn max_workgroups(limits: &wgpu::Limits) -> u64 {
+    let rows = u64::from(limits.max_compute_workgroups_per_dimension);
+    (rows * u64::from(kernel::row_workgroups(limits))).min(u32::MAX.into())
+}
+
 /// Chunks or blocks of one dispatch that the dispatch limits permit.
 pub(crate) fn max_chunks(limits: &wgpu::Limits) -> u64 {
-    let rows = u64::from(limits.max_compute_workgroups_per_dimension);
-    let row = u64::from(kernel::row_workgroups(limits));
     let blocks_per_workgroup = u64::from(kernel::workgroup_size(limits) / BLOCK_LANES);
-    (rows * row * blocks_per_workgroup).min(u32::MAX.into())
+    (max_workgroups(limits) * blocks_per_workgroup).min(u32::MAX.into())
 }
 
 fn workgroups(gpu: &Gpu, blocks: u64) -> (u32, u32) {
@@ -197,35 +327,20 @@ fn hypers(gpu: &Gpu, programs: &[Program]) -> Result<Vec<Buffer>> {
 
 /// Bound where a kernel declares a binding that it does not use.
 fn dummy(gpu: &Gpu) -> Result<Buffer> {
-    gpu.buffer("fallline dummy", 4 * PART_ALIGNMENT, BufferUsages::STORAGE)
+    gpu.buffer("fallline dummy", 5 * PART_ALIGNMENT, BufferUsages::STORAGE)
 }
 
-/// Appends the three slot bindings; those that the rule has no slot for get a part of the dummy
-/// each, since writable bindings must not overlap.
-fn push_slots<'a>(
-    bound: &mut Vec<BindingResource<'a>>,
-    slots: &'a [Buffer],
-    dummy: &'a Buffer,
-    window: impl Fn(&'a Buffer) -> BindingResource<'a>,
-) {
-    for slot in 0..3 {
-        let none = || part(dummy, slot as u64 * PART_ALIGNMENT, PART_ALIGNMENT);
-        bound.push(slots.get(slot).map_or_else(none, &window));
-    }
+/// Some blocks of a buffer.
+fn blocks_part<'a>(
+    buffer: &'a Buffer,
+    blocks: &std::ops::Range<u32>,
+    elem_bytes: u64,
+) -> BindingResource<'a> {
+    let block_bytes = BLOCK_ELEMS * elem_bytes;
+    let blocks_len = u64::from(blocks.end - blocks.start);
+    part(buffer, u64::from(blocks.start) * block_bytes, blocks_len * block_bytes)
 }
 
-fn part(buffer: &Buffer, offset: u64, size: u64) -> BindingResource<'_> {
+pub(crate) fn part(buffer: &Buffer, offset: u64, size: u64) -> BindingResource<'_> {
     BindingResource::Buffer(BufferBinding { buffer, offset, size: BufferSize::new(size) })
-}
-
-/// One buffer with these parts, each at a multiple of [`PART_ALIGNMENT`].
-fn upload(gpu: &Gpu, label: &str, usage: BufferUsages, parts: &[&[u8]]) -> Result<Buffer> {
-    let mut bytes: Vec<u8> = Vec::new();
-    for part in parts {
-        bytes.extend_from_slice(part);
-        bytes.resize(bytes.len().next_multiple_of(PART_ALIGNMENT_USIZE), 0);
-    }
-    let buffer = gpu.buffer(label, bytes.len() as u64, usage | BufferUsages::COPY_DST)?;
-    gpu.write(label, &buffer, 0, &bytes)?;
-    Ok(buffer)
 }

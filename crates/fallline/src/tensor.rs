@@ -9,6 +9,10 @@ pub enum Dtype {
     /// IEEE 754 binary32.
     #[default]
     F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// bfloat16: the upper half of an f32.
+    Bf16,
 }
 
 impl Dtype {
@@ -17,8 +21,80 @@ impl Dtype {
     pub const fn size_bytes(self) -> u64 {
         match self {
             Dtype::F32 => 4,
+            Dtype::F16 | Dtype::Bf16 => 2,
         }
     }
+
+    /// Bytes of four elements: what a tensor's offset must be a multiple of.
+    pub(crate) const fn vec4_bytes(self) -> u64 {
+        4 * self.size_bytes()
+    }
+}
+
+impl std::fmt::Display for Dtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Dtype::F32 => "f32",
+            Dtype::F16 => "f16",
+            Dtype::Bf16 => "bf16",
+        })
+    }
+}
+
+/// What a parameter of 16 bits keeps of an update that is smaller than its last bit. A parameter in
+/// f32 has [`Nearest`](Self::Nearest) only.
+///
+/// With p = 1 in bf16, a learning rate of 1e-4 and a constant gradient, 100 steps of Adam should give
+/// 0.99. `Nearest` gives 1; the others 0.99 (`Stochastic` on the average).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Precision {
+    /// Nothing: the result is rounded to the nearest code, ties to the even one.
+    #[default]
+    Nearest,
+    /// On the average all: rounded up or down by a chance that is a function of seed, tensor, step and
+    /// element (Gupta et al., *Deep Learning with Limited Numerical Precision*, 2015).
+    Stochastic,
+    /// All: an f32 copy, of which the parameter is the nearest code (Micikevicius et al., *Mixed
+    /// Precision Training*, 2018). 4 bytes more for each element.
+    ///
+    /// An element whose parameter was written by somebody else starts again from what they wrote.
+    Master,
+    /// All, for bf16: parameter and a remainder of 16 bits are the f32 exactly (as in NVIDIA apex's
+    /// `store_param_remainders`). 2 bytes more for each element. The parameter is the nearest code,
+    /// ties away from zero.
+    Remainder,
+}
+
+impl Precision {
+    /// Bytes that the engine keeps beside each element.
+    #[must_use]
+    pub const fn size_bytes(self) -> u64 {
+        match self {
+            Precision::Nearest | Precision::Stochastic => 0,
+            Precision::Master => 4,
+            Precision::Remainder => 2,
+        }
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Precision::Nearest => "rounding to nearest",
+            Precision::Stochastic => "stochastic rounding",
+            Precision::Master => "an f32 master copy",
+            Precision::Remainder => "a 16-bit remainder",
+        })
+    }
+}
+
+/// The formats that make one kernel differ from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Formats {
+    pub(crate) param: Dtype,
+    pub(crate) grad: Dtype,
+    pub(crate) precision: Precision,
 }
 
 /// A tensor as its owner describes it: name, shape, format, group.
@@ -28,8 +104,12 @@ pub struct TensorSpec {
     pub name: String,
     /// The shape; empty for a scalar. A dimension may be 0.
     pub shape: Vec<usize>,
-    /// The format of parameter and gradient.
+    /// The format of the parameter.
     pub dtype: Dtype,
+    /// The format of the gradient.
+    pub grad_dtype: Dtype,
+    /// How a parameter of 16 bits is kept.
+    pub precision: Precision,
     /// The name of its group; `None`: the first group.
     pub group: Option<String>,
 }
@@ -37,7 +117,36 @@ pub struct TensorSpec {
 impl TensorSpec {
     /// An f32 tensor in the first group.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
-        Self { name: name.into(), shape: shape.into(), dtype: Dtype::F32, group: None }
+        Self {
+            name: name.into(),
+            shape: shape.into(),
+            dtype: Dtype::F32,
+            grad_dtype: Dtype::F32,
+            precision: Precision::Nearest,
+            group: None,
+        }
+    }
+
+    /// The format of parameter and gradient.
+    #[must_use]
+    pub fn dtype(mut self, dtype: Dtype) -> Self {
+        self.dtype = dtype;
+        self.grad_dtype = dtype;
+        self
+    }
+
+    /// The format of the gradient, where it is not the parameter's.
+    #[must_use]
+    pub fn grad_dtype(mut self, dtype: Dtype) -> Self {
+        self.grad_dtype = dtype;
+        self
+    }
+
+    /// How a parameter of 16 bits is kept.
+    #[must_use]
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
     }
 
     /// Puts the tensor into a group.
@@ -64,6 +173,27 @@ impl TensorSpec {
     }
 }
 
+impl TensorSpec {
+    /// The formats, if they go together.
+    pub(crate) fn formats(&self) -> Result<Formats> {
+        let Self { dtype: param, grad_dtype: grad, precision, .. } = *self;
+        let fits = match precision {
+            Precision::Nearest => true,
+            Precision::Stochastic | Precision::Master => param != Dtype::F32,
+            Precision::Remainder => param == Dtype::Bf16,
+        };
+        if !fits {
+            let expected = match precision {
+                Precision::Remainder => "bf16",
+                _ => "f16 or bf16",
+            };
+            let tensor = self.name.clone();
+            return Err(Error::Precision { tensor, precision, expected, found: param });
+        }
+        Ok(Formats { param, grad, precision })
+    }
+}
+
 /// A tensor of an optimizer: its place in the order in which the tensors were given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TensorId(pub(crate) usize);
@@ -87,7 +217,7 @@ impl TensorId {
 pub struct BufferRange {
     /// The buffer; it needs the usage STORAGE.
     pub buffer: wgpu::Buffer,
-    /// The first byte, a multiple of 16.
+    /// The first byte, a multiple of four elements' bytes: 16 for f32, 8 for f16 and bf16.
     pub offset: u64,
     /// The number of elements; must be the tensor's.
     pub len_elems: u64,
@@ -104,7 +234,7 @@ impl BufferRange {
 /// A tensor whose parameter and gradient lie in buffers of the caller's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BorrowedTensor {
-    /// Name, shape, group.
+    /// Name, shape, formats, group.
     pub spec: TensorSpec,
     /// Where the parameter lies.
     pub param: BufferRange,

@@ -1,139 +1,189 @@
-//! What happens before the update in every step: each tensor's step is counted on the GPU, and the
-//! record that the update reads is written.
+//! What happens in a step before the update: gradients are measured, something is decided, steps are
+//! counted; and the input and the records that these need.
 
 mod inputs;
-
-use inputs::{Lease, StepInputs};
+mod measure;
 
 use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
 
+pub(crate) use inputs::{Input, Written};
+#[cfg(test)]
+pub(crate) use measure::ROW_CHUNKS;
+pub(crate) use measure::{HISTORY_LEN, Measure, entry_bytes, format_number};
+
 use crate::{
-    Gpu, Group, Result,
+    Gpu, Group, Options, Result,
     abi::{self, Placement},
-    kernel::{self, Kernel, MAX_UNIFORM_TENSORS, TensorsIn},
+    chunks::LentTensor,
+    control::inputs::StepInputs,
+    kernel::{self, Kernel, MAX_UNIFORM_TENSORS, Recipe, TensorsIn},
+    plan::bind,
     rules::{Definition, narrow},
 };
 
-/// The GPU buffers and the kernel that advance the step counters.
+/// The GPU buffers and the kernels that come before the update.
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     inputs: StepInputs,
     groups: Buffer,
+    /// What is decided about a step, and the report of it.
+    decision: Buffer,
     /// Step counter of each tensor.
     pub(crate) steps: Buffer,
-    /// Record of each tensor, for the update.
-    pub(crate) tensors: Buffer,
-    pub(crate) tensors_in: TensorsIn,
-    kernel: Kernel,
+    pub(crate) records: Records,
+    measure: Option<Measure>,
+    advance: Kernel,
     bind_group: BindGroup,
     workgroups: (u32, u32),
 }
 
-/// What a step brings, written and ready to be recorded.
+/// The record of each tensor, for the update.
+#[derive(Clone, Debug)]
+pub(crate) struct Records {
+    pub(crate) buffer: Buffer,
+    pub(crate) tensors_in: TensorsIn,
+}
+
+impl Records {
+    pub(crate) fn new(gpu: &Gpu, tensors: usize) -> Result<Self> {
+        let tensors_in = TensorsIn::for_len(tensors, gpu.limits());
+        let (len, usage) = match tensors_in {
+            TensorsIn::Uniform => (MAX_UNIFORM_TENSORS, BufferUsages::UNIFORM),
+            TensorsIn::Storage => (tensors, BufferUsages::empty()),
+        };
+        let usage = usage | BufferUsages::STORAGE | BufferUsages::COPY_DST;
+        let size = (len * size_of::<abi::Tensor>()) as u64;
+        Ok(Self { buffer: gpu.buffer("fallline tensors", size, usage)?, tensors_in })
+    }
+}
+
+/// Where tensors lie, for the kernels that come before the update.
 #[derive(Debug)]
-pub(crate) struct Prepared {
-    offsets: [u32; 2],
-    lease: Lease,
+pub(crate) struct Ground<'a> {
+    pub(crate) placements: Vec<Placement>,
+    /// The gradients, as parameters without gradients of their own.
+    pub(crate) grads: Vec<LentTensor>,
+    /// The buffers that they lie in.
+    pub(crate) buffers: Vec<&'a Buffer>,
 }
 
 impl Control {
     pub(crate) fn new(
         gpu: &Gpu,
         groups: &[Group],
+        options: &Options,
         hypers: &[u32],
-        placements: &[Placement],
+        ground: &Ground<'_>,
     ) -> Result<Self> {
         let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
-        let len = placements.len().max(1) as u64;
-        let tensors_in = TensorsIn::for_len(placements.len(), gpu.limits());
-        let (records, usage) = match tensors_in {
-            TensorsIn::Uniform => {
-                (MAX_UNIFORM_TENSORS as u64, BufferUsages::STORAGE | BufferUsages::UNIFORM)
-            }
-            TensorsIn::Storage => (len, BufferUsages::STORAGE),
-        };
-        let tensors =
-            gpu.buffer("fallline tensors", records * size_of::<abi::Tensor>() as u64, usage)?;
-        let steps = gpu.buffer("fallline steps", len * 4, storage | BufferUsages::COPY_SRC)?;
-        let records: Vec<abi::Group> =
-            groups.iter().zip(hypers).map(|(g, h)| group_record(g.rule.definition(), *h)).collect();
-        let group_buffer = gpu.buffer("fallline groups", size_of_val(&*records) as u64, storage)?;
-        gpu.write("fallline groups", &group_buffer, 0, &records)?;
+        let tensors = ground.placements.len();
+        let records = Records::new(gpu, tensors)?;
+        let steps_size = tensors.max(1) as u64 * 4;
+        let steps = gpu.buffer("fallline steps", steps_size, storage | BufferUsages::COPY_SRC)?;
+        let group_records: Vec<abi::Group> = groups
+            .iter()
+            .zip(hypers)
+            .map(|(group, hyper)| group_record(group.rule.definition(), options, *hyper))
+            .collect();
+        let group_buffer =
+            gpu.buffer("fallline groups", size_of_val(&*group_records) as u64, storage)?;
+        gpu.write("fallline groups", &group_buffer, 0, &group_records)?;
+        let decision = first_decision(gpu, groups.len())?;
 
-        let inputs = StepInputs::new(gpu, groups.len(), placements.len())?;
-        let kernel = kernel::advance(gpu)?;
-        let shared = [&group_buffer, &steps, &tensors];
-        let bind_group = bind_advance(gpu, &kernel, &inputs, shared, placements)?;
-        let workgroups = kernel::fold(placements.len().div_ceil(64) as u64, gpu.limits());
+        let inputs = StepInputs::new(gpu, groups.len(), tensors)?;
+        let advance = kernel::kernel(gpu, Recipe::Advance)?;
+        let placements = placements(gpu, ground)?;
+        let measure = options
+            .measures(groups)
+            .then(|| Measure::new(gpu, groups, options, &inputs, ground, &placements, &decision));
+        let buffers = [&group_buffer, &placements, &decision, &steps, &records.buffer];
+        let bind_group = bind_advance(gpu, &advance, &inputs, buffers)?;
+        let workgroups = kernel::fold(tensors.div_ceil(64) as u64, gpu.limits());
+        let measure = measure.transpose()?;
         let groups = group_buffer;
-        Ok(Self { inputs, groups, steps, tensors, tensors_in, kernel, bind_group, workgroups })
+        Ok(Self {
+            inputs,
+            groups,
+            decision,
+            steps,
+            records,
+            measure,
+            advance,
+            bind_group,
+            workgroups,
+        })
     }
 
-    /// The same counters and records for tensors that lie elsewhere. Steps that are recorded already
-    /// keep the old places.
-    pub(crate) fn rebound(&self, gpu: &Gpu, placements: &[Placement]) -> Result<Self> {
-        let shared = [&self.groups, &self.steps, &self.tensors];
-        let bind_group = bind_advance(gpu, &self.kernel, &self.inputs, shared, placements)?;
-        Ok(Self { bind_group, ..self.clone() })
+    /// The same counters, records and decisions for tensors that lie elsewhere. Steps that are
+    /// recorded already keep the old places.
+    pub(crate) fn rebound(&self, gpu: &Gpu, groups: &[Group], ground: &Ground<'_>) -> Result<Self> {
+        let placements = placements(gpu, ground)?;
+        let Self { groups: records, decision, steps, records: Records { buffer, .. }, .. } = self;
+        let buffers = [records, &placements, decision, steps, buffer];
+        let bind_group = bind_advance(gpu, &self.advance, &self.inputs, buffers)?;
+        let measure = self.measure.as_ref().map(|measure| {
+            measure.rebound(gpu, groups, &self.inputs, ground, &placements, decision)
+        });
+        Ok(Self { bind_group, measure: measure.transpose()?, ..self.clone() })
     }
 
-    /// Writes the learning rate and decay of each group, and which tensors have no gradient in this
-    /// step.
-    pub(crate) fn prepare(
-        &self,
-        gpu: &Gpu,
-        group_steps: &[abi::GroupStep],
-        absent: &[usize],
-    ) -> Result<Prepared> {
-        let (offsets, lease) = self.inputs.write(gpu, group_steps, absent)?;
-        Ok(Prepared { offsets, lease })
+    /// What a step measures, if anything.
+    pub(crate) fn measure(&self) -> Option<&Measure> {
+        self.measure.as_ref()
     }
 
-    /// Records the dispatch.
-    pub(crate) fn record(&self, pass: &mut ComputePass<'_>, prepared: Prepared) {
-        pass.set_pipeline(&self.kernel.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &prepared.offsets);
+    /// How many dispatches come before the update.
+    pub(crate) fn dispatches(&self) -> usize {
+        1 + self.measure.as_ref().map_or(0, Measure::dispatches)
+    }
+
+    /// Writes what a step brings.
+    pub(crate) fn prepare(&self, gpu: &Gpu, input: &Input) -> Result<Written> {
+        self.inputs.write(gpu, input)
+    }
+
+    /// Records everything that comes before the update.
+    pub(crate) fn record(&self, pass: &mut ComputePass<'_>, written: Written) {
+        if let Some(measure) = &self.measure {
+            measure.record(pass, &written);
+        }
+        pass.set_pipeline(&self.advance.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[written.input, written.absent]);
         pass.dispatch_workgroups(self.workgroups.0, self.workgroups.1, 1);
         // The slot is free again when the GPU is done with the step, or its encoder is dropped.
-        pass.on_submitted_work_done(move || drop(prepared.lease));
+        pass.on_submitted_work_done(move || drop(written.lease));
     }
 }
 
-/// The bind group of `control/advance.wgsl`, with placements of its own.
+fn placements(gpu: &Gpu, ground: &Ground<'_>) -> Result<Buffer> {
+    let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
+    let size = size_of_val(&*ground.placements) as u64;
+    let buffer = gpu.buffer("fallline placements", size, usage)?;
+    gpu.write("fallline placements", &buffer, 0, &ground.placements)?;
+    Ok(buffer)
+}
+
+/// The decision before the first step, and in every step of an optimizer that has nothing to decide.
+fn first_decision(gpu: &Gpu, groups: usize) -> Result<Buffer> {
+    let head = abi::Decision { loss_scale: 1.0, unscale: 1.0, ..bytemuck::Zeroable::zeroed() };
+    let norms = vec![abi::Norm { norm: 0.0, clip_factor: 1.0 }; 1 + groups];
+    let bytes = [bytemuck::bytes_of(&head), bytemuck::cast_slice(&norms)].concat();
+    let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
+    let buffer = gpu.buffer("fallline decision", bytes.len() as u64, usage)?;
+    gpu.write("fallline decision", &buffer, 0, &bytes)?;
+    Ok(buffer)
+}
+
 fn bind_advance(
     gpu: &Gpu,
     kernel: &Kernel,
     inputs: &StepInputs,
-    [groups, steps, tensors]: [&Buffer; 3],
-    placements: &[Placement],
+    buffers: [&Buffer; 5],
 ) -> Result<BindGroup> {
-    let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
-    let placed = gpu.buffer("fallline placements", size_of_val(placements) as u64, usage)?;
-    gpu.write("fallline placements", &placed, 0, placements)?;
-    let (rates, absent) = inputs.bindings();
-    let buffers = [groups, &placed, steps, tensors].map(Buffer::as_entire_binding);
-    let bound: Vec<_> = [rates, absent].into_iter().chain(buffers).collect();
+    let (input, absent) = inputs.bindings();
+    let buffers = buffers.map(Buffer::as_entire_binding);
+    let bound: Vec<_> = [input, absent].into_iter().chain(buffers).collect();
     bind(gpu, "fallline advance", kernel, &bound)
-}
-
-/// A bind group of these resources as bindings 0, 1, 2, …
-pub(crate) fn bind(
-    gpu: &Gpu,
-    label: &str,
-    kernel: &Kernel,
-    resources: &[wgpu::BindingResource<'_>],
-) -> Result<BindGroup> {
-    let entries: Vec<wgpu::BindGroupEntry<'_>> = (0u32..)
-        .zip(resources)
-        .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource: resource.clone() })
-        .collect();
-    gpu.checked(label, || {
-        gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(label),
-            layout: &kernel.layout,
-            entries: &entries,
-        })
-    })
 }
 
 /// ln β for the kernel; a β of 0 (also: no bias correction) is far below any that matters.
@@ -141,12 +191,16 @@ fn ln_beta(beta: f64) -> f32 {
     narrow(beta.ln().max(-10_000.0))
 }
 
-fn group_record(rule: &dyn Definition, hyper: u32) -> abi::Group {
+fn group_record(rule: &dyn Definition, options: &Options, hyper: u32) -> abi::Group {
     let (beta1, beta2) = rule.bias_correction_betas();
     abi::Group {
         ln_beta1: ln_beta(beta1),
         ln_beta2: ln_beta(beta2),
-        grad_scale: if rule.maximize() { -1.0 } else { 1.0 },
+        grad_sign: if rule.maximize() { -1.0 } else { 1.0 },
         hyper,
+        clip_value: options.clip_value.map_or(f32::MAX, narrow),
+        seed: options.seed,
+        padding0: 0,
+        padding1: 0,
     }
 }

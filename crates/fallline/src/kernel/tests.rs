@@ -9,8 +9,10 @@ use naga::{
     valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
 };
 
+use fallline_shaders::{frames, join, shared};
+
 use super::*;
-use crate::{AdamW, Group, Lion, Rule, Sgd, rules::Adam};
+use crate::{AdamW, Group, Lion, Precision, Rule, Sgd, rules::Adam};
 
 /// Every rule with every combination of its switches.
 fn rules() -> Vec<Rule> {
@@ -28,27 +30,75 @@ fn rules() -> Vec<Rule> {
     rules
 }
 
-fn updates() -> Vec<Update> {
+/// Every parameter format with every precision that it can have, beside every gradient format.
+fn formats() -> Vec<Formats> {
+    let dtypes = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+    let all = [Precision::Nearest, Precision::Stochastic, Precision::Master, Precision::Remainder];
+    let mut formats = Vec::new();
+    for param in dtypes {
+        for precision in all {
+            let spec = crate::TensorSpec::new("t", [1]).dtype(param).precision(precision);
+            formats.extend(
+                dtypes.iter().filter_map(|grad| spec.clone().grad_dtype(*grad).formats().ok()),
+            );
+        }
+    }
+    assert_eq!(formats.len(), (1 + 3 + 4) * 3);
+    formats
+}
+
+const F32: Formats = Formats { param: Dtype::F32, grad: Dtype::F32, precision: Precision::Nearest };
+
+fn frames() -> Vec<Frame> {
     let mut frames = vec![Frame::Arena];
     for ragged in [false, true] {
         frames.extend([true, false].map(|shared| Frame::Borrowed { ragged, shared }));
     }
+    frames
+}
+
+fn updates() -> Vec<Update> {
     let mut updates = Vec::new();
+    let mut add = |key: &KernelKey, formats, tensors_in| {
+        let one_hyper = tensors_in == TensorsIn::Uniform;
+        let update = |frame| Update {
+            frame,
+            tensors_in,
+            one_hyper,
+            clip_value: one_hyper,
+            key: key.clone(),
+            formats,
+        };
+        updates.extend(frames().into_iter().map(update));
+    };
     for rule in rules() {
         let key = KernelKey::new(Group::new("g", rule).rule.definition());
         for key in [key.traffic(), key] {
             for tensors_in in [TensorsIn::Uniform, TensorsIn::Storage] {
-                let one_hyper = tensors_in == TensorsIn::Uniform;
-                updates.extend(frames.iter().map(|&frame| Update {
-                    frame,
-                    tensors_in,
-                    one_hyper,
-                    key: key.clone(),
-                }));
+                add(&key, F32, tensors_in);
             }
         }
     }
+    // Formats do not know the rule, nor the rule the formats.
+    let adamw = KernelKey::new(Group::new("g", AdamW::default()).rule.definition());
+    for formats in formats() {
+        add(&adamw, formats, TensorsIn::Storage);
+        if formats.precision == Precision::Nearest {
+            add(&KernelKey::accumulate(), formats, TensorsIn::Uniform);
+        }
+    }
     updates
+}
+
+/// Every kernel that the engine can build.
+fn recipes() -> Vec<Recipe> {
+    let mut recipes: Vec<Recipe> = updates().into_iter().map(Recipe::Update).collect();
+    for grad in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+        recipes.extend([false, true].map(|ragged| Recipe::Measure { grad, ragged }));
+    }
+    recipes.extend([false, true].map(|skip_non_finite| Recipe::Decide { skip_non_finite }));
+    recipes.push(Recipe::Advance);
+    recipes
 }
 
 fn validate(source: &str) -> (Module, ModuleInfo) {
@@ -90,29 +140,44 @@ fn translate(source: &str, constants: &[(&str, f64)]) {
 }
 
 #[test]
-fn every_update_kernel_is_valid_everywhere() {
-    let updates = updates();
-    assert_eq!(updates.len(), 8 * 2 * 2 * 5);
-    for update in &updates {
+fn every_kernel_is_valid_everywhere() {
+    let recipes = recipes();
+    assert_eq!(recipes.len(), (8 * 2 * 2 + 24 + 9) * 5 + 6 + 2 + 1);
+    for recipe in &recipes {
         for max_compute_invocations_per_workgroup in [64, 128, 256] {
             let limits =
                 wgpu::Limits { max_compute_invocations_per_workgroup, ..wgpu::Limits::default() };
-            translate(&join(&update.sources()), &constants_of(update, &limits));
+            translate(&join(&recipe.sources()), &recipe.constants(&limits));
         }
     }
 }
 
 #[test]
-fn the_frames_and_the_layout_agree_on_a_block() {
-    for frame in [fallline_shaders::frames::ARENA, fallline_shaders::frames::BORROWED] {
-        let lanes = format!("const BLOCK_LANES: u32 = {}u;", crate::layout::BLOCK_LANES);
-        assert!(frame.text.contains(&lanes), "{}", frame.path);
+fn every_kernel_keeps_to_eight_storage_buffers() {
+    for recipe in recipes() {
+        let storage = |binding: &wgpu::BindingType| {
+            let wgpu::BindingType::Buffer { ty, .. } = binding else { return false };
+            matches!(ty, wgpu::BufferBindingType::Storage { .. })
+        };
+        let count = recipe.bindings().iter().filter(|binding| storage(binding)).count();
+        assert!(count <= 8, "{}: {count}", recipe.label());
     }
 }
 
 #[test]
-fn the_advance_kernel_is_valid_everywhere() {
-    translate(&join(&advance_sources()), &[("ROW_WORKGROUPS", 65535.0)]);
+fn shaders_and_engine_agree_on_constants() {
+    let has = |source: Source, line: String| {
+        assert!(source.text.contains(&line), "{}: {line}", source.path);
+    };
+    for frame in [frames::ARENA, frames::BORROWED] {
+        has(frame, format!("const BLOCK_LANES: u32 = {}u;", crate::layout::BLOCK_LANES));
+        has(frame, format!("array<Hyper, {MAX_HYPERS}>"));
+    }
+    has(shared::TENSORS_UNIFORM, format!("array<Tensor, {MAX_UNIFORM_TENSORS}>"));
+    has(control::DECIDE, format!("const HISTORY_LEN: u32 = {}u;", crate::control::HISTORY_LEN));
+    let head = size_of::<abi::Decision>() / 4;
+    has(control::DECIDE, format!("const HEAD_LEN: u32 = {head}u;"));
+    has(control::MEASURE, format!("const LANES: u32 = {}u;", crate::control::ROW_CHUNKS));
 }
 
 /// The offsets and the size of a WGSL struct.
@@ -137,12 +202,62 @@ macro_rules! assert_same_layout {
 
 #[test]
 fn structs_have_the_same_layout_in_wgsl_and_rust() {
-    let (advance, _) = validate(&join(&advance_sources()));
+    let module = |recipe: Recipe| validate(&join(&recipe.sources())).0;
+    let advance = module(Recipe::Advance);
     assert_same_layout!(&advance, GroupStep { lr, decay });
-    assert_same_layout!(&advance, Group { ln_beta1, ln_beta2, grad_scale, hyper });
+    assert_same_layout!(
+        &advance,
+        Group { ln_beta1, ln_beta2, grad_sign, hyper, clip_value, seed, padding0, padding1 }
+    );
     assert_same_layout!(&advance, Placement { group, param_vec4, grad_vec4, state_vec4 });
+    let measure = module(Recipe::Measure { grad: Dtype::F16, ragged: false });
+    assert_same_layout!(&measure, Placement { group, param_vec4, grad_vec4, state_vec4 });
+    assert_same_layout!(&measure, MeasureChunk { tensor, first_vec4, len_elems, partial });
+    assert_same_layout!(&measure, Partial { sum, exponent });
+    assert_same_layout!(&measure, Window { param_vec4, grad_vec4, state_vec4, padding0 });
+    let decide = module(Recipe::Decide { skip_non_finite: true });
+    assert_same_layout!(&decide, Partial { sum, exponent });
+    assert_same_layout!(&decide, Span { first, end, max_norm, own });
+    assert_same_layout!(&decide, Norm { norm, clip_factor });
+    assert_same_layout!(
+        &decide,
+        LossScale {
+            scale,
+            reciprocal,
+            growth_tracker,
+            found_inf,
+            growth_factor,
+            backoff_factor,
+            growth_interval,
+            min_scale
+        }
+    );
+    // The heads of two structs that end in an array of any length.
+    let head = |module: &Module, name, mirror: &[&str]| {
+        let (mut members, _) = layout(module, name);
+        let (_, end) = members.pop().unwrap();
+        let offsets = (0u32..).step_by(4).zip(mirror).map(|(at, name)| ((*name).to_owned(), at));
+        assert_eq!(members, offsets.collect::<Vec<_>>(), "{name}");
+        end as usize
+    };
+    let decision = [
+        "step",
+        "skipped",
+        "skipped_total",
+        "loss_scale",
+        "unscale",
+        "padding0",
+        "padding1",
+        "padding2",
+    ];
+    assert_eq!(head(&decide, "Decision", &decision), size_of::<abi::Decision>());
+    assert_eq!(std::mem::offset_of!(abi::Decision, unscale), 16);
+    let input = ["grad_factor", "zero_grads", "keep_loss_scale", "padding0"];
+    assert_eq!(head(&advance, "StepInput", &input), size_of::<abi::StepInput>());
+    assert_eq!(std::mem::offset_of!(abi::StepInput, keep_loss_scale), 8);
     for update in updates() {
-        let (module, _) = validate(&join(&update.sources()));
+        let frame = update.frame;
+        let module = module(Recipe::Update(update));
         assert_same_layout!(
             &module,
             Tensor {
@@ -150,20 +265,24 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
                 bias_correction2_rsqrt,
                 decay,
                 grad_scale,
+                clip_factor,
+                clip_value,
                 step,
                 hyper,
                 param_vec4,
                 grad_vec4,
                 state_vec4,
+                zero_grad,
+                number,
+                seed,
                 padding0,
-                padding1,
-                padding2
+                padding1
             }
         );
+        assert_same_layout!(&module, Window { param_vec4, grad_vec4, state_vec4, padding0 });
         assert_eq!(layout(&module, "Hyper").1 as usize, size_of::<abi::Hyper>());
-        if matches!(update.frame, Frame::Borrowed { .. }) {
+        if matches!(frame, Frame::Borrowed { .. }) {
             assert_same_layout!(&module, Chunk { tensor, first_vec4, len_elems });
-            assert_same_layout!(&module, Window { param_vec4, grad_vec4, state_vec4, padding0 });
         }
     }
 }
@@ -173,9 +292,15 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
 fn hyperparameters_lie_where_the_rule_reads_them() {
     let names = |rule: Rule| {
         let key = KernelKey::new(Group::new("g", rule).rule.definition());
-        let tensors_in = TensorsIn::Uniform;
-        let update = Update { frame: Frame::Arena, tensors_in, one_hyper: true, key };
-        let (module, _) = validate(&join(&update.sources()));
+        let update = Update {
+            frame: Frame::Arena,
+            tensors_in: TensorsIn::Uniform,
+            one_hyper: true,
+            clip_value: false,
+            key,
+            formats: F32,
+        };
+        let (module, _) = validate(&join(&Recipe::Update(update).sources()));
         let mut members = layout(&module, "Hyper").0;
         members.retain(|(name, _)| !name.starts_with("padding"));
         members

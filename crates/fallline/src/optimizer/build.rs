@@ -6,14 +6,15 @@ use wgpu::BufferUsages;
 
 use super::{Info, Memory, Optimizer};
 use crate::{
-    BorrowedTensor, Error, Gpu, Group, Result, TensorSpec,
-    abi::Placement,
-    chunks::{self, LentTensor, Reach, VEC4_BYTES},
-    control::Control,
+    BorrowedTensor, Error, Gpu, Group, Options, Result, TensorSpec,
+    abi::{self, Placement},
+    chunks::{self, Lent, LentTensor, Reach},
+    control::{Control, Ground, format_number},
     kernel::{KernelKey, MAX_HYPERS, Program},
-    layout::{Item, Layout, blocks_of},
+    layout::{BLOCK_ELEMS, Item, Layout, blocks_of},
     lend::Lending,
-    plan::{self, BLOCK_BYTES, Plan, SegmentBuffers, Site},
+    plan::{self, BLOCK_VEC4, Plan, SegmentBuffers, Site},
+    report::Reports,
     rules::Check,
 };
 
@@ -24,28 +25,41 @@ impl Optimizer {
     /// [`param`](Self::param); let your kernels write the gradients into [`grad`](Self::grad).
     ///
     /// # Errors
-    /// Groups or tensors given twice or unknown, a hyperparameter out of its range, a tensor larger
-    /// than a buffer of the device can be, or the device out of memory.
+    /// Groups or tensors given twice or unknown, a hyperparameter out of its range, formats that do not
+    /// go together, a tensor larger than a buffer of the device can be, or the device out of memory.
     pub fn arena(gpu: &Gpu, groups: &[Group], tensors: &[TensorSpec]) -> Result<Self> {
-        let parts = Parts::new(gpu, groups, tensors)?;
+        Self::arena_with(gpu, groups, tensors, &Options::default())
+    }
+
+    /// As [`arena`](Self::arena), with clipping, loss scaling or overflow checks.
+    ///
+    /// # Errors
+    /// Also a limit out of its range, or a loss scaler of another device.
+    pub fn arena_with(
+        gpu: &Gpu,
+        groups: &[Group],
+        tensors: &[TensorSpec],
+        options: &Options,
+    ) -> Result<Self> {
+        let parts = Parts::new(gpu, groups, tensors, options)?;
         let mut memory = Vec::new();
         for segment in &parts.layout.segments {
-            let size = u64::from(segment.blocks) * BLOCK_BYTES;
-            let owned = match size {
+            let formats = parts.programs[segment.kernel].formats;
+            let owned = match segment.blocks {
                 0 => None,
-                _ => Some((
-                    gpu.buffer("fallline parameters", size, OWNED)?,
-                    gpu.buffer("fallline gradients", size, OWNED)?,
-                )),
+                blocks => {
+                    let elems = u64::from(blocks) * BLOCK_ELEMS;
+                    let (param, grad) = (formats.param.size_bytes(), formats.grad.size_bytes());
+                    Some((
+                        gpu.buffer("fallline parameters", elems * param, OWNED)?,
+                        gpu.buffer("fallline gradients", elems * grad, OWNED)?,
+                    ))
+                }
             };
-            memory.push(SegmentBuffers { owned, slots: parts.slots(gpu, segment)? });
+            memory.push(SegmentBuffers { owned, ..parts.home(gpu, segment)? });
         }
-        let placements: Vec<Placement> = parts
-            .infos
-            .iter()
-            .map(|info| Placement { group: number(info.group), ..Placement::default() })
-            .collect();
-        let control = Control::new(gpu, groups, &parts.hypers, &placements)?;
+        let control =
+            Control::new(gpu, groups, options, &parts.hypers, &parts.arena_ground(&memory))?;
         let plan = Plan::arena(parts.site(gpu, &memory, &control))?;
         parts.finish(gpu, groups, Memory { segments: memory, borrowed: None }, control, plan)
     }
@@ -53,22 +67,35 @@ impl Optimizer {
     /// An optimizer over parameters and gradients of the caller's; it owns the state only.
     ///
     /// Tensors may lie in one buffer or in many, and parameters and gradients in the same. The
-    /// buffers need the usage STORAGE, and every offset must be a multiple of 16 bytes. Nothing
-    /// outside of the given ranges is ever written.
+    /// buffers need the usage STORAGE, and every offset must be a multiple of the bytes of four
+    /// elements. Nothing outside of the given ranges is ever changed.
     ///
     /// # Errors
     /// As [`arena`](Self::arena); also a range that is too short, misaligned, of another length than
     /// the tensor, or that overlaps a parameter.
     pub fn borrowed(gpu: &Gpu, groups: &[Group], tensors: &[BorrowedTensor]) -> Result<Self> {
+        Self::borrowed_with(gpu, groups, tensors, &Options::default())
+    }
+
+    /// As [`borrowed`](Self::borrowed), with clipping, loss scaling or overflow checks.
+    ///
+    /// # Errors
+    /// Also a limit out of its range, or a loss scaler of another device.
+    pub fn borrowed_with(
+        gpu: &Gpu,
+        groups: &[Group],
+        tensors: &[BorrowedTensor],
+        options: &Options,
+    ) -> Result<Self> {
         let specs: Vec<TensorSpec> = tensors.iter().map(|tensor| tensor.spec.clone()).collect();
-        let parts = Parts::new(gpu, groups, &specs)?;
+        let parts = Parts::new(gpu, groups, &specs, options)?;
         let lending = Lending::new(tensors)?;
         let mut memory = Vec::new();
         for segment in &parts.layout.segments {
-            memory.push(SegmentBuffers { owned: None, slots: parts.slots(gpu, segment)? });
+            memory.push(parts.home(gpu, segment)?);
         }
-        let placements = placements(&parts.infos, &parts.layout, &lending);
-        let control = Control::new(gpu, groups, &parts.hypers, &placements)?;
+        let ground = borrowed_ground(&parts.infos, &parts.layout, &lending);
+        let control = Control::new(gpu, groups, options, &parts.hypers, &ground)?;
         let plan = borrowed_plan(parts.site(gpu, &memory, &control), &parts.infos, &lending)?;
         let memory = Memory { segments: memory, borrowed: Some(tensors.to_vec()) };
         parts.finish(gpu, groups, memory, control, plan)
@@ -100,9 +127,9 @@ impl Optimizer {
             }
         }
         let lending = Lending::new(tensors)?;
-        let places = placements(&self.infos, &self.layout, &lending);
-        let control = self.control.rebound(&self.gpu, &places)?;
-        let site = Site { control: &control, ..self.site() };
+        let ground = borrowed_ground(&self.infos, &self.layout, &lending);
+        let control = self.control.rebound(&self.gpu, &self.groups, &ground)?;
+        let site = Site { records: &control.records, ..self.site() };
         let plan = borrowed_plan(site, &self.infos, &lending)?;
         self.gpu.check_lost()?;
         self.control = control;
@@ -126,10 +153,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(gpu: &Gpu, groups: &[Group], tensors: &[TensorSpec]) -> Result<Self> {
+    fn new(gpu: &Gpu, groups: &[Group], tensors: &[TensorSpec], options: &Options) -> Result<Self> {
         gpu.check_lost()?;
         check_groups(groups)?;
-        let (programs, kernels, hypers) = programs(groups)?;
+        options.check(gpu, groups)?;
+        let (rules, rule_of, hypers) = rules(groups)?;
+        let mut programs: Vec<Program> = Vec::new();
         let mut ids = HashMap::new();
         let mut infos = Vec::with_capacity(tensors.len());
         let mut items = Vec::with_capacity(tensors.len());
@@ -149,16 +178,31 @@ impl Parts {
                 })?,
             };
             let len_elems = spec.len_elems()?;
-            items.push(Item { kernel: kernels[group], len_elems });
+            let (key, hypers) = &rules[rule_of[group]];
+            let formats = spec.formats()?;
+            let same = |p: &Program| p.key == *key && p.formats == formats;
+            let kernel = programs.iter().position(same).unwrap_or_else(|| {
+                let (key, hypers) = (key.clone(), hypers.clone());
+                let clip_value = options.clip_value.is_some();
+                programs.push(Program { key, formats, clip_value, hypers });
+                programs.len() - 1
+            });
+            items.push(Item { kernel, len_elems });
             infos.push(Info { spec: spec.clone(), group, len_elems });
         }
-        // Kernels count the vec4s of a buffer in 32 bits.
-        let max_bytes = gpu.limits().max_buffer_size.min((VEC4_BYTES << 32) - BLOCK_BYTES);
-        let max_blocks = number(max_bytes / BLOCK_BYTES);
-        let layout = Layout::new(&items, max_blocks).map_err(|error| Error::TensorTooLarge {
-            tensor: infos[error.tensor].spec.name.clone(),
-            size_bytes: blocks_of(infos[error.tensor].len_elems) * BLOCK_BYTES,
-            max_bytes,
+        let max_bytes = gpu.limits().max_buffer_size;
+        let max_blocks: Vec<u32> = programs
+            .iter()
+            // Kernels count the vec4s of a buffer in 32 bits.
+            .map(|program| number(max_bytes / program.block_bytes()).min(u32::MAX / BLOCK_VEC4))
+            .collect();
+        let layout = Layout::new(&items, &max_blocks).map_err(|error| {
+            let block_bytes = programs[items[error.tensor].kernel].block_bytes();
+            Error::TensorTooLarge {
+                tensor: infos[error.tensor].spec.name.clone(),
+                size_bytes: blocks_of(infos[error.tensor].len_elems) * block_bytes,
+                max_bytes: max_bytes.min(u64::from(u32::MAX / BLOCK_VEC4) * block_bytes),
+            }
         })?;
         Ok(Self { infos, ids, programs, hypers, layout })
     }
@@ -169,13 +213,47 @@ impl Parts {
         memory: &'a [SegmentBuffers],
         control: &'a Control,
     ) -> Site<'a> {
-        Site { gpu, programs: &self.programs, layout: &self.layout, memory, control }
+        let Self { programs, layout, .. } = self;
+        Site { gpu, programs, layout, memory, records: &control.records }
     }
 
-    fn slots(&self, gpu: &Gpu, segment: &crate::layout::Segment) -> Result<Vec<wgpu::Buffer>> {
-        let size = u64::from(segment.blocks) * BLOCK_BYTES;
-        let slots = self.programs[segment.kernel].key.slots;
-        slots.iter().map(|slot| gpu.buffer(&format!("fallline {slot}"), size, OWNED)).collect()
+    /// The buffers of a segment that are the engine's in any case.
+    fn home(&self, gpu: &Gpu, segment: &crate::layout::Segment) -> Result<SegmentBuffers> {
+        let elems = u64::from(segment.blocks) * BLOCK_ELEMS;
+        let Program { key, formats, .. } = &self.programs[segment.kernel];
+        let slot = |slot: &&str| gpu.buffer(&format!("fallline {slot}"), elems * 4, OWNED);
+        let slots = key.slots.iter().map(slot).collect::<Result<_>>()?;
+        let master = match formats.precision.size_bytes() {
+            0 => None,
+            bytes => Some(gpu.buffer("fallline master", elems * bytes, OWNED)?),
+        };
+        Ok(SegmentBuffers { owned: None, slots, master })
+    }
+
+    /// Where the tensors lie in buffers of the engine's.
+    fn arena_ground<'a>(&self, memory: &'a [SegmentBuffers]) -> Ground<'a> {
+        let mut buffers = Vec::new();
+        let mut numbers = Vec::new();
+        for segment in memory {
+            numbers.push(buffers.len());
+            buffers.extend(segment.owned.as_ref().map(|(_, grad)| grad));
+        }
+        let (mut placements, mut grads) = (Vec::new(), Vec::new());
+        for (info, place) in self.infos.iter().zip(&self.layout.places) {
+            let vec4 = place.first_block * BLOCK_VEC4;
+            placements.push(Placement {
+                group: number(info.group),
+                param_vec4: vec4,
+                grad_vec4: vec4,
+                state_vec4: vec4,
+            });
+            let elem_bytes = info.spec.grad_dtype.size_bytes();
+            let offset = u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes;
+            let grad = Lent { buffer: numbers[place.segment], offset, elem_bytes };
+            // Padding is not measured, but it may be loaded: no end is ragged.
+            grads.push(LentTensor { padded: true, ..measured(info, grad) });
+        }
+        Ground { placements, grads, buffers }
     }
 
     fn finish(
@@ -190,8 +268,28 @@ impl Parts {
         gpu.checked("tables", || gpu.queue().submit([]))?;
         gpu.check_lost()?;
         let Self { infos, ids, programs, layout, .. } = self;
+        let reports = match control.measure() {
+            Some(measure) => Some(Reports::new(gpu, &measure.history, groups.len())?),
+            None => None,
+        };
         let (gpu, groups) = (gpu.clone(), groups.to_vec());
-        Ok(Optimizer { gpu, groups, infos, ids, programs, layout, memory, control, plan })
+        Ok(Optimizer { gpu, groups, infos, ids, programs, layout, memory, control, plan, reports })
+    }
+}
+
+/// A gradient, as *measure* looks at it: like a parameter that has none.
+fn measured(info: &Info, grad: Lent) -> LentTensor {
+    LentTensor {
+        param: grad,
+        grad,
+        len_elems: info.len_elems,
+        place: crate::layout::Place {
+            segment: format_number(info.spec.grad_dtype),
+            first_block: 0,
+            blocks: 0,
+        },
+        home_bytes: 0,
+        padded: false,
     }
 }
 
@@ -209,19 +307,22 @@ fn check_groups(groups: &[Group]) -> Result<()> {
     Ok(())
 }
 
-/// The distinct kernels; for each group, which of them it uses and which of its hyperparameters.
-fn programs(groups: &[Group]) -> Result<(Vec<Program>, Vec<usize>, Vec<u32>)> {
-    let mut programs: Vec<Program> = Vec::new();
-    let (mut kernels, mut indices) = (Vec::new(), Vec::new());
+type Rules = Vec<(KernelKey, Vec<abi::Hyper>)>;
+
+/// The distinct rules with their distinct hyperparameters; for each group, which of the rules it uses
+/// and which of the rule's hyperparameters.
+fn rules(groups: &[Group]) -> Result<(Rules, Vec<usize>, Vec<u32>)> {
+    let mut rules: Rules = Vec::new();
+    let (mut rule_of, mut hyper_of) = (Vec::new(), Vec::new());
     for group in groups {
         let definition = group.rule.definition();
         let (key, hyper) = (KernelKey::new(definition), definition.hyper());
-        let program = programs.iter().position(|known| known.key == key).unwrap_or_else(|| {
-            programs.push(Program { key, hypers: Vec::new() });
-            programs.len() - 1
+        let rule = rules.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+            rules.push((key, Vec::new()));
+            rules.len() - 1
         });
-        let hypers = &mut programs[program].hypers;
-        let same = |known: &[f32; 8]| known.map(f32::to_bits) == hyper.map(f32::to_bits);
+        let hypers = &mut rules[rule].1;
+        let same = |known: &abi::Hyper| known.map(f32::to_bits) == hyper.map(f32::to_bits);
         let hyper = hypers.iter().position(same).unwrap_or_else(|| {
             hypers.push(hyper);
             hypers.len() - 1
@@ -229,22 +330,26 @@ fn programs(groups: &[Group]) -> Result<(Vec<Program>, Vec<usize>, Vec<u32>)> {
         if hyper >= MAX_HYPERS {
             return Err(Error::TooManyHyperparameters { limit: MAX_HYPERS });
         }
-        kernels.push(program);
-        indices.push(number(hyper));
+        rule_of.push(rule);
+        hyper_of.push(number(hyper));
     }
-    Ok((programs, kernels, indices))
+    Ok((rules, rule_of, hyper_of))
 }
 
-fn placements(infos: &[Info], layout: &Layout, lending: &Lending) -> Vec<Placement> {
-    let vec4 = |lent: &chunks::Lent| number(lent.offset / VEC4_BYTES);
-    let place =
-        |((info, place), (param, grad)): ((&Info, &crate::layout::Place), &(_, _))| Placement {
+/// Where the tensors lie in buffers of the caller's.
+fn borrowed_ground<'a>(infos: &[Info], layout: &Layout, lending: &'a Lending) -> Ground<'a> {
+    let vec4 = |lent: &Lent| number(lent.offset / lent.vec4_bytes());
+    let (mut placements, mut grads) = (Vec::new(), Vec::new());
+    for ((info, place), (param, grad)) in infos.iter().zip(&layout.places).zip(&lending.ranges) {
+        placements.push(Placement {
             group: number(info.group),
             param_vec4: vec4(param),
             grad_vec4: vec4(grad),
-            state_vec4: place.first_block * 64,
-        };
-    infos.iter().zip(&layout.places).zip(&lending.ranges).map(place).collect()
+            state_vec4: place.first_block * BLOCK_VEC4,
+        });
+        grads.push(measured(info, *grad));
+    }
+    Ground { placements, grads, buffers: lending.buffers.iter().collect() }
 }
 
 pub(super) fn borrowed_plan(site: Site<'_>, infos: &[Info], lending: &Lending) -> Result<Plan> {
@@ -258,20 +363,25 @@ pub(super) fn borrowed_plan(site: Site<'_>, infos: &[Info], lending: &Lending) -
             grad: *grad,
             len_elems: info.len_elems,
             place: *place,
-            has_state: !programs[layout.segments[place.segment].kernel].key.slots.is_empty(),
+            home_bytes: programs[layout.segments[place.segment].kernel].home_bytes(),
+            padded: false,
         })
         .collect();
-    let limits = gpu.limits();
-    let reach = Reach {
-        max_binding_bytes: plan::max_binding_bytes(limits),
-        alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(16)),
-        max_chunks: plan::max_chunks(limits),
-    };
-    let dispatches = chunks::dispatches(&lent, reach);
+    let dispatches = chunks::dispatches(&lent, reach(gpu));
     Plan::borrowed(site, &lending.buffers, &dispatches)
 }
 
+/// What the bindings of an update can reach.
+pub(super) fn reach(gpu: &Gpu) -> Reach {
+    let limits = gpu.limits();
+    Reach {
+        max_binding_bytes: plan::max_binding_bytes(limits),
+        alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(16)),
+        max_chunks: plan::max_chunks(limits),
+    }
+}
+
 /// A number that an earlier check has shown to fit.
-fn number(value: impl TryInto<u32>) -> u32 {
+pub(super) fn number(value: impl TryInto<u32>) -> u32 {
     value.try_into().unwrap_or(u32::MAX)
 }

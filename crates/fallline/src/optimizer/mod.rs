@@ -1,6 +1,8 @@
 //! The public type: groups, tensors, and a step for all of them.
 
+mod accumulate;
 mod build;
+mod reports;
 mod step;
 mod traffic;
 mod values;
@@ -9,15 +11,17 @@ use std::collections::HashMap;
 
 use wgpu::{Buffer, CommandEncoder, ComputePass};
 
+pub use accumulate::{Accumulator, MicroGrad};
 pub use step::Step;
 pub use traffic::Traffic;
 
 use crate::{
     BorrowedTensor, Error, Gpu, Group, Result, TensorId, TensorSpec,
-    control::{Control, Prepared},
+    control::{Control, Written},
     kernel::Program,
     layout::Layout,
     plan::{Plan, SegmentBuffers, Site},
+    report::Reports,
 };
 
 /// All tensors with their rules and state, and the compute pass that updates them.
@@ -34,6 +38,7 @@ pub struct Optimizer {
     memory: Memory,
     control: Control,
     plan: Plan,
+    reports: Option<Reports>,
 }
 
 /// A tensor, checked.
@@ -63,12 +68,12 @@ impl Optimizer {
     /// tensor id beyond the tensors, [`Error::TooManyUnsubmittedSteps`], or [`Error::OutOfMemory`].
     /// Nothing is recorded then.
     pub fn encode_step(&mut self, encoder: &mut CommandEncoder, step: &Step<'_>) -> Result<()> {
-        let Some(prepared) = self.prepare(step)? else { return Ok(()) };
+        let Some(written) = self.prepare(step)? else { return Ok(()) };
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some("fallline step"),
             timestamp_writes: None,
         });
-        self.control.record(&mut pass, prepared);
+        self.control.record(&mut pass, written);
         self.plan.record(&mut pass);
         Ok(())
     }
@@ -79,20 +84,19 @@ impl Optimizer {
     /// # Errors
     /// As [`encode_step`](Self::encode_step).
     pub fn record_step(&mut self, pass: &mut ComputePass<'_>, step: &Step<'_>) -> Result<()> {
-        let Some(prepared) = self.prepare(step)? else { return Ok(()) };
-        self.control.record(pass, prepared);
+        let Some(written) = self.prepare(step)? else { return Ok(()) };
+        self.control.record(pass, written);
         self.plan.record(pass);
         Ok(())
     }
 
     /// Checks a step and writes its input; `None` if there are no tensors.
-    fn prepare(&self, step: &Step<'_>) -> Result<Option<Prepared>> {
-        let group_steps = step.group_steps(&self.groups)?;
-        let absent = step.absent(self.infos.len())?;
+    fn prepare(&self, step: &Step<'_>) -> Result<Option<Written>> {
+        let input = step.input(&self.groups, self.infos.len())?;
         if self.infos.is_empty() {
             return Ok(None);
         }
-        self.control.prepare(&self.gpu, &group_steps, &absent).map(Some)
+        self.control.prepare(&self.gpu, &input).map(Some)
     }
 
     /// Records a step into an encoder of its own and submits it; does not wait.
@@ -149,18 +153,22 @@ impl Optimizer {
     /// How many dispatches a step records.
     #[must_use]
     pub fn dispatches(&self) -> usize {
-        if self.infos.is_empty() { 0 } else { 1 + self.plan.len() }
+        if self.infos.is_empty() { 0 } else { self.control.dispatches() + self.plan.len() }
     }
 
-    /// Bytes of optimizer state in GPU memory, padding included.
+    /// Bytes of optimizer state in GPU memory, padding included: state slots, master copies,
+    /// remainders.
     #[must_use]
     pub fn state_size_bytes(&self) -> u64 {
-        self.memory.segments.iter().flat_map(|segment| &segment.slots).map(Buffer::size).sum()
+        let of_segment = |segment: &SegmentBuffers| -> u64 {
+            segment.slots.iter().chain(&segment.master).map(Buffer::size).sum()
+        };
+        self.memory.segments.iter().map(of_segment).sum()
     }
 
     fn site(&self) -> Site<'_> {
         let Self { gpu, programs, layout, memory, control, .. } = self;
-        Site { gpu, programs, layout, memory: &memory.segments, control }
+        Site { gpu, programs, layout, memory: &memory.segments, records: &control.records }
     }
 
     fn info(&self, id: TensorId) -> Result<&Info> {

@@ -1,10 +1,19 @@
-use crate::{Error, Group, Result, TensorId, abi::GroupStep, rules::narrow};
+use crate::{
+    Error, Group, Result, TensorId,
+    abi::{GroupStep, StepInput},
+    control::Input,
+    rules::narrow,
+};
 
-/// What a step brings: its learning rates, and which tensors have no gradient.
+/// What a step brings: its learning rates, which tensors have no gradient, and what is to be done with
+/// the gradients.
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
     rates: Rates<'a>,
     without_grad: &'a [TensorId],
+    accumulated: u32,
+    zero_grads: bool,
+    keep_loss_scale: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,20 +39,24 @@ impl<'a> Step<'a> {
     /// Every group with this learning rate.
     #[must_use]
     pub const fn lr(lr: f64) -> Self {
-        Self { rates: Rates::All(lr), without_grad: &[] }
+        Self::with(Rates::All(lr))
     }
 
     /// Every group with its own learning rate times a factor: a schedule that keeps the groups'
     /// ratios, as torch's `LambdaLR`.
     #[must_use]
     pub const fn lr_factor(factor: f64) -> Self {
-        Self { rates: Rates::Factor(factor), without_grad: &[] }
+        Self::with(Rates::Factor(factor))
     }
 
     /// One learning rate for each group, in the groups' order.
     #[must_use]
     pub const fn lr_per_group(rates: &'a [f64]) -> Self {
-        Self { rates: Rates::PerGroup(rates), without_grad: &[] }
+        Self::with(Rates::PerGroup(rates))
+    }
+
+    const fn with(rates: Rates<'a>) -> Self {
+        Self { rates, without_grad: &[], accumulated: 1, zero_grads: false, keep_loss_scale: false }
     }
 
     /// These tensors have no gradient in this step (torch: `grad is None`): parameter, state and
@@ -54,8 +67,48 @@ impl<'a> Step<'a> {
         self
     }
 
+    /// The gradients are the sum over so many micro-batches: they are divided by that number.
+    #[must_use]
+    pub const fn accumulated(mut self, count: u32) -> Self {
+        self.accumulated = count;
+        self
+    }
+
+    /// Sets the gradients to zero behind the update, in the same pass and also if the step is
+    /// skipped. Those of tensors [without gradient](Self::without_grad) stay.
+    #[must_use]
+    pub const fn zero_grads(mut self) -> Self {
+        self.zero_grads = true;
+        self
+    }
+
+    /// Leaves the loss scale to another optimizer that shares the scaler and steps after this one for
+    /// the same backward pass. Whether this one overflowed is remembered for it.
+    #[must_use]
+    pub const fn keep_loss_scale(mut self) -> Self {
+        self.keep_loss_scale = true;
+        self
+    }
+
+    /// Everything that the GPU needs to know, checked.
+    pub(crate) fn input(&self, groups: &[Group], tensors: usize) -> Result<Input> {
+        let groups = self.group_steps(groups)?;
+        let absent = self.absent(tensors)?;
+        if self.accumulated == 0 {
+            let what = "the number of accumulated gradients".into();
+            return Err(Error::Factor { what, expected: ">= 1", found: 0.0 });
+        }
+        let head = StepInput {
+            grad_factor: narrow(1.0 / f64::from(self.accumulated)),
+            zero_grads: u32::from(self.zero_grads),
+            keep_loss_scale: u32::from(self.keep_loss_scale),
+            padding0: 0,
+        };
+        Ok(Input { head, groups, absent })
+    }
+
     /// Learning rate and decay of each group, checked.
-    pub(crate) fn group_steps(&self, groups: &[Group]) -> Result<Vec<GroupStep>> {
+    fn group_steps(&self, groups: &[Group]) -> Result<Vec<GroupStep>> {
         if let Rates::PerGroup(rates) = self.rates
             && rates.len() != groups.len()
         {
@@ -80,7 +133,7 @@ impl<'a> Step<'a> {
     }
 
     /// The indices of the tensors without gradient, checked.
-    pub(crate) fn absent(&self, tensors: usize) -> Result<Vec<usize>> {
+    fn absent(&self, tensors: usize) -> Result<Vec<usize>> {
         let index = |id: &TensorId| match id.0 {
             index if index < tensors => Ok(index),
             index => Err(Error::UnknownTensor { index, len: tensors }),

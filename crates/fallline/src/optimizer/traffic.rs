@@ -19,7 +19,7 @@ impl Optimizer {
         let programs: Vec<Program> = self
             .programs
             .iter()
-            .map(|program| Program { key: program.key.traffic(), hypers: program.hypers.clone() })
+            .map(|program| Program { key: program.key.traffic(), ..program.clone() })
             .collect();
         let site = Site { programs: &programs, ..self.site() };
         let plan = match &self.memory.borrowed {

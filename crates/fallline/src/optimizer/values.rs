@@ -3,11 +3,14 @@
 use wgpu::{Buffer, BufferSlice, BufferUsages};
 
 use super::Optimizer;
-use crate::{Error, Result, Role, TensorId, plan::BLOCK_BYTES, transfer};
+use crate::{
+    Dtype, Error, Precision, Result, Role, TensorId, convert, layout::BLOCK_ELEMS, transfer,
+};
 
 impl Optimizer {
-    /// Where the parameter lies. In the arena the slice begins at a multiple of 1024 bytes; up to
-    /// the next multiple there is padding, which must not be used for anything else.
+    /// Where the parameter lies. In the arena the slice begins at a multiple of 256 elements; up to
+    /// the next multiple there is padding, which must not be used for anything else. The size is
+    /// rounded up to four bytes, as a binding's must be.
     ///
     /// # Errors
     /// [`Error::UnknownTensor`].
@@ -23,12 +26,13 @@ impl Optimizer {
         self.slice(id, Role::Grad)
     }
 
-    /// Writes a parameter; takes effect before the next submission. Until then wgpu keeps a copy, so
+    /// Writes a parameter, and its master copy or remainder if one is kept: rounded to nearest where
+    /// the format is of 16 bits, exactly in what is kept beside it. Takes effect before the next submission. Until then wgpu keeps a copy, so
     /// submit now and then (an empty submission will do) when filling a large model.
     ///
     /// # Errors
     /// [`Error::Length`], [`Error::UnknownTensor`]; [`Error::BufferUsage`] for a borrowed buffer
-    /// without COPY_DST.
+    /// without COPY_DST (in 16 bits and of odd length: without COPY_SRC too).
     pub fn write_param(&self, id: TensorId, values: &[f32]) -> Result<()> {
         self.write(id, Role::Param, values)
     }
@@ -41,7 +45,7 @@ impl Optimizer {
         self.write(id, Role::Grad, values)
     }
 
-    /// Reads a parameter back; waits for the GPU.
+    /// Reads a parameter back, as it lies in its buffer; waits for the GPU.
     ///
     /// # Errors
     /// [`Error::UnknownTensor`], [`Error::DeviceLost`]; [`Error::BufferUsage`] for a borrowed buffer
@@ -96,6 +100,41 @@ impl Optimizer {
         transfer::write(&self.gpu, &self.control.steps, id.0 as u64 * 4, &[step])
     }
 
+    /// Reads the parameter with all that is kept of it, in f32: the master copy, or parameter and
+    /// remainder together; where neither is kept, the parameter itself. Waits for the GPU.
+    ///
+    /// # Errors
+    /// As [`read_param`](Self::read_param).
+    pub fn read_master(&self, id: TensorId) -> Result<Vec<f32>> {
+        let spec = &self.info(id)?.spec;
+        let param = self.read_bytes(id, Role::Param)?;
+        let Some((master, offset)) = self.master(id) else {
+            return Ok(convert::decode(spec.dtype, &param));
+        };
+        let len_elems = self.infos[id.0].len_elems;
+        let codes = param.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
+        if spec.precision == Precision::Remainder {
+            let bytes = self.read_padded(master, offset, len_elems * 2)?;
+            let rest = bytes.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
+            return Ok(codes.zip(rest).map(|(code, rest)| convert::join(code, rest)).collect());
+        }
+        let kept: Vec<f32> = transfer::read(&self.gpu, master, offset, len_elems)?;
+        // As the kernel does: an element that somebody else wrote counts as they wrote it.
+        let values = convert::decode(spec.dtype, &param);
+        let rounded = convert::encode(spec.dtype, &kept);
+        let followed = rounded.as_chunks::<2>().0.iter().zip(param.as_chunks::<2>().0);
+        let elem = |((same, kept), value)| if same { kept } else { value };
+        Ok(followed.map(|(a, b)| a == b).zip(kept).zip(values).map(elem).collect())
+    }
+
+    /// Where the master copy or remainder of a tensor lies, if one is kept.
+    fn master(&self, id: TensorId) -> Option<(&Buffer, u64)> {
+        let place = &self.layout.places[id.0];
+        let buffer = self.memory.segments[place.segment].master.as_ref()?;
+        let elem_bytes = self.infos[id.0].spec.precision.size_bytes();
+        Some((buffer, u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes))
+    }
+
     /// The buffer of a slot, and where in it the tensor begins.
     fn slot(&self, id: TensorId, slot: &str) -> Result<(&Buffer, u64)> {
         let info = self.info(id)?;
@@ -106,7 +145,7 @@ impl Optimizer {
         })?;
         let place = &self.layout.places[id.0];
         let buffer = &self.memory.segments[place.segment].slots[number];
-        Ok((buffer, u64::from(place.first_block) * BLOCK_BYTES))
+        Ok((buffer, u64::from(place.first_block) * BLOCK_ELEMS * 4))
     }
 
     fn check_len(&self, id: TensorId, what: &str, expected: u64, found: usize) -> Result<()> {
@@ -118,8 +157,15 @@ impl Optimizer {
         Err(Error::Length { tensor, what: what.to_owned(), expected, found })
     }
 
+    fn dtype(&self, id: TensorId, role: Role) -> Result<Dtype> {
+        let spec = &self.info(id)?.spec;
+        Ok(if role == Role::Param { spec.dtype } else { spec.grad_dtype })
+    }
+
     fn slice(&self, id: TensorId, role: Role) -> Result<BufferSlice<'_>> {
-        let size = self.info(id)?.len_elems * 4;
+        let elem_bytes = self.dtype(id, role)?.size_bytes();
+        // A binding's size is a multiple of four.
+        let size = (self.infos[id.0].len_elems * elem_bytes).next_multiple_of(4);
         if let Some(borrowed) = &self.memory.borrowed {
             let range = match role {
                 Role::Param => &borrowed[id.0].param,
@@ -134,21 +180,61 @@ impl Optimizer {
             None => (&self.control.steps, &self.control.steps),
         };
         let buffer = if role == Role::Param { param } else { grad };
-        let offset = u64::from(place.first_block) * BLOCK_BYTES;
+        let offset = u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes;
         Ok(buffer.slice(offset..offset + size))
     }
 
     fn read(&self, id: TensorId, role: Role) -> Result<Vec<f32>> {
+        Ok(convert::decode(self.dtype(id, role)?, &self.read_bytes(id, role)?))
+    }
+
+    fn read_bytes(&self, id: TensorId, role: Role) -> Result<Vec<u8>> {
         let slice = self.slice(id, role)?;
         self.need(id, role, slice.buffer(), BufferUsages::COPY_SRC)?;
-        transfer::read(&self.gpu, slice.buffer(), slice.offset(), slice.size() / 4)
+        let size = self.infos[id.0].len_elems * self.dtype(id, role)?.size_bytes();
+        self.read_padded(slice.buffer(), slice.offset(), size)
+    }
+
+    /// Reads so many bytes; copies are made in words.
+    fn read_padded(&self, buffer: &Buffer, offset: u64, size: u64) -> Result<Vec<u8>> {
+        let mut bytes = transfer::read(&self.gpu, buffer, offset, size.next_multiple_of(4))?;
+        bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+        Ok(bytes)
     }
 
     fn write(&self, id: TensorId, role: Role, values: &[f32]) -> Result<()> {
-        let slice = self.slice(id, role)?;
-        self.check_len(id, &role.to_string(), slice.size() / 4, values.len())?;
+        let (slice, dtype) = (self.slice(id, role)?, self.dtype(id, role)?);
+        self.check_len(id, &role.to_string(), self.infos[id.0].len_elems, values.len())?;
         self.need(id, role, slice.buffer(), BufferUsages::COPY_DST)?;
-        transfer::write(&self.gpu, slice.buffer(), slice.offset(), values)
+        if !(values.len() as u64 * dtype.size_bytes()).is_multiple_of(4) {
+            self.need(id, role, slice.buffer(), BufferUsages::COPY_SRC)?;
+        }
+        let place = (slice.buffer(), slice.offset());
+        let precision = self.infos[id.0].spec.precision;
+        let master = if role == Role::Param { self.master(id) } else { None };
+        match master {
+            Some(master) if precision == Precision::Remainder => {
+                let split = values.iter().map(|value| convert::split(*value));
+                let (codes, rest): (Vec<u16>, Vec<u16>) = split.unzip();
+                let bytes =
+                    |words: Vec<u16>| words.into_iter().flat_map(u16::to_le_bytes).collect();
+                self.write_padded(master, bytes(rest))?;
+                return self.write_padded(place, bytes(codes));
+            }
+            Some((buffer, offset)) => transfer::write(&self.gpu, buffer, offset, values)?,
+            None => {}
+        }
+        self.write_padded(place, convert::encode(dtype, values))
+    }
+
+    /// Writes bytes in whole words: half a word that is not ours is written as it is found.
+    fn write_padded(&self, (buffer, offset): (&Buffer, u64), mut bytes: Vec<u8>) -> Result<()> {
+        if !bytes.len().is_multiple_of(4) {
+            let last = bytes.len() as u64 - 2;
+            let found: Vec<u8> = transfer::read(&self.gpu, buffer, offset + last, 4)?;
+            bytes.extend_from_slice(&found[2..]);
+        }
+        transfer::write(&self.gpu, buffer, offset, &bytes)
     }
 
     fn need(

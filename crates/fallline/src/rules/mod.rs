@@ -76,12 +76,23 @@ pub struct Group {
     pub name: String,
     /// The rule and its hyperparameters.
     pub rule: Rule,
+    /// Clips the gradients of this group to a norm of its own, as `torch.nn.utils.clip_grad_norm_`
+    /// called with the group's parameters: see [`Options::max_norm`](crate::Options::max_norm). Positive;
+    /// infinity exempts the group from clipping to a norm.
+    pub max_norm: Option<f64>,
 }
 
 impl Group {
     /// A group.
     pub fn new(name: impl Into<String>, rule: impl Into<Rule>) -> Self {
-        Self { name: name.into(), rule: rule.into() }
+        Self { name: name.into(), rule: rule.into(), max_norm: None }
+    }
+
+    /// Clips the group's gradients to a norm of their own.
+    #[must_use]
+    pub fn max_norm(mut self, max_norm: f64) -> Self {
+        self.max_norm = Some(max_norm);
+        self
     }
 }
 

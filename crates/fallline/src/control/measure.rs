@@ -1,0 +1,232 @@
+//! Measuring the gradients, and deciding by them.
+
+use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
+
+use super::{Ground, Written, inputs::StepInputs};
+use crate::{
+    Dtype, Gpu, Group, LossScaler, Options, Result,
+    abi::{Chunk, Decision, MeasureChunk, Norm, Partial, Span},
+    chunks::{self, ChunkDispatch, Reach},
+    kernel::{self, Kernel, Recipe},
+    plan::{self, Tables, bind, part},
+    rules::narrow,
+};
+
+/// Decisions that are kept for reports: `HISTORY_LEN` of `control/decide.wgsl`.
+pub(crate) const HISTORY_LEN: u64 = 64;
+
+/// Chunks of a workgroup: `LANES` of `control/measure.wgsl`.
+pub(crate) const ROW_CHUNKS: usize = 8;
+
+/// The dispatches that measure, and the one that decides.
+#[derive(Clone, Debug)]
+pub(crate) struct Measure {
+    options: Options,
+    /// Its own where the options name no scaler: a scale of 1.
+    scaler: LossScaler,
+    /// The last decisions.
+    pub(crate) history: Buffer,
+    dispatches: Vec<Dispatch>,
+    decide: (Kernel, BindGroup),
+}
+
+#[derive(Clone, Debug)]
+struct Dispatch {
+    kernel: Kernel,
+    bind_group: BindGroup,
+    workgroups: (u32, u32),
+}
+
+impl Measure {
+    pub(crate) fn new(
+        gpu: &Gpu,
+        groups: &[Group],
+        options: &Options,
+        inputs: &StepInputs,
+        ground: &Ground<'_>,
+        placements: &Buffer,
+        decision: &Buffer,
+    ) -> Result<Self> {
+        let scaler = match &options.loss_scaler {
+            Some(scaler) => scaler.clone(),
+            None => LossScaler::fixed(gpu, 1.0)?,
+        };
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+        let history_bytes = HISTORY_LEN * entry_bytes(groups.len());
+        let history = gpu.buffer("fallline history", history_bytes, usage)?;
+        Self::bound(gpu, groups, (options, scaler, history), inputs, ground, placements, decision)
+    }
+
+    /// The same for gradients that lie elsewhere.
+    pub(crate) fn rebound(
+        &self,
+        gpu: &Gpu,
+        groups: &[Group],
+        inputs: &StepInputs,
+        ground: &Ground<'_>,
+        placements: &Buffer,
+        decision: &Buffer,
+    ) -> Result<Self> {
+        let kept = (&self.options, self.scaler.clone(), self.history.clone());
+        Self::bound(gpu, groups, kept, inputs, ground, placements, decision)
+    }
+
+    fn bound(
+        gpu: &Gpu,
+        groups: &[Group],
+        (options, scaler, history): (&Options, LossScaler, Buffer),
+        inputs: &StepInputs,
+        ground: &Ground<'_>,
+        placements: &Buffer,
+        decision: &Buffer,
+    ) -> Result<Self> {
+        let group_of = |tensor: u32| ground.placements[tensor as usize].group as usize;
+        let chunk_dispatches = chunk_dispatches(gpu, groups.len(), ground);
+        let (rows, spans) = rows(&chunk_dispatches, groups.len(), group_of);
+        let partials_len = spans.last().map_or(0, |end| u64::from(*end));
+        let partials_bytes = partials_len * size_of::<Partial>() as u64;
+        let partials = gpu.buffer("fallline partials", partials_bytes, BufferUsages::STORAGE)?;
+        let spans = upload_spans(gpu, groups, options, &spans)?;
+
+        let chunks: Vec<&[u8]> = rows.iter().map(|rows| bytemuck::cast_slice(rows)).collect();
+        let chunks = Tables::new(gpu, "fallline measured chunks", BufferUsages::STORAGE, &chunks)?;
+        let windows: Vec<_> = chunk_dispatches.iter().map(|d| [d.window()]).collect();
+        let windows: Vec<&[u8]> = windows.iter().map(|w| bytemuck::cast_slice(w)).collect();
+        let windows =
+            Tables::new(gpu, "fallline measured windows", BufferUsages::UNIFORM, &windows)?;
+        let (input, absent) = inputs.bindings();
+        let mut dispatches = Vec::new();
+        for (number, dispatch) in chunk_dispatches.iter().enumerate() {
+            let grad = FORMATS[dispatch.segment];
+            let recipe = Recipe::Measure { grad, ragged: dispatch.ragged };
+            let kernel = kernel::kernel(gpu, recipe)?;
+            let bytes = &dispatch.param.bytes;
+            let bound = [
+                absent.clone(),
+                chunks.part(number),
+                part(ground.buffers[dispatch.param.buffer], bytes.start, bytes.end - bytes.start),
+                placements.as_entire_binding(),
+                windows.part(number),
+                partials.as_entire_binding(),
+            ];
+            dispatches.push(Dispatch {
+                bind_group: bind(gpu, "fallline measure", &kernel, &bound)?,
+                workgroups: kernel::fold((rows[number].len() / ROW_CHUNKS) as u64, gpu.limits()),
+                kernel,
+            });
+        }
+        let kernel = kernel::kernel(gpu, Recipe::Decide { skip_non_finite: options.skips() })?;
+        let buffers = [&spans, &partials, scaler.buffer(), decision, &history];
+        let buffers = buffers.map(Buffer::as_entire_binding);
+        let bound: Vec<_> = [input].into_iter().chain(buffers).collect();
+        let bind_group = bind(gpu, "fallline decide", &kernel, &bound)?;
+        let (options, decide) = (options.clone(), (kernel, bind_group));
+        Ok(Self { options, scaler, history, dispatches, decide })
+    }
+
+    pub(crate) fn dispatches(&self) -> usize {
+        self.dispatches.len() + 1
+    }
+
+    pub(crate) fn record(&self, pass: &mut ComputePass<'_>, written: &Written) {
+        for Dispatch { kernel, bind_group, workgroups } in &self.dispatches {
+            pass.set_pipeline(&kernel.pipeline);
+            pass.set_bind_group(0, bind_group, &[written.absent]);
+            pass.dispatch_workgroups(workgroups.0, workgroups.1, 1);
+        }
+        let (kernel, bind_group) = &self.decide;
+        pass.set_pipeline(&kernel.pipeline);
+        pass.set_bind_group(0, bind_group, &[written.input]);
+        pass.dispatch_workgroups(1, 1, 1);
+    }
+}
+
+/// Bytes of a decision with its norms.
+pub(crate) fn entry_bytes(groups: usize) -> u64 {
+    (size_of::<Decision>() + (1 + groups) * size_of::<Norm>()) as u64
+}
+
+/// The formats of gradients; a gradient's number here stands for the segment in its chunks.
+const FORMATS: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+
+/// The number of a gradient's format, which its [`chunks::LentTensor`] has as segment.
+pub(crate) fn format_number(dtype: Dtype) -> usize {
+    FORMATS.iter().position(|known| *known == dtype).unwrap_or(0)
+}
+
+fn chunk_dispatches(gpu: &Gpu, groups: usize, ground: &Ground<'_>) -> Vec<ChunkDispatch> {
+    let limits = gpu.limits();
+    // Filling up the last row of each group needs a row more at most.
+    let rows = plan::max_workgroups(limits).saturating_sub(groups as u64);
+    let reach = Reach {
+        max_binding_bytes: plan::max_binding_bytes(limits),
+        alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(16)),
+        max_chunks: (rows * ROW_CHUNKS as u64).max(1),
+    };
+    chunks::dispatches(&ground.grads, reach)
+}
+
+/// The chunks of each dispatch in rows of the same group, and where the partials of each group begin,
+/// with the end of all.
+fn rows(
+    dispatches: &[ChunkDispatch],
+    groups: usize,
+    group_of: impl Fn(u32) -> usize,
+) -> (Vec<Vec<MeasureChunk>>, Vec<u32>) {
+    let sorted: Vec<Vec<Chunk>> = dispatches
+        .iter()
+        .map(|dispatch| {
+            let mut chunks = dispatch.chunks.clone();
+            chunks.sort_by_key(|chunk| group_of(chunk.tensor));
+            chunks
+        })
+        .collect();
+    let mut starts = vec![0u32; groups + 1];
+    let same = |a: &Chunk, b: &Chunk| group_of(a.tensor) == group_of(b.tensor);
+    for part in sorted.iter().flat_map(|chunks| chunks.chunk_by(same)) {
+        let group = group_of(part[0].tensor);
+        starts[group + 1] += u32::try_from(part.len().div_ceil(ROW_CHUNKS)).unwrap_or(u32::MAX);
+    }
+    for group in 0..groups {
+        starts[group + 1] += starts[group];
+    }
+    let mut next = starts.clone();
+    let mut rows = Vec::new();
+    for chunks in &sorted {
+        let mut measured = Vec::new();
+        for part in chunks.chunk_by(same) {
+            let group = group_of(part[0].tensor);
+            for row in part.chunks(ROW_CHUNKS) {
+                let partial = next[group];
+                next[group] += 1;
+                measured.extend(row.iter().map(|&Chunk { tensor, first_vec4, len_elems }| {
+                    MeasureChunk { tensor, first_vec4, len_elems, partial }
+                }));
+                let empty = MeasureChunk { len_elems: 0, partial, ..measured[measured.len() - 1] };
+                measured.resize(measured.len().next_multiple_of(ROW_CHUNKS), empty);
+            }
+        }
+        rows.push(measured);
+    }
+    (rows, starts)
+}
+
+/// The partials of all tensors first, then those of each group, with their limits.
+fn upload_spans(gpu: &Gpu, groups: &[Group], options: &Options, starts: &[u32]) -> Result<Buffer> {
+    let limit =
+        |max_norm: Option<f64>| max_norm.map_or(f32::MAX, |norm| narrow(norm).min(f32::MAX));
+    let all =
+        Span { first: 0, end: starts[starts.len() - 1], max_norm: limit(options.max_norm), own: 1 };
+    let of_group = |(group, ends): (&Group, &[u32])| Span {
+        first: ends[0],
+        end: ends[1],
+        max_norm: limit(group.max_norm),
+        own: u32::from(group.max_norm.is_some()),
+    };
+    let spans: Vec<Span> =
+        std::iter::once(all).chain(groups.iter().zip(starts.windows(2)).map(of_group)).collect();
+    let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
+    let buffer = gpu.buffer("fallline spans", size_of_val(&*spans) as u64, usage)?;
+    gpu.write("fallline spans", &buffer, 0, &spans)?;
+    Ok(buffer)
+}

@@ -1,0 +1,79 @@
+//! Between f32 on the host and the formats of buffers.
+
+use half::{bf16, f16};
+
+use crate::Dtype;
+
+/// The bytes of these values in a format, rounded to nearest, ties to even.
+pub(crate) fn encode(dtype: Dtype, values: &[f32]) -> Vec<u8> {
+    match dtype {
+        Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        Dtype::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+        Dtype::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+    }
+}
+
+/// The values of these bytes.
+pub(crate) fn decode(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    let halves = || bytes.as_chunks::<2>().0.iter().copied();
+    match dtype {
+        Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F16 => halves().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+        Dtype::Bf16 => halves().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+    }
+}
+
+/// The parameter in bf16 whose remainder `precision/remainder.wgsl` keeps: the nearest code, ties away
+/// from zero; and the remainder.
+pub(crate) fn split(value: f32) -> (u16, u16) {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return (upper(bits) | 0x40, 0);
+    }
+    let code = upper(bits.wrapping_add(0x8000));
+    (code, lower(bits.wrapping_sub(u32::from(code) << 16)))
+}
+
+/// The f32 of a parameter in bf16 and its remainder.
+pub(crate) fn join(code: u16, remainder: u16) -> f32 {
+    let magnitude = i32::from(code & 0x7fff) << 16;
+    let magnitude = (magnitude + i32::from(remainder.cast_signed())).max(0).cast_unsigned();
+    f32::from_bits(u32::from(code & 0x8000) << 16 | magnitude)
+}
+
+fn upper(bits: u32) -> u16 {
+    lower(bits >> 16)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "the lower half is what is wanted")]
+fn lower(bits: u32) -> u16 {
+    bits as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn parameter_and_remainder_are_the_f32(bits: u32) {
+            let value = f32::from_bits(bits);
+            let (code, remainder) = split(value);
+            let joined = join(code, remainder);
+            prop_assert!(value.is_nan() && joined.is_nan() || joined.to_bits() == bits);
+            // The nearest code, unless there are two.
+            let nearest = bf16::from_f32(value).to_bits();
+            prop_assert!(code == nearest || bits & 0xffff == 0x8000);
+        }
+    }
+
+    #[test]
+    fn ties_go_away_from_zero_and_zero_stays_a_number() {
+        assert_eq!(split(f32::from_bits(0x3f80_8000)), (0x3f81, 0x8000));
+        assert_eq!(split(f32::from_bits(0xbf7f_8000)), (0xbf80, 0x8000));
+        assert_eq!(split(f32::MAX), (0x7f80, 0xffff));
+        assert_eq!(join(0, 0xffff), 0.0, "somebody set the parameter to zero");
+    }
+}

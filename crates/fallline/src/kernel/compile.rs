@@ -1,0 +1,125 @@
+//! Compiling, and the sizes of dispatches.
+
+use std::sync::Mutex;
+
+use fallline_shaders::join;
+
+use super::{Kernel, Kernels, Recipe};
+use crate::{Gpu, Result};
+
+/// The kernels of a device that were compiled so far.
+#[derive(Debug, Default)]
+pub(crate) struct KernelCache(Mutex<Kernels>);
+
+/// The kernel, compiled now or before.
+pub(crate) fn kernel(gpu: &Gpu, recipe: Recipe) -> Result<Kernel> {
+    let Ok(mut cache) = gpu.kernels.0.lock() else {
+        return compile(gpu, &recipe);
+    };
+    if let Some(kernel) = cache.get(&recipe) {
+        return Ok(kernel.clone());
+    }
+    let kernel = compile(gpu, &recipe)?;
+    cache.insert(recipe, kernel.clone());
+    Ok(kernel)
+}
+
+impl Recipe {
+    /// The kernel's `override` constants on a device with these limits.
+    pub(crate) fn constants(&self, limits: &wgpu::Limits) -> Vec<(&'static str, f64)> {
+        let flag = |on: bool| f64::from(u8::from(on));
+        let row = ("ROW_WORKGROUPS", f64::from(row_workgroups(limits)));
+        match self {
+            Recipe::Update(update) => {
+                let switches =
+                    update.key.switches.iter().map(|(name, value)| (*name, f64::from(*value)));
+                let frame = [
+                    ("ONE_HYPER", flag(update.one_hyper)),
+                    ("CLIP_VALUE", flag(update.clip_value)),
+                    ("WORKGROUP_SIZE", f64::from(workgroup_size(limits))),
+                    row,
+                ];
+                switches.chain(frame).collect()
+            }
+            Recipe::Decide { skip_non_finite } => {
+                let most = workgroup_size(limits);
+                let power_of_two = 1u32 << most.ilog2();
+                vec![
+                    ("WORKGROUP_SIZE", f64::from(power_of_two)),
+                    ("SKIP_NON_FINITE", flag(*skip_non_finite)),
+                ]
+            }
+            Recipe::Measure { .. } | Recipe::Advance => vec![row],
+        }
+    }
+
+    /// A name for people: the path of the file that says what the kernel computes.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Recipe::Update(update) => update.key.rule.path,
+            _ => self.sources()[0].path,
+        }
+    }
+}
+
+fn compile(gpu: &Gpu, recipe: &Recipe) -> Result<Kernel> {
+    let (device, label) = (gpu.device(), recipe.label());
+    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0u32..)
+        .zip(recipe.bindings())
+        .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty,
+            count: None,
+        })
+        .collect();
+    let constants = recipe.constants(gpu.limits());
+    gpu.checked(label, || {
+        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+            label: Some(label),
+            source: wgpu::ShaderSource::Wgsl(join(&recipe.sources()).into()),
+        });
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label: Some(label),
+            entries: &entries,
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some("main"),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: None,
+        });
+        Kernel { pipeline, layout }
+    })
+}
+
+/// Lanes of an update's workgroup: 256, or what the device permits.
+pub(crate) fn workgroup_size(limits: &wgpu::Limits) -> u32 {
+    let most =
+        limits.max_compute_invocations_per_workgroup.min(limits.max_compute_workgroup_size_x);
+    if most >= 256 { 256 } else { most / 64 * 64 }
+}
+
+/// Workgroups in one row of a dispatch.
+pub(crate) fn row_workgroups(limits: &wgpu::Limits) -> u32 {
+    limits.max_compute_workgroups_per_dimension.clamp(1, 32768)
+}
+
+/// The (x, y) of a dispatch of at least this many workgroups.
+pub(crate) fn fold(workgroups: u64, limits: &wgpu::Limits) -> (u32, u32) {
+    let row = u64::from(row_workgroups(limits));
+    let rows = workgroups.div_ceil(row);
+    debug_assert!(rows <= limits.max_compute_workgroups_per_dimension.into(), "a window too large");
+    let fit = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    (fit(workgroups.min(row)), fit(rows))
+}

@@ -1,0 +1,172 @@
+//! Which files make up a kernel, and what it binds.
+
+use fallline_shaders::{Source, codecs, control, formats, frames, precision, shared, words};
+use wgpu::{BindingType, BufferBindingType};
+
+use super::{Frame, Recipe, TensorsIn, Update};
+use crate::{Dtype, Precision, tensor::Formats};
+
+const UNIFORM: BindingType = binding(BufferBindingType::Uniform, false);
+const UNIFORM_AT: BindingType = binding(BufferBindingType::Uniform, true);
+const READ: BindingType = binding(BufferBindingType::Storage { read_only: true }, false);
+const READ_AT: BindingType = binding(BufferBindingType::Storage { read_only: true }, true);
+const WRITE: BindingType = binding(BufferBindingType::Storage { read_only: false }, false);
+
+const fn binding(ty: BufferBindingType, has_dynamic_offset: bool) -> BindingType {
+    BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None }
+}
+
+impl Recipe {
+    /// The files that make up the kernel; the one with the entry point first.
+    pub(crate) fn sources(&self) -> Vec<Source> {
+        match self {
+            Recipe::Update(update) => update_sources(update),
+            Recipe::Measure { grad, ragged } => {
+                let mut sources = vec![
+                    control::MEASURE,
+                    grad_words(*grad, *ragged),
+                    grad_codec(*grad),
+                    words::HALVES,
+                    shared::CHUNK,
+                    shared::PARTIAL,
+                    shared::PLACE,
+                    shared::PLACEMENT,
+                ];
+                if *ragged {
+                    sources.push(words::GRAD_OWN);
+                }
+                sources.extend(format(*grad));
+                sources
+            }
+            Recipe::Decide { .. } => vec![
+                control::DECIDE,
+                shared::STEP_INPUT,
+                shared::PARTIAL,
+                shared::LOSS_SCALE,
+                shared::DECISION,
+            ],
+            Recipe::Advance => vec![
+                control::ADVANCE,
+                shared::TENSOR,
+                shared::PLACEMENT,
+                shared::STEP_INPUT,
+                shared::DECISION,
+                shared::EXPM1,
+            ],
+        }
+    }
+
+    /// What it binds, as 0, 1, 2, …
+    pub(crate) fn bindings(&self) -> Vec<BindingType> {
+        match self {
+            Recipe::Update(update) => {
+                let tensors = match update.tensors_in {
+                    TensorsIn::Uniform => UNIFORM,
+                    TensorsIn::Storage => READ,
+                };
+                let hypers = if update.hypers_at() { UNIFORM_AT } else { UNIFORM };
+                let mut bindings = vec![tensors, READ];
+                bindings.extend([WRITE; 5]);
+                bindings.extend([hypers, UNIFORM, WRITE]);
+                bindings
+            }
+            Recipe::Measure { .. } => vec![READ_AT, READ, WRITE, READ, UNIFORM, WRITE],
+            Recipe::Decide { .. } => vec![READ_AT, READ, READ, WRITE, WRITE, WRITE],
+            Recipe::Advance => vec![READ_AT, READ_AT, READ, READ, READ, WRITE, WRITE],
+        }
+    }
+}
+
+fn update_sources(update: &Update) -> Vec<Source> {
+    let Formats { param, grad, precision } = update.formats;
+    let tensors = match update.tensors_in {
+        TensorsIn::Uniform => shared::TENSORS_UNIFORM,
+        TensorsIn::Storage => shared::TENSORS_STORAGE,
+    };
+    let mut sources = match update.frame {
+        Frame::Arena => {
+            vec![frames::ARENA, update.key.rule, param_words(param, false), grad_words(grad, false)]
+        }
+        Frame::Borrowed { ragged, shared } => {
+            // Codes of two sizes in one binding: only single words can be both.
+            let mixed = shared && param.size_bytes() != grad.size_bytes();
+            let scalar = ragged || mixed;
+            let mut sources =
+                vec![frames::BORROWED, update.key.rule, shared::CHUNK, param_words(param, scalar)];
+            if shared && !mixed {
+                sources.push(words::GRAD_SHARED);
+            } else {
+                sources.push(grad_words(grad, scalar));
+            }
+            if scalar && (mixed || !shared) {
+                sources.push(if shared { words::GRAD_IN_PARAM } else { words::GRAD_OWN });
+            }
+            sources
+        }
+    };
+    sources.extend([
+        words::HALVES,
+        match param {
+            Dtype::F32 => codecs::PARAM_F32,
+            Dtype::F16 => codecs::PARAM_F16,
+            Dtype::Bf16 => codecs::PARAM_BF16,
+        },
+        grad_codec(grad),
+        match precision {
+            Precision::Nearest => precision::NEAREST,
+            Precision::Stochastic => precision::STOCHASTIC,
+            Precision::Master => precision::MASTER,
+            Precision::Remainder => precision::REMAINDER,
+        },
+        codecs::STATE_F32,
+        tensors,
+        shared::TENSOR,
+        shared::PLACE,
+        shared::GRADIENT,
+        shared::HYPER,
+        shared::UPDATED,
+        shared::LERP,
+    ]);
+    if precision == Precision::Stochastic {
+        sources.push(shared::NOISE);
+    }
+    sources.extend(format(param));
+    if grad != param {
+        sources.extend(format(grad));
+    }
+    sources
+}
+
+fn param_words(dtype: Dtype, scalar: bool) -> Source {
+    match (dtype.size_bytes(), scalar) {
+        (4, false) => words::PARAM_32,
+        (4, true) => words::PARAM_32_SCALAR,
+        (_, false) => words::PARAM_16,
+        (_, true) => words::PARAM_16_SCALAR,
+    }
+}
+
+fn grad_words(dtype: Dtype, scalar: bool) -> Source {
+    match (dtype.size_bytes(), scalar) {
+        (4, false) => words::GRAD_32,
+        (4, true) => words::GRAD_32_SCALAR,
+        (_, false) => words::GRAD_16,
+        (_, true) => words::GRAD_16_SCALAR,
+    }
+}
+
+fn grad_codec(dtype: Dtype) -> Source {
+    match dtype {
+        Dtype::F32 => codecs::GRAD_F32,
+        Dtype::F16 => codecs::GRAD_F16,
+        Dtype::Bf16 => codecs::GRAD_BF16,
+    }
+}
+
+fn format(dtype: Dtype) -> Option<Source> {
+    match dtype {
+        Dtype::F32 => None,
+        Dtype::F16 => Some(formats::F16),
+        Dtype::Bf16 => Some(formats::BF16),
+    }
+}

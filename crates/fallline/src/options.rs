@@ -1,0 +1,76 @@
+//! What holds for a whole optimizer, beside its groups.
+
+use crate::{Error, Gpu, Group, LossScaler, Result, rules::narrow};
+
+/// Clipping, loss scaling and overflow checks. The default does none of these.
+///
+/// Their order in a step: gradients are unscaled, looked at for overflow, measured, clipped to a norm,
+/// clipped by value; then the rules see them.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Clips the gradients of all tensors to a common norm, as `torch.nn.utils.clip_grad_norm_`:
+    ///
+    /// ```text
+    /// norm ← √(Σ g²) over all tensors,  g ← g · min(1, max_norm / (norm + 1e-6))
+    /// ```
+    ///
+    /// Tensors of a group with a limit of its own ([`Group::max_norm`]) count in this norm, but are
+    /// clipped by theirs. Infinity measures and changes nothing. Positive.
+    pub max_norm: Option<f64>,
+    /// Clips each element to ±`clip_value`, as `torch.nn.utils.clip_grad_value_`; a NaN stays one.
+    /// Finite and positive.
+    pub clip_value: Option<f64>,
+    /// By what the runtime multiplied its loss. A step whose gradients are not all finite is then
+    /// skipped.
+    pub loss_scaler: Option<LossScaler>,
+    /// Skip a step whose gradients are not all finite, also without a loss scaler.
+    pub skip_non_finite: bool,
+    /// Seed of stochastic rounding.
+    pub seed: u32,
+}
+
+impl Options {
+    /// Whether a step looks at all gradients before it updates.
+    pub(crate) fn measures(&self, groups: &[Group]) -> bool {
+        self.max_norm.is_some()
+            || self.skips()
+            || groups.iter().any(|group| group.max_norm.is_some())
+    }
+
+    /// Whether a step with an overflow is skipped.
+    pub(crate) fn skips(&self) -> bool {
+        self.loss_scaler.is_some() || self.skip_non_finite
+    }
+
+    pub(crate) fn check(&self, gpu: &Gpu, groups: &[Group]) -> Result<()> {
+        if let Some(value) = self.max_norm {
+            check_max_norm("max_norm".into(), value)?;
+        }
+        for group in groups {
+            if let Some(value) = group.max_norm {
+                check_max_norm(format!("group '{}': max_norm", group.name), value)?;
+            }
+        }
+        if let Some(value) = self.clip_value {
+            let ok = positive(value);
+            check("clip_value".into(), "finite and > 0", value, ok)?;
+        }
+        match &self.loss_scaler {
+            Some(scaler) if scaler.gpu().device() != gpu.device() => Err(Error::ForeignScaler),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn check_max_norm(what: String, value: f64) -> Result<()> {
+    check(what, "> 0", value, value == f64::INFINITY || positive(value))
+}
+
+/// Whether the value is finite and positive, also in the f32 that the GPU gets.
+pub(crate) fn positive(value: f64) -> bool {
+    narrow(value).is_finite() && narrow(value) > 0.0
+}
+
+pub(crate) fn check(what: String, expected: &'static str, found: f64, ok: bool) -> Result<()> {
+    if ok { Ok(()) } else { Err(Error::Factor { what, expected, found }) }
+}

@@ -1,0 +1,180 @@
+//! What was decided about the last steps, copied to the host without a wait.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use wgpu::{Buffer, BufferUsages};
+
+use crate::{
+    Error, Gpu, Result,
+    abi::{Decision, Norm},
+    control::{HISTORY_LEN, entry_bytes},
+    transfer,
+};
+
+/// What a step measured and decided.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct StepReport {
+    /// The optimizer's step, counted from 1, skipped ones included.
+    pub step: u32,
+    /// Whether the step was skipped, because a gradient was not finite.
+    pub skipped: bool,
+    /// Steps skipped so far.
+    pub skipped_total: u32,
+    /// Norm of all gradients, unscaled and before clipping; infinite or NaN if one of them is.
+    pub norm: f32,
+    /// Norm of each group's gradients.
+    pub norm_per_group: Vec<f32>,
+    /// By which gradients of groups without a limit of their own were multiplied.
+    pub clip_factor: f32,
+    /// By which each group's gradients were multiplied.
+    pub clip_factor_per_group: Vec<f32>,
+    /// The loss scale of this step's gradients.
+    pub loss_scale: f32,
+}
+
+/// Copies under way at once.
+const STAGING: usize = 3;
+
+/// Brings the GPU's history of decisions to the host.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    history: Buffer,
+    entry_bytes: usize,
+    staging: Vec<Staging>,
+    /// The staging buffer to be used next: they take turns.
+    next: usize,
+    /// The last step that was handed out.
+    delivered: u32,
+}
+
+#[derive(Debug)]
+struct Staging {
+    buffer: Buffer,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Free,
+    UnderWay,
+    Arrived,
+    Failed,
+}
+
+impl Reports {
+    pub(crate) fn new(gpu: &Gpu, history: &Buffer, groups: usize) -> Result<Self> {
+        let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+        let staging = || {
+            let buffer = gpu.buffer("fallline report", history.size(), usage)?;
+            Ok(Staging { buffer, state: Arc::new(Mutex::new(State::Free)) })
+        };
+        Ok(Self {
+            history: history.clone(),
+            entry_bytes: usize::try_from(entry_bytes(groups)).unwrap_or(usize::MAX),
+            staging: (0..STAGING).map(|_| staging()).collect::<Result<_>>()?,
+            next: 0,
+            delivered: 0,
+        })
+    }
+
+    /// What has arrived since the last call; asks for what has not. Never waits.
+    pub(crate) fn poll(&mut self, gpu: &Gpu) -> Result<Vec<StepReport>> {
+        // Callbacks run now; whether the device is lost is seen by what they say.
+        drop(gpu.device().poll(wgpu::PollType::Poll));
+        let mut reports = Vec::new();
+        for turn in 0..STAGING {
+            let staging = &self.staging[(self.next + turn) % STAGING];
+            match staging.state() {
+                State::Arrived => {
+                    let bytes = staging.take()?;
+                    reports.extend(self.parse(&bytes));
+                }
+                State::Failed => return Err(Error::DeviceLost),
+                State::Free | State::UnderWay => {}
+            }
+        }
+        let staging = &self.staging[self.next];
+        if staging.state() == State::Free {
+            staging.request(gpu, &self.history)?;
+            self.next = (self.next + 1) % STAGING;
+        }
+        Ok(self.deliver(reports))
+    }
+
+    /// Everything that was submitted, after waiting for it.
+    pub(crate) fn wait(&mut self, gpu: &Gpu) -> Result<Vec<StepReport>> {
+        let bytes: Vec<u8> = transfer::read(gpu, &self.history, 0, self.history.size())?;
+        let reports = self.parse(&bytes).collect();
+        Ok(self.deliver(reports))
+    }
+
+    fn parse(&self, bytes: &[u8]) -> impl Iterator<Item = StepReport> {
+        let entries = bytes.chunks_exact(self.entry_bytes).take(HISTORY_LEN as usize);
+        let reports: Vec<_> = entries.map(report).filter(|report| report.step > 0).collect();
+        reports.into_iter()
+    }
+
+    /// Those that were not handed out before, in order.
+    fn deliver(&mut self, mut reports: Vec<StepReport>) -> Vec<StepReport> {
+        reports.retain(|report| report.step > self.delivered);
+        reports.sort_by_key(|report| report.step);
+        reports.dedup_by_key(|report| report.step);
+        self.delivered = reports.last().map_or(self.delivered, |report| report.step);
+        reports
+    }
+}
+
+impl Staging {
+    fn state(&self) -> State {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// Copies the history here, and says when it has arrived.
+    fn request(&self, gpu: &Gpu, history: &Buffer) -> Result<()> {
+        self.set(State::UnderWay);
+        let state = Arc::clone(&self.state);
+        gpu.checked("report", || {
+            let mut encoder =
+                gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                    label: Some("fallline report"),
+                });
+            encoder.copy_buffer_to_buffer(history, 0, &self.buffer, 0, history.size());
+            gpu.queue().submit([encoder.finish()]);
+            self.buffer.map_async(wgpu::MapMode::Read, .., move |mapped| {
+                let arrived = if mapped.is_ok() { State::Arrived } else { State::Failed };
+                *state.lock().unwrap_or_else(PoisonError::into_inner) = arrived;
+            });
+        })
+    }
+
+    fn take(&self) -> Result<Vec<u8>> {
+        let refused = |message: String| Error::Gpu { what: "report".into(), message };
+        let view = self.buffer.get_mapped_range(..).map_err(|e| refused(e.to_string()))?;
+        let bytes = view.to_vec();
+        drop(view);
+        self.buffer.unmap();
+        self.set(State::Free);
+        Ok(bytes)
+    }
+}
+
+fn report(entry: &[u8]) -> StepReport {
+    let (head, norms) = entry.split_at(size_of::<Decision>());
+    let head: Decision = bytemuck::pod_read_unaligned(head);
+    let norms: Vec<Norm> = bytemuck::pod_collect_to_vec(norms);
+    StepReport {
+        step: head.step,
+        skipped: head.skipped != 0,
+        skipped_total: head.skipped_total,
+        norm: norms[0].norm,
+        norm_per_group: norms[1..].iter().map(|norm| norm.norm).collect(),
+        clip_factor: norms[0].clip_factor,
+        clip_factor_per_group: norms[1..].iter().map(|norm| norm.clip_factor).collect(),
+        loss_scale: head.loss_scale,
+    }
+}

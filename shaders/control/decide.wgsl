@@ -1,0 +1,238 @@
+// Decide: one workgroup turns the partials into norms, clip factors, whether the step is skipped,
+// and the next loss scale.
+//
+//   norm        <- sqrt(sum of the partials) / loss scale * grad_factor     of all, and of each group
+//   clip_factor <- min(1, max_norm / (norm + 1e-6))                         torch's clip_grad_norm_
+//   skipped     <- some gradient is infinite or not a number                with SKIP_NON_FINITE
+//
+//   if some step since the last update overflowed:
+//       scale   <- max(scale * backoff_factor, min_scale);  growth_tracker <- 0
+//   else growth_tracker <- growth_tracker + 1, and at growth_interval
+//       scale   <- scale * growth_factor;                   growth_tracker <- 0
+//
+// (torch.amp.GradScaler, with a smallest scale and with >= for the interval, and Micikevicius et al. 2018, "Mixed
+// Precision Training", section 3.2. The scale grows no further than 2^126, whose reciprocal is still a normal number.)
+//
+// Partials are added as integers of 64 bits, in units of the largest partial's last bit by 2^20: such a sum has no
+// rounding errors that grow with the number of partials, and no order.
+//
+// A norm that is not finite, in a step that is not skipped, gives torch's factors: 0 for infinity and NaN for NaN.
+//
+// Joined with: shared/{step_input,partial,loss_scale,decision}.wgsl.
+//
+// Bindings (group 0):
+//   0 step_input   what this step brings
+//   1 spans        the partials of all tensors, then those of each group, with their limits
+//   2 partials     from control/measure.wgsl
+//   3 loss_scale   (in and out)
+//   4 decision     (out)
+//   5 history      the last HISTORY_LEN decisions, for reports (out)
+
+struct Span {
+    first: u32,
+    end: u32,
+    // The largest f32 for no limit.
+    max_norm: f32,
+    // Whether max_norm is the group's own limit; else it is clipped with all others.
+    own: u32,
+}
+
+@group(0) @binding(0) var<storage, read> step_input: StepInput;
+@group(0) @binding(1) var<storage, read> spans: array<Span>;
+@group(0) @binding(2) var<storage, read> partials: array<Partial>;
+@group(0) @binding(3) var<storage, read_write> loss_scale: LossScale;
+@group(0) @binding(4) var<storage, read_write> decision: Decision;
+@group(0) @binding(5) var<storage, read_write> history: array<u32>;
+
+// A power of two.
+override WORKGROUP_SIZE: u32 = 256u;
+override SKIP_NON_FINITE: bool = false;
+
+const HISTORY_LEN: u32 = 64u;
+// Words of a decision before its norms.
+const HEAD_LEN: u32 = 8u;
+// Bits below the last bit of the largest partial.
+const FRACTION: u32 = 20u;
+const MAX_F32: f32 = 0x1.fffffep+127;
+
+var<workgroup> tops: array<i32, WORKGROUP_SIZE>;
+var<workgroup> specials: array<u32, WORKGROUP_SIZE>;
+var<workgroup> sums: array<f32, WORKGROUP_SIZE>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(@builtin(local_invocation_index) lane: u32) {
+    var global_factor = 1.0;
+    for (var s = 0u; s < arrayLength(&spans); s++) {
+        let span = spans[s];
+        find_top(span, lane);
+        let top = tops[0];
+        let special = specials[0];
+        add(span, top, lane);
+        if (lane == 0u) {
+            if (s == 0u) {
+                begin_step(special);
+            }
+            let norm = norm_of(sums[0], top, special);
+            var factor = clip_factor(norm, special, span.max_norm);
+            if (s == 0u) {
+                global_factor = factor;
+            } else if (span.own == 0u) {
+                factor = global_factor;
+            }
+            decision.norms[s] = Norm(norm, factor);
+        }
+        // Until all have read what the next round overwrites.
+        workgroupBarrier();
+    }
+    if (lane == 0u) {
+        remember();
+        update_scale();
+    }
+}
+
+// The exponent of a partial's last bit: it is an integer of 24 bits times this power of two.
+fn power(partial: Partial) -> i32 {
+    return i32(bitcast<u32>(partial.sum) >> 23u) + 2 * i32(partial.exponent) - 404;
+}
+
+// Leaves the largest power in tops[0], and what is not finite in specials[0].
+fn find_top(span: Span, lane: u32) {
+    var top = -100000;
+    var special = 0u;
+    for (var i = span.first + lane; i < span.end; i += WORKGROUP_SIZE) {
+        let partial = partials[i];
+        if (partial.exponent >= INFINITE) {
+            special = max(special, partial.exponent);
+        } else if (partial.sum > 0.0) {
+            top = max(top, power(partial));
+        }
+    }
+    tops[lane] = top;
+    specials[lane] = special;
+    workgroupBarrier();
+    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
+        if (lane < half) {
+            tops[lane] = max(tops[lane], tops[lane + half]);
+            specials[lane] = max(specials[lane], specials[lane + half]);
+        }
+        workgroupBarrier();
+    }
+}
+
+// Leaves the sum of the partials in sums[0], in units of 2^(top - FRACTION).
+fn add(span: Span, top: i32, lane: u32) {
+    var low = 0u;
+    var high = 0u;
+    for (var i = span.first + lane; i < span.end; i += WORKGROUP_SIZE) {
+        let partial = partials[i];
+        if (partial.exponent < INFINITE && partial.sum > 0.0) {
+            let mantissa = (bitcast<u32>(partial.sum) & 0x7fffffu) | 0x800000u;
+            let down = u32(top - power(partial));
+            if (down <= FRACTION) {
+                let up = FRACTION - down;
+                let term = mantissa << up;
+                low += term;
+                high += ((mantissa >> 1u) >> (31u - up)) + select(0u, 1u, low < term);
+            } else {
+                let term = mantissa >> min(down - FRACTION, 31u);
+                low += term;
+                high += select(0u, 1u, low < term);
+            }
+        }
+    }
+    sums[lane] = f32(high) * 4294967296.0 + f32(low);
+    workgroupBarrier();
+    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
+        if (lane < half) {
+            sums[lane] += sums[lane + half];
+        }
+        workgroupBarrier();
+    }
+}
+
+// 2^n, n from -126 to 127.
+fn power_of_two(n: i32) -> f32 {
+    return bitcast<f32>(u32(clamp(n, -126, 127) + 127) << 23u);
+}
+
+// sqrt(sum * 2^(top - FRACTION)) * unscale * grad_factor, nothing of which leaves the range of f32 on the way.
+fn norm_of(sum: f32, top: i32, special: u32) -> f32 {
+    if (special != 0u) {
+        // A variable: WGSL forbids constants that are not finite.
+        var bits = select(0x7f800000u, 0x7fc00000u, special == NOT_A_NUMBER);
+        return bitcast<f32>(bits);
+    }
+    if (sum == 0.0) {
+        return 0.0;
+    }
+    let doubled = top - i32(FRACTION);
+    let root = sqrt(sum * select(1.0, 2.0, (doubled & 1) == 1));
+    let factor = bitcast<u32>(decision.unscale * step_input.grad_factor);
+    let mantissa = bitcast<f32>((factor & 0x7fffffu) | 0x3f800000u);
+    let exponent = (doubled >> 1u) + i32(factor >> 23u) - 127;
+    return root * mantissa * power_of_two(exponent / 2) * power_of_two(exponent - exponent / 2);
+}
+
+fn clip_factor(norm: f32, special: u32, max_norm: f32) -> f32 {
+    if (max_norm >= MAX_F32) {
+        return 1.0;
+    }
+    if (special != 0u) {
+        return select(0.0, norm, special == NOT_A_NUMBER);
+    }
+    let padded = norm + 1e-6;
+    if (padded <= max_norm) {
+        return 1.0;
+    }
+    return max_norm / padded;
+}
+
+// What is known once all gradients are looked at.
+fn begin_step(special: u32) {
+    let skipped = SKIP_NON_FINITE && special != 0u;
+    decision.step += 1u;
+    decision.skipped = select(0u, 1u, skipped);
+    decision.skipped_total += decision.skipped;
+    decision.loss_scale = loss_scale.scale;
+    decision.unscale = loss_scale.reciprocal;
+    loss_scale.found_inf |= select(0u, 1u, special != 0u);
+}
+
+// Writes the decision to its place in the history.
+fn remember() {
+    let norms = arrayLength(&spans);
+    let at = ((decision.step - 1u) % HISTORY_LEN) * (HEAD_LEN + 2u * norms);
+    history[at] = decision.step;
+    history[at + 1u] = decision.skipped;
+    history[at + 2u] = decision.skipped_total;
+    history[at + 3u] = bitcast<u32>(decision.loss_scale);
+    for (var s = 0u; s < norms; s++) {
+        history[at + HEAD_LEN + 2u * s] = bitcast<u32>(decision.norms[s].norm);
+        history[at + HEAD_LEN + 2u * s + 1u] = bitcast<u32>(decision.norms[s].clip_factor);
+    }
+}
+
+fn update_scale() {
+    if (step_input.keep_loss_scale != 0u || loss_scale.growth_interval == 0u) {
+        return;
+    }
+    if (loss_scale.found_inf != 0u) {
+        set_scale(max(loss_scale.scale * loss_scale.backoff_factor, loss_scale.min_scale));
+    } else {
+        loss_scale.growth_tracker += 1u;
+        if (loss_scale.growth_tracker >= loss_scale.growth_interval) {
+            let grows = loss_scale.scale <= 0x1p+126 / loss_scale.growth_factor;
+            set_scale(loss_scale.scale * select(1.0, loss_scale.growth_factor, grows));
+        }
+    }
+    loss_scale.found_inf = 0u;
+}
+
+fn set_scale(scale: f32) {
+    let bits = bitcast<u32>(scale);
+    loss_scale.scale = scale;
+    // A division may be off by some ULP, which would make unscaling inexact.
+    let exact = bitcast<f32>((254u - (bits >> 23u)) << 23u);
+    loss_scale.reciprocal = select(1.0 / scale, exact, (bits & 0x7fffffu) == 0u);
+    loss_scale.growth_tracker = 0u;
+}

@@ -1,0 +1,151 @@
+// Measure: one partial for each row of eight chunks, for the norm and the overflow test.
+//
+//   partial <- (sum of grad^2 as sum * 4^(exponent - 127),  are all of them finite?)
+//
+// The squares of gradients leave the range of f32 long before the gradients do, so each lane scales
+// its 32 elements by a power of two, which is exact, so that the largest is about 1, and sums carry
+// the exponent along (a scaled sum as in LAPACK's `snrm2`; Blue 1978). Powers of two are exact: gradients
+// times any power of two give the same sums and other exponents. Sums are trees in a fixed order: the same bits in
+// every run; 16 roundings at most, that is 5e-7 of the norm.
+//
+// Overflow is looked for in the bits, since WGSL lets a compiler assume that it does not occur.
+//
+// Joined with: words, format and codec of the gradient; shared/chunk.wgsl, shared/place.wgsl.
+//
+// Bindings (group 0):
+//   0 absent       one bit for each tensor: no gradient in this step, so it counts as zero
+//   1 chunks       rows of eight with the same partial, a row for each workgroup; filled up with
+//                  empty chunks
+//   2 grad         a window of a buffer
+//   3 placements   where each tensor begins
+//   4 window       where this window begins
+//   5 partials     (out)
+
+struct MeasureChunk {
+    tensor: u32,
+    first_vec4: u32,
+    // 0 for a chunk that fills a row up.
+    len_elems: u32,
+    // Which partial the row writes.
+    partial: u32,
+}
+
+@group(0) @binding(0) var<storage, read> absent: array<u32>;
+@group(0) @binding(1) var<storage, read> chunks: array<MeasureChunk>;
+@group(0) @binding(2) var<storage, read_write> grad: array<GradWord>;
+@group(0) @binding(3) var<storage, read> placements: array<Placement>;
+@group(0) @binding(4) var<uniform> window: Window;
+@group(0) @binding(5) var<storage, read_write> partials: array<Partial>;
+
+override ROW_WORKGROUPS: u32 = 32768u;
+
+// Lanes of a chunk, with eight vec4s each: neighbouring lanes own neighbouring vec4s.
+const LANES: u32 = 8u;
+
+var<workgroup> sums: array<f32, 64>;
+var<workgroup> exponents: array<u32, 64>;
+var<workgroup> row_sums: array<f32, 8>;
+var<workgroup> row_exponents: array<u32, 8>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup_id: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
+    // Whole workgroups behind the end, in the last row of a folded dispatch: a uniform exit.
+    if (row * LANES >= arrayLength(&chunks)) {
+        return;
+    }
+    let chunk = chunks[row * LANES + lane / LANES];
+    let is_absent = ((absent[chunk.tensor / 32u] >> (chunk.tensor % 32u)) & 1u) != 0u;
+    let len = select(chunk.len_elems, 0u, is_absent);
+    let first = placements[chunk.tensor].grad_vec4 - window.grad_vec4 + chunk.first_vec4;
+    let n = lane % LANES;
+    let a = load(first, len, n);
+    let b = load(first, len, n + LANES);
+    let c = load(first, len, n + 2u * LANES);
+    let d = load(first, len, n + 3u * LANES);
+    let e = load(first, len, n + 4u * LANES);
+    let f = load(first, len, n + 5u * LANES);
+    let g = load(first, len, n + 6u * LANES);
+    let h = load(first, len, n + 7u * LANES);
+
+    let ab = max(magnitude(a), magnitude(b));
+    let cd = max(magnitude(c), magnitude(d));
+    let ef = max(magnitude(e), magnitude(f));
+    let gh = max(magnitude(g), magnitude(h));
+    let four = max(max(ab, cd), max(ef, gh));
+    let largest = max(max(four.x, four.y), max(four.z, four.w));
+    // Within a factor of four of the true exponent, so that the scale and its inverse are normal.
+    let exponent = clamp(largest >> 23u, 2u, 252u);
+    let scale = bitcast<f32>((254u - exponent) << 23u);
+    let sum = ((square(a * scale) + square(b * scale)) + (square(c * scale) + square(d * scale)))
+        + ((square(e * scale) + square(f * scale)) + (square(g * scale) + square(h * scale)));
+
+    sums[lane] = sum;
+    exponents[lane] = exponent;
+    if (largest >= 0x7f800000u) {
+        exponents[lane] = select(INFINITE, NOT_A_NUMBER, largest > 0x7f800000u);
+        sums[lane] = 0.0;
+    }
+    // 64, then 8, then 1: two barriers.
+    workgroupBarrier();
+    if (lane < 8u) {
+        let total = add_eight(
+            load_sums(lane * 8u),
+            load_exponents(lane * 8u),
+            load_sums(lane * 8u + 4u),
+            load_exponents(lane * 8u + 4u),
+        );
+        row_sums[lane] = total.sum;
+        row_exponents[lane] = total.exponent;
+    }
+    workgroupBarrier();
+    if (lane == 0u) {
+        partials[chunk.partial] = add_eight(
+            vec4<f32>(row_sums[0], row_sums[1], row_sums[2], row_sums[3]),
+            vec4<u32>(row_exponents[0], row_exponents[1], row_exponents[2], row_exponents[3]),
+            vec4<f32>(row_sums[4], row_sums[5], row_sums[6], row_sums[7]),
+            vec4<u32>(row_exponents[4], row_exponents[5], row_exponents[6], row_exponents[7]),
+        );
+    }
+}
+
+// The chunk's n-th vec4; zero where there is no element.
+fn load(first: u32, len_elems: u32, n: u32) -> vec4<f32> {
+    let count = elems_of(len_elems, n);
+    let value = decode_grad(grad_codes(first + select(0u, n, count != 0u), count));
+    return select(vec4<f32>(), value, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count));
+}
+
+fn magnitude(value: vec4<f32>) -> vec4<u32> {
+    return bitcast<vec4<u32>>(value) & vec4<u32>(0x7fffffffu);
+}
+
+fn square(value: vec4<f32>) -> f32 {
+    return dot(value, value);
+}
+
+fn load_sums(at: u32) -> vec4<f32> {
+    return vec4<f32>(sums[at], sums[at + 1u], sums[at + 2u], sums[at + 3u]);
+}
+
+fn load_exponents(at: u32) -> vec4<u32> {
+    return vec4<u32>(exponents[at], exponents[at + 1u], exponents[at + 2u], exponents[at + 3u]);
+}
+
+// The sum of eight scaled sums, under the largest exponent.
+fn add_eight(s: vec4<f32>, e: vec4<u32>, t: vec4<f32>, f: vec4<u32>) -> Partial {
+    let four = max(e, f);
+    let top = max(max(four.x, four.y), max(four.z, four.w));
+    let terms = s * down(top, e) + t * down(top, f);
+    return Partial((terms.x + terms.y) + (terms.z + terms.w), top);
+}
+
+// 4^(e - top), or 0 where that is below the range of f32.
+fn down(top: u32, e: vec4<u32>) -> vec4<f32> {
+    let steps = min(vec4<u32>(top) - e, vec4<u32>(63u));
+    return bitcast<vec4<f32>>((vec4<u32>(127u) - vec4<u32>(2u) * steps) << vec4<u32>(23u))
+        * select(vec4<f32>(1.0), vec4<f32>(), steps == vec4<u32>(63u));
+}

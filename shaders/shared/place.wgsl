@@ -1,0 +1,22 @@
+// Where a lane's four elements lie.
+
+struct Place {
+    // The vec4 in the binding of the parameter.
+    param: u32,
+    // The vec4 in the binding of the gradient.
+    grad: u32,
+    // The vec4 in the bindings of what is the engine's in any case: state and master copy.
+    home: u32,
+    // The vec4 counted from the tensor's first element.
+    index: u32,
+    // How many of the elements exist: 4, fewer at a tensor's end; 0: nothing is stored.
+    count: u32,
+}
+
+// Where the bindings of a dispatch begin: the vec4 of the whole buffer.
+struct Window {
+    param_vec4: u32,
+    grad_vec4: u32,
+    state_vec4: u32,
+    padding0: u32,
+}
