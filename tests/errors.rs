@@ -5,8 +5,8 @@ mod common;
 
 use common::{buffer, gpu, tiny_gpu};
 use fallline::{
-    Adam, AdamW, BorrowedTensor, BufferRange, Error, Gpu, GpuOptions, Group, Lion, Optimizer, Rule,
-    Sgd, Step, TensorId, TensorSpec,
+    Adam, AdamW, BorrowedTensor, BufferRange, Dtype, DynamicScale, Error, Gpu, GpuOptions, Group,
+    Lion, LossScaler, Optimizer, Options, Precision, Rule, Sgd, Step, TensorId, TensorSpec,
     wgpu::{self, BufferUsages},
 };
 
@@ -243,5 +243,101 @@ fn a_device_with_too_little_is_refused() {
     says(
         Gpu::open(&GpuOptions { limits: Some(limits), ..GpuOptions::from_env() }),
         "the device's limit max_storage_buffers_per_shader_stage is 4, but at least 8 is needed",
+    );
+}
+
+#[test]
+fn limits_and_scales_out_of_range_are_named() {
+    let gpu = gpu();
+    let build = |group: Group, options: Options| {
+        Optimizer::arena_with(&gpu, &[group], &[TensorSpec::new("w", [1])], &options)
+    };
+    let max_norm = |max_norm| Options { max_norm: Some(max_norm), ..Options::default() };
+    says(build(adamw(), max_norm(0.0)), "max_norm must be > 0, found 0");
+    says(build(adamw(), max_norm(f64::NAN)), "max_norm must be > 0, found NaN");
+    says(build(adamw(), max_norm(-f64::INFINITY)), "max_norm must be > 0, found -inf");
+    // Finite in f64, infinite or zero in the f32 that the GPU gets.
+    says(build(adamw(), max_norm(1e300)), &format!("max_norm must be > 0, found {}", 1e300));
+    says(build(adamw(), max_norm(1e-60)), &format!("max_norm must be > 0, found {}", 1e-60));
+    says(
+        build(adamw().max_norm(-1.0), Options::default()),
+        "group 'all': max_norm must be > 0, found -1",
+    );
+    let clip_value = Options { clip_value: Some(f64::INFINITY), ..Options::default() };
+    says(build(adamw(), clip_value), "clip_value must be finite and > 0, found inf");
+
+    let rule = DynamicScale::default();
+    let scaler = |rule, expected: &str| says(LossScaler::dynamic(&gpu, rule), expected);
+    scaler(
+        DynamicScale { init_scale: 0.0, ..rule },
+        "the loss scaler's init_scale must be 2^-126 to 2^126, found 0",
+    );
+    scaler(
+        DynamicScale { growth_factor: 0.5, ..rule },
+        "the loss scaler's growth_factor must be finite and >= 1, found 0.5",
+    );
+    scaler(
+        DynamicScale { backoff_factor: 1.5, ..rule },
+        "the loss scaler's backoff_factor must be > 0 and <= 1, found 1.5",
+    );
+    scaler(
+        DynamicScale { growth_interval: 0, ..rule },
+        "the loss scaler's growth_interval must be >= 1, found 0",
+    );
+    scaler(
+        DynamicScale { init_scale: 8.0, min_scale: 16.0, ..rule },
+        "the loss scaler's min_scale must be >= 2^-126 and <= init_scale, found 16",
+    );
+    says(
+        LossScaler::fixed(&gpu, f64::NAN),
+        "the loss scaler's scale must be 2^-126 to 2^126, found NaN",
+    );
+}
+
+#[test]
+fn a_scaler_of_another_device_is_refused() {
+    let scaler = LossScaler::fixed(&gpu(), 2.0).unwrap();
+    let options = Options { loss_scaler: Some(scaler), ..Options::default() };
+    let error = Optimizer::arena_with(&gpu(), &[adamw()], &[], &options).unwrap_err();
+    assert!(matches!(error, Error::ForeignScaler), "{error}");
+}
+
+#[test]
+fn formats_that_do_not_go_together_are_named() {
+    let spec = TensorSpec::new("w", [1]);
+    says(
+        arena(adamw(), &[spec.clone().precision(Precision::Master)]),
+        "tensor 'w': an f32 master copy needs a parameter in f16 or bf16, found f32",
+    );
+    says(
+        arena(adamw(), &[spec.clone().dtype(Dtype::F16).precision(Precision::Remainder)]),
+        "tensor 'w': a 16-bit remainder needs a parameter in bf16, found f16",
+    );
+    // In 16 bits tensors may begin at multiples of 8 bytes, no closer.
+    let gpu = gpu();
+    let lent = buffer(&gpu, &[1.0; 64], BufferUsages::STORAGE);
+    let at = |offset, len| BufferRange::new(&lent, offset, len);
+    let lend = |param, grad, len: usize| {
+        let spec = TensorSpec::new("w", [len]).dtype(Dtype::Bf16);
+        Optimizer::borrowed(&gpu, &[adamw()], &[BorrowedTensor { spec, param, grad }])
+    };
+    assert!(lend(at(8, 3), at(24, 3), 3).is_ok());
+    says(
+        lend(at(8, 3), at(20, 3), 3),
+        "tensor 'w': the gradient begins at byte 20 of its buffer, which must be a multiple of 8",
+    );
+    assert!(lend(at(240, 8), at(0, 8), 8).is_ok());
+    says(
+        lend(at(248, 5), at(0, 5), 5),
+        "tensor 'w': the parameter needs bytes 248..260 of a buffer of 256 bytes",
+    );
+}
+
+#[test]
+fn a_count_of_no_micro_batches_is_refused() {
+    let mut optimizer = arena(adamw(), &[TensorSpec::new("w", [1])]).unwrap();
+    says(
+        optimizer.step(&Step::new().accumulated(0)),
+        "the number of accumulated gradients must be >= 1, found 0",
     );
 }

@@ -18,8 +18,9 @@ fn bf16_encode(value: vec4<f32>) -> vec4<u32> {
     return bf16_code(bits, bits + vec4<u32>(0x7fffu) + odd);
 }
 
-// Away from zero with the probability of the part that is dropped, else towards zero.
+// Away from zero with the probability of the part that is dropped, else towards zero. The upper bits
+// of `random` count, which are the better ones of most generators.
 fn bf16_encode_stochastic(value: vec4<f32>, random: vec4<u32>) -> vec4<u32> {
     let bits = bitcast<vec4<u32>>(value);
-    return bf16_code(bits, bits + (random & vec4<u32>(0xffffu)));
+    return bf16_code(bits, bits + (random >> vec4<u32>(16u)));
 }

@@ -27,10 +27,12 @@ fn f16_fraction(magnitude: vec4<u32>) -> F16Fraction {
     let mantissa = (magnitude & vec4<u32>(0x7fffffu)) | vec4<u32>(0x800000u);
     // Below 2^-14 the unit stays 2^-24, so that smaller exponents drop more bits, in the end all.
     let is_normal = exponent >= vec4<u32>(113u);
-    let dropped = min(vec4<u32>(126u) - min(exponent, vec4<u32>(112u)), vec4<u32>(31u));
+    let dropped = vec4<u32>(126u) - min(exponent, vec4<u32>(112u));
+    let shift = min(dropped, vec4<u32>(31u));
+    let subnormal = mantissa >> min(dropped - shift, vec4<u32>(31u));
     return F16Fraction(
-        select(mantissa, magnitude - vec4<u32>(112u << 23u), is_normal),
-        select(dropped, vec4<u32>(13u), is_normal),
+        select(subnormal, magnitude - vec4<u32>(112u << 23u), is_normal),
+        select(shift, vec4<u32>(13u), is_normal),
     );
 }
 
@@ -52,10 +54,11 @@ fn f16_encode(value: vec4<f32>) -> vec4<u32> {
     return f16_code(bits, (exact.value + (half - vec4<u32>(1u)) + odd) >> exact.shift);
 }
 
-// Away from zero with the probability of the part that is dropped, else towards zero.
+// Away from zero with the probability of the part that is dropped, else towards zero. The upper bits
+// of `random` count, which are the better ones of most generators.
 fn f16_encode_stochastic(value: vec4<f32>, random: vec4<u32>) -> vec4<u32> {
     let bits = bitcast<vec4<u32>>(value);
     let exact = f16_fraction(bits & vec4<u32>(0x7fffffffu));
-    let dither = random & ((vec4<u32>(1u) << exact.shift) - vec4<u32>(1u));
+    let dither = random >> (vec4<u32>(32u) - exact.shift);
     return f16_code(bits, (exact.value + dither) >> exact.shift);
 }

@@ -120,8 +120,8 @@ pub(crate) fn buffer(gpu: &Gpu, contents: &[f32], usage: wgpu::BufferUsages) -> 
     buffer
 }
 
-/// Reads a whole buffer of f32.
-pub(crate) fn read(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
+/// Reads a whole buffer.
+pub(crate) fn read_bytes(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<u8> {
     let staging = gpu.device().create_buffer(&wgpu::BufferDescriptor {
         label: Some("test readback"),
         size: buffer.size(),
@@ -134,8 +134,13 @@ pub(crate) fn read(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
     gpu.queue().submit([encoder.finish()]);
     staging.map_async(wgpu::MapMode::Read, .., |mapped| mapped.expect("mappable"));
     gpu.wait().expect("a live device");
-    let view = staging.get_mapped_range(..).expect("mapped");
-    view.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    staging.get_mapped_range(..).expect("mapped").to_vec()
+}
+
+/// Reads a whole buffer of f32.
+pub(crate) fn read(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
+    let bytes = read_bytes(gpu, buffer);
+    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
 }
 
 /// The bits, for comparisons that must be exact.

@@ -267,8 +267,11 @@ pub enum Error {
         /// The value.
         found: f64,
     },
-    /// A loss scaler on another device than the optimizer.
-    #[error("the loss scaler lives on another device than the optimizer")]
+    /// A loss scaler that was made with another [`Gpu`](crate::Gpu) than the optimizer.
+    #[error(
+        "the loss scaler lives on another device than the optimizer: both must be made with clones \
+         of one Gpu"
+    )]
     ForeignScaler,
     /// A report of an optimizer that measures nothing.
     #[error(

@@ -1,6 +1,6 @@
 //! The device: opened here or the caller's, and its errors as values.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use wgpu::{Adapter, AdapterInfo, Backends, Buffer, BufferUsages, Features, Limits};
 
@@ -34,7 +34,9 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: Limits,
-    liveness: Arc<Mutex<Buffer>>,
+    liveness: Buffer,
+    /// What clones share. (wgpu's own comparison takes devices of two instances for the same.)
+    identity: Arc<()>,
     pub(crate) kernels: Arc<KernelCache>,
 }
 
@@ -79,16 +81,21 @@ impl Gpu {
         let liveness = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("fallline liveness"),
             size: 4,
-            usage: BufferUsages::MAP_READ | BufferUsages::COPY_DST,
+            usage: BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
         if pollster::block_on(scope.pop()).is_some() {
             return Err(Error::OutOfMemory { what: "device".into(), size_bytes: Some(4) });
         }
-        let liveness = Arc::new(Mutex::new(liveness));
-        let gpu = Self { device, queue, limits, liveness, kernels: Arc::default() };
+        let (identity, kernels) = (Arc::default(), Arc::default());
+        let gpu = Self { device, queue, limits, liveness, identity, kernels };
         gpu.check_lost()?;
         Ok(gpu)
+    }
+
+    /// Whether both are clones of one, and so of one device.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.identity, &other.identity)
     }
 
     /// Treats the device as if it had no more than these limits, to leave room or to test.
@@ -139,29 +146,14 @@ impl Gpu {
 
     /// Whether the device still takes work.
     ///
-    /// wgpu tells of a lost device through one callback only, which may be the caller's. But it
-    /// also refuses at once to map a buffer of a lost device: that is asked here, and taken back
-    /// before the mapping happens.
+    /// wgpu tells of a lost device through one callback only, which may be the caller's. But a lost
+    /// device also gives no memory for a write, which is asked here for four bytes: nothing is mapped,
+    /// submitted or waited for.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
     pub fn check_lost(&self) -> Result<()> {
-        let refused = Arc::new(Mutex::new(false));
-        let answer = Arc::clone(&refused);
-        let Ok(buffer) = self.liveness.lock() else { return Err(Error::DeviceLost) };
-        // A buffer that was made on a lost device is invalid, and to map it is an error as well.
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        buffer.map_async(wgpu::MapMode::Read, .., move |mapped| {
-            if let Ok(mut refused) = answer.lock() {
-                *refused = mapped.is_err();
-            }
-        });
-        let lost = refused.lock().is_ok_and(|refused| *refused);
-        if !lost {
-            buffer.unmap();
-        }
-        let invalid = pollster::block_on(scope.pop()).is_some();
-        if lost || invalid { Err(Error::DeviceLost) } else { Ok(()) }
+        self.write("liveness", &self.liveness, 0, &[0u32])
     }
 
     /// Runs `call` so that whatever wgpu reports during it comes back as an error, not as a panic:
@@ -186,7 +178,7 @@ impl Gpu {
         }
     }
 
-    /// Writes before the next submission.
+    /// Writes before the next submission. A lost device gives no memory for it.
     pub(crate) fn write<T: bytemuck::NoUninit>(
         &self,
         what: &str,
@@ -197,8 +189,13 @@ impl Gpu {
         if values.is_empty() {
             return Ok(());
         }
-        let bytes = bytemuck::cast_slice(values);
-        self.checked(what, || self.queue.write_buffer(buffer, offset, bytes))
+        let bytes: &[u8] = bytemuck::cast_slice(values);
+        let Some(size) = wgpu::BufferSize::new(bytes.len() as u64) else { return Ok(()) };
+        let written = self.checked(what, || {
+            let view = self.queue.write_buffer_with(buffer, offset, size);
+            view.map(|mut view| view.copy_from_slice(bytes))
+        })?;
+        written.ok_or(Error::DeviceLost)
     }
 
     /// Creates a buffer of zeros of at least 16 bytes.

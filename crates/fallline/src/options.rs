@@ -20,7 +20,7 @@ pub struct Options {
     /// Clips each element to ±`clip_value`, as `torch.nn.utils.clip_grad_value_`; a NaN stays one.
     /// Finite and positive.
     pub clip_value: Option<f64>,
-    /// By what the runtime multiplied its loss. A step whose gradients are not all finite is then
+    /// By what the runtime multiplied its loss; made with (a clone of) the same [`Gpu`]. A step whose gradients are not all finite is then
     /// skipped.
     pub loss_scaler: Option<LossScaler>,
     /// Skip a step whose gradients are not all finite, also without a loss scaler.
@@ -56,7 +56,7 @@ impl Options {
             check("clip_value".into(), "finite and > 0", value, ok)?;
         }
         match &self.loss_scaler {
-            Some(scaler) if scaler.gpu().device() != gpu.device() => Err(Error::ForeignScaler),
+            Some(scaler) if !scaler.gpu().is_same(gpu) => Err(Error::ForeignScaler),
             _ => Ok(()),
         }
     }

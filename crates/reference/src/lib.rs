@@ -13,6 +13,7 @@
 )]
 
 pub mod control;
+pub mod formats;
 pub mod rules;
 pub mod shared;
 pub mod ulp;

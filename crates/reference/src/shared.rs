@@ -24,9 +24,45 @@ pub fn lerp(start: f32, end: f32, weight: f32) -> f32 {
     if weight < 0.5 { start + difference * weight } else { end - difference * (1.0 - weight) }
 }
 
+/// `shared/noise.wgsl`: pcg4d.
+#[must_use]
+pub fn noise(counter: [u32; 4]) -> [u32; 4] {
+    let mut v = counter.map(|word| word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+    let mix = |v: &mut [u32; 4]| {
+        v[0] = v[0].wrapping_add(v[1].wrapping_mul(v[3]));
+        v[1] = v[1].wrapping_add(v[2].wrapping_mul(v[0]));
+        v[2] = v[2].wrapping_add(v[0].wrapping_mul(v[1]));
+        v[3] = v[3].wrapping_add(v[1].wrapping_mul(v[2]));
+    };
+    mix(&mut v);
+    v = v.map(|word| word ^ word >> 16);
+    mix(&mut v);
+    v
+}
+
 #[cfg(test)]
 mod tests {
-    use super::expm1;
+    use super::{expm1, noise};
+
+    #[test]
+    fn noise_is_even_in_every_bit_for_neighbouring_counters() {
+        // The upper 16 bits of each word, which rounding uses, where counters differ in one word.
+        for place in 0..4 {
+            let mut ones = [0u32; 64];
+            let mut counter = [7, 1, 5, 0];
+            for draw in 0..1u32 << 14 {
+                counter[place] = draw;
+                let words = noise(counter);
+                for (bit, count) in ones.iter_mut().enumerate() {
+                    *count += words[bit / 16] >> (16 + bit % 16) & 1;
+                }
+            }
+            // Five standard deviations of a fair coin.
+            for count in ones {
+                assert!(count.abs_diff(1 << 13) < 5 * 64, "{place}: {count}");
+            }
+        }
+    }
 
     #[test]
     fn expm1_is_within_two_parts_in_ten_million() {

@@ -61,12 +61,11 @@ impl Optimizer {
     ///
     /// The step is done when the caller has submitted the encoder. If the encoder is dropped
     /// instead, nothing has happened. Up to 64 steps can be recorded before the first is submitted.
-    /// A device that is lost is not noticed here: [`step`](Self::step) and [`Gpu::check_lost`] tell.
     ///
     /// # Errors
     /// A learning rate that is negative or not finite, another number of them than of groups, a
-    /// tensor id beyond the tensors, [`Error::TooManyUnsubmittedSteps`], or [`Error::OutOfMemory`].
-    /// Nothing is recorded then.
+    /// tensor id beyond the tensors, [`Error::TooManyUnsubmittedSteps`], [`Error::DeviceLost`] or
+    /// [`Error::OutOfMemory`]. Nothing is recorded then.
     pub fn encode_step(&mut self, encoder: &mut CommandEncoder, step: &Step<'_>) -> Result<()> {
         let Some(written) = self.prepare(step)? else { return Ok(()) };
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
