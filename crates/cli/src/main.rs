@@ -9,6 +9,8 @@ mod copy;
 mod device;
 mod info;
 mod output;
+#[allow(dead_code, reason = "train takes these options from the next commit on")]
+mod precision;
 mod replay;
 mod rule;
 mod timing;

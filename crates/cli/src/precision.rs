@@ -1,0 +1,308 @@
+//! In which formats parameters and gradients are kept, and what becomes of gradients before a rule
+//! sees them: options that several commands take.
+
+use std::fmt::{Display, Formatter};
+
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use fallline::{Dtype, DynamicScale, Gpu, LossScaler, Options, Precision, TensorSpec};
+use serde::Serializer;
+
+/// The options, for `#[command(flatten)]`.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Precision")]
+pub(crate) struct PrecisionArgs {
+    /// Format of the parameters
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::F32)]
+    param: Format,
+
+    /// Format of the gradients [default: the parameters']
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    grad: Option<Format>,
+
+    /// What is kept beside each parameter of 16 bits: an f32 copy, or for bf16 the 16 bits that
+    /// make it an f32
+    #[arg(long, value_enum, default_value_t = Master::None)]
+    master: Master,
+
+    /// Round parameters of 16 bits up or down by chance, so that small updates are not lost
+    #[arg(long, conflicts_with = "master")]
+    stochastic_rounding: bool,
+
+    /// By what the loss is multiplied, and gradients are divided in f32: none, a number, dynamic, or
+    /// dynamic:NUMBER to say where it begins. Steps with infinite gradients are skipped
+    #[arg(
+        long,
+        value_name = "SCALE",
+        default_value_t = LossScale::None,
+        value_parser = loss_scale,
+        allow_negative_numbers = true
+    )]
+    loss_scale: LossScale,
+
+    /// Clip the gradients of all tensors to a common norm; inf measures the norm and changes nothing
+    #[arg(long, value_name = "NORM", value_parser = clip, allow_negative_numbers = true)]
+    clip: Option<f64>,
+}
+
+impl PrecisionArgs {
+    /// The options, if they go together.
+    pub(crate) fn numerics(&self) -> Result<Numerics> {
+        let Self { param, grad, master, stochastic_rounding, loss_scale, clip } = *self;
+        match master {
+            Master::None => {}
+            Master::F32 => ensure!(
+                param != Format::F32,
+                "--master f32 needs --param f16 or bf16, found --param f32"
+            ),
+            Master::Remainder => ensure!(
+                param == Format::Bf16,
+                "--master remainder needs --param bf16, found --param {param}"
+            ),
+        }
+        ensure!(
+            !stochastic_rounding || param != Format::F32,
+            "--stochastic-rounding needs --param f16 or bf16, found --param f32"
+        );
+        let grad = grad.unwrap_or(param);
+        Ok(Numerics { param, grad, master, stochastic_rounding, loss_scale, clip })
+    }
+}
+
+/// How numbers are kept and gradients are treated. The default is f32 throughout, and nothing done to
+/// gradients. As JSON: the options as they are spelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub(crate) struct Numerics {
+    #[serde(serialize_with = "as_text")]
+    pub(crate) param: Format,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) grad: Format,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) master: Master,
+    pub(crate) stochastic_rounding: bool,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) loss_scale: LossScale,
+    /// The norm to clip to; infinite to measure only.
+    #[serde(serialize_with = "as_text_or_none")]
+    pub(crate) clip: Option<f64>,
+}
+
+impl Numerics {
+    /// The tensor in these formats.
+    pub(crate) fn spec(&self, spec: TensorSpec) -> TensorSpec {
+        let precision = self.precision();
+        spec.dtype(self.param.into()).grad_dtype(self.grad.into()).precision(precision)
+    }
+
+    /// The options of an optimizer, with a loss scaler of its own. `seed` is that of the rounding.
+    pub(crate) fn options(&self, gpu: &Gpu, seed: u32) -> Result<Options> {
+        let loss_scaler = match self.loss_scale {
+            LossScale::None => None,
+            LossScale::Fixed(scale) => Some(LossScaler::fixed(gpu, scale)?),
+            LossScale::Dynamic { init_scale } => {
+                let rule = DynamicScale::default();
+                let min_scale = rule.min_scale.min(init_scale);
+                Some(LossScaler::dynamic(gpu, DynamicScale { init_scale, min_scale, ..rule })?)
+            }
+        };
+        Ok(Options { max_norm: self.clip, loss_scaler, seed, ..Options::default() })
+    }
+
+    /// Whether the loss is scaled, and steps with infinite gradients are skipped.
+    pub(crate) fn scales(&self) -> bool {
+        self.loss_scale != LossScale::None
+    }
+
+    fn precision(&self) -> Precision {
+        match self.master {
+            Master::None if self.stochastic_rounding => Precision::Stochastic,
+            Master::None => Precision::Nearest,
+            Master::F32 => Precision::Master,
+            Master::Remainder => Precision::Remainder,
+        }
+    }
+}
+
+impl Display for Numerics {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "parameters {}", self.param)?;
+        if self.param != Format::F32 {
+            write!(f, " with {}", self.precision())?;
+        }
+        write!(f, ", gradients {}", self.grad)?;
+        if self.scales() {
+            write!(f, ", loss scale {}", self.loss_scale)?;
+        }
+        match self.clip {
+            None => Ok(()),
+            Some(f64::INFINITY) => f.write_str(", norm measured"),
+            Some(norm) => write!(f, ", clipped to norm {norm}"),
+        }
+    }
+}
+
+/// A format of numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    #[default]
+    F32,
+    F16,
+    Bf16,
+}
+
+impl From<Format> for Dtype {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::F32 => Dtype::F32,
+            Format::F16 => Dtype::F16,
+            Format::Bf16 => Dtype::Bf16,
+        }
+    }
+}
+
+impl Display for Format {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        Dtype::from(*self).fmt(f)
+    }
+}
+
+/// What is kept beside a parameter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Master {
+    #[default]
+    None,
+    F32,
+    Remainder,
+}
+
+impl Display for Master {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Master::None => "none",
+            Master::F32 => "f32",
+            Master::Remainder => "remainder",
+        })
+    }
+}
+
+/// By what the loss is multiplied.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum LossScale {
+    #[default]
+    None,
+    Fixed(f64),
+    Dynamic {
+        init_scale: f64,
+    },
+}
+
+impl Display for LossScale {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            LossScale::None => f.write_str("none"),
+            LossScale::Fixed(scale) => write!(f, "{scale}"),
+            LossScale::Dynamic { init_scale } if init_scale == default_scale() => {
+                f.write_str("dynamic")
+            }
+            LossScale::Dynamic { init_scale } => write!(f, "dynamic:{init_scale}"),
+        }
+    }
+}
+
+fn default_scale() -> f64 {
+    DynamicScale::default().init_scale
+}
+
+fn loss_scale(text: &str) -> Result<LossScale, String> {
+    // The engine's range: from the smallest normal number of f32 to its reciprocal.
+    let smallest = f64::from(f32::MIN_POSITIVE);
+    let number = |text: &str| match text.parse() {
+        Ok(scale) if (smallest..=1.0 / smallest).contains(&scale) => Ok(scale),
+        _ => Err("must be none, dynamic, dynamic:NUMBER or a NUMBER, from 2^-126 to 2^126"),
+    };
+    match (text, text.strip_prefix("dynamic:")) {
+        ("none", _) => Ok(LossScale::None),
+        ("dynamic", _) => Ok(LossScale::Dynamic { init_scale: default_scale() }),
+        (_, Some(text)) => Ok(LossScale::Dynamic { init_scale: number(text)? }),
+        (text, None) => Ok(LossScale::Fixed(number(text)?)),
+    }
+}
+
+fn clip(text: &str) -> Result<f64, String> {
+    // What the kernels take: they have it as f32.
+    let finite = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
+    match text.parse() {
+        Ok(norm) if norm == f64::INFINITY || finite.contains(&norm) => Ok(norm),
+        _ => Err("must be a number from 2^-126 to 2^128, or inf".into()),
+    }
+}
+
+fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn as_text_or_none<S: Serializer>(
+    value: &Option<impl Display>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        None => serializer.serialize_str("none"),
+        Some(value) => serializer.collect_str(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Command {
+        #[command(flatten)]
+        precision: PrecisionArgs,
+    }
+
+    fn numerics(line: &str) -> Numerics {
+        let arguments = ["command"].into_iter().chain(line.split_whitespace());
+        let command = Command::try_parse_from(arguments).expect("known options");
+        command.precision.numerics().expect("options that go together")
+    }
+
+    #[test]
+    fn options_are_as_they_are_spelled() {
+        assert_eq!(numerics(""), Numerics::default());
+        assert_eq!(numerics("").to_string(), "parameters f32, gradients f32");
+        let all = numerics("--param bf16 --master remainder --loss-scale dynamic --clip 1.5");
+        let text = "parameters bf16 with a 16-bit remainder, gradients bf16, loss scale dynamic, \
+                    clipped to norm 1.5";
+        assert_eq!(all.to_string(), text);
+        let json = serde_json::to_value(all).expect("text and switches");
+        let expected = serde_json::json!({
+            "param": "bf16", "grad": "bf16", "master": "remainder", "stochastic_rounding": false,
+            "loss_scale": "dynamic", "clip": "1.5",
+        });
+        assert_eq!(json, expected);
+        let more =
+            numerics("--param f16 --grad f32 --stochastic-rounding --loss-scale 2 --clip inf");
+        let text = "parameters f16 with stochastic rounding, gradients f32, loss scale 2, \
+                    norm measured";
+        assert_eq!(more.to_string(), text);
+    }
+
+    #[test]
+    fn numbers_have_a_range() {
+        assert_eq!(loss_scale("dynamic:0.5"), Ok(LossScale::Dynamic { init_scale: 0.5 }));
+        assert_eq!(LossScale::Dynamic { init_scale: 0.5 }.to_string(), "dynamic:0.5");
+        assert_eq!(loss_scale("1024"), Ok(LossScale::Fixed(1024.0)));
+        for bad in
+            ["", "0", "-1", "nan", "inf", "1e39", "1e-39", "dynamic:", "dynamic:0", "Dynamic"]
+        {
+            assert!(loss_scale(bad).is_err(), "{bad}");
+        }
+        assert_eq!(clip("inf"), Ok(f64::INFINITY));
+        for bad in ["", "0", "-1", "nan", "-inf", "1e39", "1e-39", "none"] {
+            assert!(clip(bad).is_err(), "{bad}");
+        }
+    }
+}
