@@ -34,9 +34,10 @@ fn every_row_has_the_promised_keys() {
         for key in ["state", "param", "grad"] {
             assert_eq!(row[key], "f32", "{key}");
         }
-        for key in ["clip", "loss_scale"] {
-            assert!(row.get(key).is_some_and(Value::is_null), "{key}");
+        for key in ["clip", "loss_scale", "master"] {
+            assert_eq!(row[key], "none", "{key}");
         }
+        assert!(row["plain"].is_null());
         for key in ["per_tensor", "unfused"] {
             assert!(row["baselines"][key]["ms_per_step"].is_f64(), "{key}");
         }
@@ -67,6 +68,28 @@ fn borrowed_buffers_are_measured_and_baselines_can_be_left_out() {
 }
 
 #[test]
+fn mixed_precision_is_measured_against_the_plain_step() {
+    let path = scratch("mixed.json");
+    let json = path.to_str().expect("a name in UTF-8");
+    let size = ["--width", "0.02", "--steps", "2", "--no-baselines", "--json", json];
+    for (options, bytes) in [
+        (&["--clip", "1", "--loss-scale", "dynamic"][..], 32),
+        (&["--param", "bf16", "--master", "remainder"], 26),
+        (&["--param", "f16", "--master", "f32", "--clip", "inf", "--borrowed"], 32),
+        (&["--grad", "f16", "--loss-scale", "128"], 28),
+    ] {
+        fallline(&[&["bench"], options, &size].concat()).good();
+        let row = &rows(&path)[0];
+        assert_eq!(row["bytes_per_param"], bytes, "{options:?}");
+        assert!(row["plain"]["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{options:?}");
+    }
+    assert_eq!(rows(&path)[0]["grad"], "f16");
+    let bad = fallline(&["bench", "--master", "remainder"]);
+    assert_eq!(bad.code, Some(1));
+    assert!(bad.err.contains("--master remainder needs --param bf16, found --param f32"));
+}
+
+#[test]
 fn bad_values_are_refused() {
     for bad in [
         ["--model", "gpt5"],
@@ -75,6 +98,9 @@ fn bad_values_are_refused() {
         ["--width", "0"],
         ["--width", "1.5"],
         ["--width", "nan"],
+        ["--clip", "0"],
+        ["--loss-scale", "fast"],
+        ["--param", "f64"],
     ] {
         assert_eq!(fallline(&["bench", bad[0], bad[1]]).code, Some(2), "{bad:?}");
     }

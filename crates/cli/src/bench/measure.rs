@@ -14,7 +14,7 @@ use super::{
     baselines::{Known, PerTensor, Scalars, Tensors, Unfused},
     subject,
 };
-use crate::{copy::Copy, timing::Timer};
+use crate::{copy::Copy, precision::Numerics, timing::Timer};
 
 /// Rounds before the first that counts: pages are touched and kernels compiled there.
 pub(crate) const WARMUP_ROUNDS: usize = 2;
@@ -33,6 +33,7 @@ pub(crate) struct Bench {
     pub(crate) copy: Copy,
     pub(crate) rounds: usize,
     pub(crate) borrowed: bool,
+    pub(crate) numerics: Numerics,
     pub(crate) baselines: bool,
 }
 
@@ -42,6 +43,8 @@ pub(crate) struct Samples {
     pub(crate) step: Vec<f64>,
     pub(crate) traffic: Vec<f64>,
     pub(crate) copy: Vec<f64>,
+    /// A step in f32 that neither clips nor scales, if that is not the step itself.
+    pub(crate) plain: Vec<f64>,
     /// Host time of recording a step.
     pub(crate) encode: Vec<f64>,
     /// Baselines take part in some of the rounds only.
@@ -67,16 +70,25 @@ impl Bench {
         bar: &ProgressBar,
     ) -> Result<Samples> {
         let gpu = &self.gpu;
-        let mut optimizer = subject::optimizer(gpu, rule, specs, self.borrowed)?;
-        optimizer.step(&Step::lr(LR))?;
-        let traffic = optimizer.traffic()?;
+        let optimizer = |numerics| -> Result<Optimizer> {
+            let mut optimizer = subject::optimizer(gpu, rule, specs, numerics, self.borrowed)?;
+            optimizer.step(&Step::lr(LR))?;
+            Ok(optimizer)
+        };
+        let mut measured = optimizer(&self.numerics)?;
+        let plain = Numerics::default();
+        let mut plain = match self.numerics == plain {
+            true => None,
+            false => Some(optimizer(&plain).context("the plain step")?),
+        };
+        let traffic = measured.traffic()?;
         let mut baselines = match Known::new(&rule).filter(|_| self.baselines) {
             Some(known) => Some(Baselines::new(gpu, rule, known, specs).context("baselines")?),
             None => None,
         };
         let mut samples = Samples {
-            dispatches: optimizer.dispatches(),
-            state_size_bytes: optimizer.state_size_bytes(),
+            dispatches: measured.dispatches(),
+            state_size_bytes: measured.state_size_bytes(),
             ..Samples::default()
         };
         let mut discarded = Samples::default();
@@ -84,7 +96,7 @@ impl Bench {
         for round in 0..WARMUP_ROUNDS + self.rounds {
             let counted = round.checked_sub(WARMUP_ROUNDS);
             let into = if counted.is_some() { &mut samples } else { &mut discarded };
-            self.round(round, &mut optimizer, &traffic, into)?;
+            self.round(round, (&mut measured, plain.as_mut()), &traffic, into)?;
             let first = round == 0 || counted.is_some_and(|counted| counted % every == 0);
             if let Some(baselines) = baselines.as_mut().filter(|_| first) {
                 let step = into.step.last().copied().unwrap_or(f64::NAN);
@@ -101,13 +113,18 @@ impl Bench {
     fn round(
         &self,
         round: usize,
-        optimizer: &mut Optimizer,
+        (optimizer, mut plain): (&mut Optimizer, Option<&mut Optimizer>),
         traffic: &Traffic,
         into: &mut Samples,
     ) -> Result<()> {
+        let time = |optimizer: &mut Optimizer| {
+            self.timer.time(|pass| Ok(optimizer.record_step(pass, &Step::lr(LR))?))
+        };
         let mut step = |into: &mut Samples| -> Result<()> {
-            into.step
-                .push(self.timer.time(|pass| Ok(optimizer.record_step(pass, &Step::lr(LR))?))?);
+            into.step.push(time(optimizer)?);
+            if let Some(plain) = &mut plain {
+                into.plain.push(time(plain)?);
+            }
             Ok(())
         };
         let bare = |into: &mut Samples| -> Result<()> {

@@ -29,6 +29,7 @@ use crate::{
     copy::Copy,
     device::{AdapterReport, DeviceArgs},
     output,
+    precision::PrecisionArgs,
     rule::RuleName,
     timing::Timer,
 };
@@ -57,6 +58,9 @@ pub(crate) struct Args {
     #[arg(long)]
     borrowed: bool,
 
+    #[command(flatten)]
+    precision: PrecisionArgs,
+
     /// Do not measure the baselines
     #[arg(long)]
     no_baselines: bool,
@@ -70,6 +74,8 @@ const HELP: &str = "\
 Examples:
   fallline bench                                GPT-2 small with AdamW, and both baselines
   fallline bench --model resnet50,vit-b16 --rule adamw,sgd,lion --json rows.json
+  fallline bench --clip 1 --loss-scale dynamic  against the step without them
+  fallline bench --param bf16 --master remainder
   fallline bench --width 0.25 --steps 5         a smaller model on a smaller machine";
 
 fn steps(text: &str) -> Result<usize, String> {
@@ -87,13 +93,14 @@ fn width(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
+    let numerics = args.precision.numerics()?;
     output::check_writable(&args.json)?;
     let gpu = device.open()?;
     let copy = Copy::new(&gpu)?;
     let timer = Timer::new(&gpu, |pass| copy.record(pass))?;
     let adapter = AdapterReport::new(&gpu.adapter_info());
     output::print(format_args!(
-        "{}, {}, {}; timed by {}; parameters and gradients {}\n\n",
+        "{}, {}, {}; timed by {}; {numerics}, {}\n\n",
         adapter.name,
         adapter.backend,
         adapter.driver,
@@ -106,6 +113,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         copy,
         rounds: args.steps,
         borrowed: args.borrowed,
+        numerics,
         baselines: !args.no_baselines,
     };
     let len = args.model.len() * args.rule.len() * (WARMUP_ROUNDS + args.steps);
@@ -118,13 +126,8 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
             let samples = bench
                 .measure(rule, &specs, &bar)
                 .with_context(|| format!("{} with {name}", model.name()))?;
-            rows.push(Row::new(
-                &bench,
-                (model, name, args.width),
-                &specs,
-                rule.slots().len(),
-                &samples,
-            ));
+            let slots = rule.slots().len();
+            rows.push(Row::new(&bench, (model, name, args.width), &specs, slots, &samples));
             // What was dropped is given back to the device here, before the next row asks for it.
             bench.gpu.wait()?;
         }
@@ -140,7 +143,8 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
 const NOTES: &str = "\
 ms/step: median. GB/s: the bytes that the rule must move, by that time; copy: a plain copy, read and
 write. roofline: time of the step's bare loads and stores by the time of the step, median and
-quartiles of the rounds. encode: host time of recording a step. per tensor: a fused kernel with a
+quartiles of the rounds (what clipping and scaling read beforehand is not among these loads). plain:
+a step in f32 that neither clips nor scales; (x): the step by it, median and quartiles. encode: host time of recording a step. per tensor: a fused kernel with a
 dispatch for each tensor; unfused: a kernel for each operation and tensor; (x): by the time of the step.
 ";
 

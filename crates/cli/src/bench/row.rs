@@ -1,6 +1,6 @@
 //! A row of the result, in JSON and in the tables.
 
-use fallline::TensorSpec;
+use fallline::{Dtype, TensorSpec};
 use serde::Serialize;
 
 use super::{
@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     device::AdapterReport,
+    precision::Numerics,
     rule::RuleName,
     timing::{median, quantile},
 };
@@ -21,10 +22,8 @@ pub(crate) struct Row {
     params: u64,
     rule: String,
     state: &'static str,
-    param: &'static str,
-    grad: &'static str,
-    clip: Option<f64>,
-    loss_scale: Option<f64>,
+    #[serde(flatten)]
+    numerics: Numerics,
     width: f64,
     borrowed: bool,
     steps: usize,
@@ -44,7 +43,31 @@ pub(crate) struct Row {
     encode_us: f64,
     state_bytes_per_param: f64,
     timing: &'static str,
+    /// A step in f32 that neither clips nor scales; `null` if that is the step itself.
+    plain: Option<Plain>,
     baselines: Baselines,
+}
+
+#[derive(Debug, Serialize)]
+struct Plain {
+    ms_per_step: f64,
+    /// The step by the plain step: median and quartiles of the rounds.
+    ratio: f64,
+    ratio_q1: f64,
+    ratio_q3: f64,
+}
+
+impl Plain {
+    fn new(samples: &Samples) -> Option<Self> {
+        let ratios: Vec<f64> =
+            samples.step.iter().zip(&samples.plain).map(|(step, plain)| step / plain).collect();
+        (!ratios.is_empty()).then(|| Self {
+            ms_per_step: median(&samples.plain) * 1e3,
+            ratio: median(&ratios),
+            ratio_q1: quantile(&ratios, 0.25),
+            ratio_q3: quantile(&ratios, 0.75),
+        })
+    }
 }
 
 /// `null`: not measured.
@@ -80,8 +103,7 @@ impl Row {
     ) -> Self {
         let params: u64 =
             specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
-        // Every element of f32: the parameter and each slot read and written, the gradient read.
-        let bytes_per_param = 4 * (2 + 1 + 2 * slots as u64);
+        let bytes_per_param = bytes_per_param(&bench.numerics, slots as u64);
         let ratios: Vec<f64> =
             samples.traffic.iter().zip(&samples.step).map(|(bare, step)| bare / step).collect();
         let step_s = median(&samples.step);
@@ -92,10 +114,7 @@ impl Row {
             params,
             rule: name.to_string(),
             state: "f32",
-            param: "f32",
-            grad: "f32",
-            clip: None,
-            loss_scale: None,
+            numerics: bench.numerics,
             width,
             borrowed: bench.borrowed,
             steps: samples.step.len(),
@@ -114,6 +133,7 @@ impl Row {
             encode_us: median(&samples.encode) * 1e6,
             state_bytes_per_param: samples.state_size_bytes as f64 / params as f64,
             timing: bench.timer.name(),
+            plain: Plain::new(samples),
             baselines: Baselines {
                 per_tensor: Baseline::new(&samples.per_tensor),
                 unfused: Baseline::new(&samples.unfused),
@@ -151,6 +171,13 @@ impl Row {
             self.dispatches.to_string(),
             format!("{:.0}", self.encode_us),
             format!("{:.2}", self.state_bytes_per_param),
+            match &self.plain {
+                Some(Plain { ms_per_step, ratio, ratio_q1, ratio_q3 }) => {
+                    let ms = digits(*ms_per_step);
+                    format!("{ms} ({ratio:.2}x, {ratio_q1:.2}..{ratio_q3:.2})")
+                }
+                None => "-".to_owned(),
+            },
             baseline(&self.baselines.per_tensor),
             baseline(&self.baselines.unfused),
         ]
@@ -160,13 +187,23 @@ impl Row {
 const SPEED: [&str; 9] =
     ["model", "rule", "params", "ms/step", "min..max", "ns/param", "GB/s", "copy GB/s", "roofline"];
 
-const COST: [&str; 8] = [
+/// Bytes that a step must move for each element: parameter, what is kept beside it, and state read and
+/// written; the gradient read, twice if something is decided by it before.
+fn bytes_per_param(numerics: &Numerics, slots: u64) -> u64 {
+    let spec = numerics.spec(TensorSpec::new("", []));
+    let grads = if numerics.clip.is_some() || numerics.scales() { 2 } else { 1 };
+    let kept = spec.dtype.size_bytes() + spec.precision.size_bytes();
+    2 * (kept + slots * Dtype::F32.size_bytes()) + grads * spec.grad_dtype.size_bytes()
+}
+
+const COST: [&str; 9] = [
     "model",
     "rule",
     "tensors",
     "dispatches",
     "encode us",
     "state B/param",
+    "plain ms",
     "per tensor ms",
     "unfused ms",
 ];

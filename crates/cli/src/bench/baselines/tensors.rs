@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use fallline::{
-    Gpu, TensorSpec,
+    Dtype, Gpu, TensorSpec,
     wgpu::{BindingResource, Buffer, BufferUsages},
 };
 
@@ -53,8 +53,8 @@ impl Tensors {
     pub(crate) fn fill(&self, gpu: &Gpu, specs: &[TensorSpec]) -> Result<()> {
         for (buffers, spec) in self.buffers.iter().zip(specs) {
             let size = spec.len_elems()? * 4;
-            subject::fill(gpu, buffers[0].slice(..size))?;
-            subject::fill(gpu, buffers[1].slice(..size))?;
+            subject::fill(gpu, buffers[0].slice(..size), Dtype::F32)?;
+            subject::fill(gpu, buffers[1].slice(..size), Dtype::F32)?;
         }
         Ok(())
     }
