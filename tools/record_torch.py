@@ -29,7 +29,8 @@ PyTorch's names; a group lists its tensors and the options that differ from para
     betas = [0.9, 0.999]
     master = "f32"              # how 16-bit parameters are kept: as they are (none), with a copy
                                 # in f32, or with the 16 bits that a BF16 lacks of it (remainder)
-    stochastic_rounding = false
+    stochastic_rounding = false # of 16-bit parameters without a master
+    seed = 0                    # of the stochastic rounding
 
     [clip]                      # with both, norm first
     norm = 1.0                  # of all gradients; inf only measures it
@@ -39,7 +40,7 @@ PyTorch's names; a group lists its tensors and the options that differ from para
     init = 65536.0
     growth = 2.0
     backoff = 0.5
-    interval = 2000             # 0: the scale is fixed
+    interval = 2000             # 0: the scale is fixed, and there is no growth, backoff or min
     min = 1.0                   # PyTorch has no such limit; the scale never fell below this one
 
     [[group]]

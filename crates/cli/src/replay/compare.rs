@@ -1,23 +1,27 @@
 //! What was found against what was recorded.
 
-use std::fmt;
-
 use anyhow::{Context, ensure};
-use fallline::Optimizer;
+use fallline::{Dtype, Optimizer, StepReport, TensorSpec};
 use fallline_reference::ulp;
-use serde_json::json;
 
-use super::trace::{self, Trace};
-use crate::device::AdapterReport;
+use super::{
+    Replayed,
+    config::Config,
+    format,
+    trace::{Expected, Measured, Trace, What},
+};
 
 /// A value passes if `|found - expected| <= atol + rtol * |expected|`, as in torch.allclose.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tolerance {
-    rtol: f64,
-    atol: f64,
+    pub(super) rtol: f64,
+    pub(super) atol: f64,
 }
 
 impl Tolerance {
+    /// Only the same value passes.
+    const EXACT: Self = Self { rtol: 0.0, atol: 0.0 };
+
     pub(crate) fn new(rtol: f64, atol: f64) -> anyhow::Result<Self> {
         for (name, value) in [("--rtol", rtol), ("--atol", atol)] {
             ensure!(
@@ -32,51 +36,95 @@ impl Tolerance {
 /// How far one tensor is from what was recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Difference {
-    /// `param/<name>` or `state/<slot>/<name>`.
-    name: String,
-    elements: usize,
-    max_abs: f64,
-    max_rel: f64,
-    max_ulp: u32,
-    passed: bool,
+    /// `param/<name>`, `master/<name>`, `state/<slot>/<name>` or `report/<what>`.
+    pub(super) name: String,
+    pub(super) elements: usize,
+    pub(super) max_abs: f64,
+    pub(super) max_rel: f64,
+    /// In numbers of the format in which the expectation is recorded.
+    pub(super) max_ulp: u32,
+    pub(super) passed: bool,
 }
 
-/// Whether the engine keeps every state that the trace has expectations of.
-pub(crate) fn check(optimizer: &Optimizer, trace: &Trace<'_>) -> anyhow::Result<()> {
-    for (slot, name, _) in &trace.expected {
-        let id = optimizer.id(name).context("every expectation has its parameter")?;
-        let rule = optimizer.group_of(id)?.rule;
-        if let Some(slot) = slot {
-            ensure!(
+/// Whether the engine keeps and measures everything that the trace has expectations of.
+pub(crate) fn check(
+    optimizer: &Optimizer,
+    config: &Config,
+    trace: &Trace<'_>,
+) -> anyhow::Result<()> {
+    let specs: Vec<&TensorSpec> = optimizer.tensors().map(|(_, spec)| spec).collect();
+    for expected in &trace.expected {
+        let id = optimizer.id(&expected.name).context("every expectation has its parameter")?;
+        let (spec, rule) = (specs[id.index()], optimizer.group_of(id)?.rule);
+        match &expected.what {
+            What::Param => {}
+            What::Master => ensure!(
+                super::keeps_master(spec),
+                "tensor '{}': the parameter is in {} with {}, without a master",
+                expected.key(),
+                spec.dtype,
+                spec.precision
+            ),
+            What::State(slot) => ensure!(
                 rule.slots().contains(&slot.as_str()),
-                "tensor 'expect_state/{slot}/{name}': {} keeps {:?} and no '{slot}'",
+                "tensor '{}': {} keeps {:?} and no '{slot}'",
+                expected.key(),
                 rule.name(),
                 rule.slots()
-            );
+            ),
         }
+    }
+    for what in trace.reports.keys() {
+        let (needs, has) = match what {
+            Measured::Norm => {
+                ("[clip] norm, [loss_scale] or a group's clip_norm", config.measures())
+            }
+            Measured::Scale | Measured::Skipped => ("[loss_scale]", config.loss_scale.is_some()),
+        };
+        ensure!(has, "tensor 'expect_report/{}': the config has no {needs}", what.name());
     }
     Ok(())
 }
 
 /// Compares everything that the trace has expectations of.
 pub(crate) fn all(
-    optimizer: &Optimizer,
+    replayed: &Replayed,
     trace: &Trace<'_>,
     tolerance: Tolerance,
 ) -> anyhow::Result<Vec<Difference>> {
+    let optimizer = &replayed.optimizer;
     let mut differences = Vec::new();
-    for (slot, name, view) in &trace.expected {
+    for Expected { what, name, view } in &trace.expected {
         let id = optimizer.id(name).context("every expectation has its parameter")?;
-        let (name, found) = match slot {
-            None => (format!("param/{name}"), optimizer.read_param(id)?),
-            Some(slot) => (format!("state/{slot}/{name}"), optimizer.read_state(id, slot)?),
+        let (name, found) = match what {
+            What::Param => (format!("param/{name}"), optimizer.read_param(id)?),
+            What::Master => (format!("master/{name}"), optimizer.read_master(id)?),
+            What::State(slot) => (format!("state/{slot}/{name}"), optimizer.read_state(id, slot)?),
         };
-        differences.push(difference(name, &found, &trace::values(view), tolerance));
+        let dtype = format::dtype(view)?;
+        differences.push(difference(name, dtype, &found, &format::values(view), tolerance));
+    }
+    for (what, expected) in &trace.reports {
+        let value = |report: &StepReport| match what {
+            Measured::Norm => report.norm,
+            Measured::Scale => report.loss_scale,
+            Measured::Skipped => f32::from(u8::from(report.skipped)),
+        };
+        let found: Vec<f32> = replayed.reports.iter().map(value).collect();
+        let tolerance = if *what == Measured::Skipped { Tolerance::EXACT } else { tolerance };
+        let name = format!("report/{}", what.name());
+        differences.push(difference(name, Dtype::F32, &found, expected, tolerance));
     }
     Ok(differences)
 }
 
-fn difference(name: String, found: &[f32], expected: &[f32], tolerance: Tolerance) -> Difference {
+fn difference(
+    name: String,
+    dtype: Dtype,
+    found: &[f32],
+    expected: &[f32],
+    tolerance: Tolerance,
+) -> Difference {
     let mut worst =
         Difference { name, elements: expected.len(), passed: true, ..Difference::default() };
     for (&found, &expected) in found.iter().zip(expected) {
@@ -90,80 +138,9 @@ fn difference(name: String, found: &[f32], expected: &[f32], tolerance: Toleranc
         worst.max_abs = worst.max_abs.max(abs);
         // By the larger of both, so that it is a number also where the expectation is 0.
         worst.max_rel = worst.max_rel.max(abs / expected64.abs().max(found64.abs()));
-        worst.max_ulp = worst.max_ulp.max(ulp::distance(found, expected));
+        worst.max_ulp = worst.max_ulp.max(format::distance(dtype, found, expected));
         let bound = tolerance.atol + tolerance.rtol * expected64.abs();
         worst.passed &= abs.is_finite() && abs <= bound;
     }
     worst
-}
-
-/// The whole report.
-#[derive(Debug)]
-pub(crate) struct Report {
-    pub(crate) adapter: AdapterReport,
-    pub(crate) rule: &'static str,
-    pub(crate) steps: u32,
-    pub(crate) tolerance: Tolerance,
-    pub(crate) tensors: Vec<Difference>,
-}
-
-impl Report {
-    pub(crate) fn passed(&self) -> bool {
-        self.tensors.iter().all(|tensor| tensor.passed)
-    }
-
-    /// Differences that are not finite become null: JSON has no word for them.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
-        let tensor = |t: &Difference| {
-            json!({
-                "name": t.name,
-                "elements": t.elements,
-                "max_abs": t.max_abs,
-                "max_rel": t.max_rel,
-                "max_ulp": t.max_ulp,
-                "passed": t.passed,
-            })
-        };
-        json!({
-            "adapter": self.adapter,
-            "rule": self.rule,
-            "steps": self.steps,
-            "rtol": self.tolerance.rtol,
-            "atol": self.tolerance.atol,
-            "passed": self.passed(),
-            "tensors": self.tensors.iter().map(tensor).collect::<Vec<_>>(),
-        })
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let AdapterReport { name, backend, driver } = &self.adapter;
-        writeln!(f, "{name}, {backend}, {driver}")?;
-        writeln!(f, "{} steps of {}", self.steps, self.rule)?;
-        if self.tensors.is_empty() {
-            return writeln!(f, "nothing to compare: the trace has no expectations");
-        }
-        let width = self.tensors.iter().map(|t| t.name.chars().count()).max().unwrap_or(0).max(6);
-        writeln!(
-            f,
-            "{:width$}  {:>9}  {:>9}  {:>9}  {:>10}",
-            "tensor", "elements", "max_abs", "max_rel", "max_ulp"
-        )?;
-        for t in &self.tensors {
-            let verdict = if t.passed { "" } else { "  beyond tolerance" };
-            writeln!(
-                f,
-                "{:width$}  {:>9}  {:>9.2e}  {:>9.2e}  {:>10}{verdict}",
-                t.name, t.elements, t.max_abs, t.max_rel, t.max_ulp
-            )?;
-        }
-        let failed = self.tensors.iter().filter(|t| !t.passed).count();
-        let Tolerance { rtol, atol } = self.tolerance;
-        let (verdict, count) = match failed {
-            0 => ("pass", format!("all {} tensors", self.tensors.len())),
-            _ => ("FAIL", format!("{} of {} tensors not", failed, self.tensors.len())),
-        };
-        writeln!(f, "{verdict}: {count} within rtol {rtol:e}, atol {atol:e}")
-    }
 }

@@ -1,14 +1,17 @@
 //! The optimizer and its groups, from TOML, under torch's names.
 
+mod amp;
+mod rules;
+
 use std::{collections::HashSet, path::Path};
 
 use anyhow::{Context, bail, ensure};
-use fallline::{Adam, AdamW, Group, Lion, Rule, Sgd, TensorSpec};
+use fallline::{Gpu, Group, Options, TensorSpec};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use toml::Table;
 
-use crate::rule::RuleName;
+use amp::{Clip, Kept, LossScale};
 
 /// The file.
 #[derive(Debug, Deserialize)]
@@ -16,13 +19,20 @@ use crate::rule::RuleName;
 struct File {
     optimizer: Table,
     #[serde(default)]
+    clip: Table,
+    loss_scale: Option<Table>,
+    #[serde(default)]
     group: Vec<Table>,
 }
 
-/// The groups: the base first, then one for each `[[group]]`.
+/// The groups, and what holds for all of them.
 #[derive(Debug)]
 pub(crate) struct Config {
+    /// The base first, then one for each `[[group]]`.
     pub(crate) groups: Vec<Group>,
+    pub(crate) clip: Clip,
+    pub(crate) loss_scale: Option<LossScale>,
+    kept: Kept,
     globs: Vec<GlobSet>,
 }
 
@@ -36,18 +46,41 @@ impl Config {
 
     fn parse(text: &str) -> anyhow::Result<Self> {
         let file: File = toml::from_str(text).map_err(|error| one_line(&error))?;
-        let base = file.optimizer;
+        let mut base = file.optimizer;
         ensure!(base.contains_key("rule"), "[optimizer] must name its rule");
-        let rule = parse_rule(base.clone()).context("[optimizer]")?;
+        let kept = Kept::split_off(&mut base).context("[optimizer]")?;
+        let rule = rules::parse(base.clone()).context("[optimizer]")?;
+        let clip = Clip::parse(file.clip).context("[clip]")?;
+        let loss_scale = file.loss_scale.map(LossScale::parse).transpose();
+        let loss_scale = loss_scale.context("[loss_scale]")?;
         let mut groups = vec![Group::new("optimizer", rule)];
         let mut globs = Vec::new();
         for (index, table) in file.group.into_iter().enumerate() {
             let name = format!("[[group]] number {}", index + 1);
-            let (rule, glob) = parse_group(&base, table).with_context(|| name.clone())?;
-            groups.push(Group::new(name, rule));
+            let (group, glob) = parse_group(&base, &name, table).with_context(|| name.clone())?;
+            groups.push(group);
             globs.push(glob);
         }
-        Ok(Self { groups, globs })
+        Ok(Self { groups, clip, loss_scale, kept, globs })
+    }
+
+    /// What holds for all groups, with a loss scaler on this device.
+    pub(crate) fn options(&self, gpu: &Gpu) -> anyhow::Result<Options> {
+        let scaler = self.loss_scale.as_ref().map(|scale| scale.scaler(gpu)).transpose();
+        Ok(Options {
+            max_norm: self.clip.norm,
+            clip_value: self.clip.value,
+            loss_scaler: scaler.context("[loss_scale]")?,
+            seed: self.kept.seed,
+            ..Options::default()
+        })
+    }
+
+    /// Whether the optimizer measures its gradients, and so reports what it found.
+    pub(crate) fn measures(&self) -> bool {
+        self.clip.norm.is_some()
+            || self.loss_scale.is_some()
+            || self.groups.iter().any(|group| group.max_norm.is_some())
     }
 
     /// The base rule's name.
@@ -55,14 +88,15 @@ impl Config {
         self.groups[0].rule.name()
     }
 
-    /// Puts every tensor into the group whose globs match it.
+    /// Puts every tensor into the group whose globs match it, and keeps its parameter as configured.
     pub(crate) fn assign(
         &self,
         specs: impl Iterator<Item = TensorSpec>,
     ) -> anyhow::Result<Vec<TensorSpec>> {
         let mut used: HashSet<usize> = HashSet::new();
         let mut assigned = Vec::new();
-        for spec in specs {
+        for mut spec in specs {
+            spec.precision = self.kept.precision(spec.dtype);
             let matching: Vec<usize> =
                 (0..self.globs.len()).filter(|&i| self.globs[i].is_match(&spec.name)).collect();
             used.extend(&matching);
@@ -106,99 +140,9 @@ impl Config {
     }
 }
 
-/// The options of AdamW and Adam.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AdamOptions {
-    lr: Option<f64>,
-    betas: Option<(f64, f64)>,
-    eps: Option<f64>,
-    weight_decay: Option<f64>,
-    amsgrad: Option<bool>,
-    maximize: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SgdOptions {
-    lr: Option<f64>,
-    momentum: Option<f64>,
-    dampening: Option<f64>,
-    weight_decay: Option<f64>,
-    nesterov: Option<bool>,
-    maximize: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LionOptions {
-    lr: Option<f64>,
-    betas: Option<(f64, f64)>,
-    weight_decay: Option<f64>,
-    maximize: Option<bool>,
-}
-
-/// The rule that a table describes, with torch's defaults for what it does not say.
-fn parse_rule(mut table: Table) -> anyhow::Result<Rule> {
-    let name = table.remove("rule").context("the key 'rule' is missing")?;
-    let name = RuleName::deserialize(name).map_err(|error| one_line(&error))?;
-    Ok(match name {
-        RuleName::Adamw => {
-            let (o, d): (AdamOptions, _) = (options(table, name)?, AdamW::default());
-            AdamW {
-                lr: o.lr.unwrap_or(d.lr),
-                betas: o.betas.unwrap_or(d.betas),
-                eps: o.eps.unwrap_or(d.eps),
-                weight_decay: o.weight_decay.unwrap_or(d.weight_decay),
-                amsgrad: o.amsgrad.unwrap_or(d.amsgrad),
-                maximize: o.maximize.unwrap_or(d.maximize),
-            }
-            .into()
-        }
-        RuleName::Adam => {
-            let (o, d): (AdamOptions, _) = (options(table, name)?, Adam::default());
-            Adam {
-                lr: o.lr.unwrap_or(d.lr),
-                betas: o.betas.unwrap_or(d.betas),
-                eps: o.eps.unwrap_or(d.eps),
-                weight_decay: o.weight_decay.unwrap_or(d.weight_decay),
-                amsgrad: o.amsgrad.unwrap_or(d.amsgrad),
-                maximize: o.maximize.unwrap_or(d.maximize),
-            }
-            .into()
-        }
-        RuleName::Sgd => {
-            let (o, d): (SgdOptions, _) = (options(table, name)?, Sgd::default());
-            Sgd {
-                lr: o.lr.unwrap_or(d.lr),
-                momentum: o.momentum.unwrap_or(d.momentum),
-                dampening: o.dampening.unwrap_or(d.dampening),
-                weight_decay: o.weight_decay.unwrap_or(d.weight_decay),
-                nesterov: o.nesterov.unwrap_or(d.nesterov),
-                maximize: o.maximize.unwrap_or(d.maximize),
-            }
-            .into()
-        }
-        RuleName::Lion => {
-            let (o, d): (LionOptions, _) = (options(table, name)?, Lion::default());
-            Lion {
-                lr: o.lr.unwrap_or(d.lr),
-                betas: o.betas.unwrap_or(d.betas),
-                weight_decay: o.weight_decay.unwrap_or(d.weight_decay),
-                maximize: o.maximize.unwrap_or(d.maximize),
-            }
-            .into()
-        }
-    })
-}
-
-fn options<T: for<'a> Deserialize<'a>>(table: Table, rule: RuleName) -> anyhow::Result<T> {
-    table.try_into().map_err(|error| one_line(&error)).with_context(|| format!("rule '{rule}'"))
-}
-
-/// A group's rule and tensors. What it does not say is the base's; for a group of another rule only
-/// the base's learning rate is.
-fn parse_group(base: &Table, mut table: Table) -> anyhow::Result<(Rule, GlobSet)> {
+/// A group and its tensors. What it does not say is the base's; for a group of another rule only the
+/// base's learning rate is.
+fn parse_group(base: &Table, name: &str, mut table: Table) -> anyhow::Result<(Group, GlobSet)> {
     let tensors = table.remove("tensors").context("the key 'tensors' is missing")?;
     let patterns: Vec<String> =
         tensors.try_into().context("the key 'tensors' must be an array of globs")?;
@@ -207,12 +151,13 @@ fn parse_group(base: &Table, mut table: Table) -> anyhow::Result<(Rule, GlobSet)
     for pattern in &patterns {
         globs.add(Glob::new(pattern).with_context(|| format!("the glob '{pattern}'"))?);
     }
+    let max_norm = amp::group_norm(&mut table)?;
     let same_rule = table.get("rule").is_none_or(|rule| base.get("rule") == Some(rule));
     let inherited = base.iter().filter(|(key, _)| same_rule || key.as_str() == "lr");
     for (key, value) in inherited {
         table.entry(key).or_insert_with(|| value.clone());
     }
-    Ok((parse_rule(table)?, globs.build()?))
+    Ok((Group { max_norm, ..Group::new(name, rules::parse(table)?) }, globs.build()?))
 }
 
 /// toml's message in one line: where, what and which key, without its picture of the place.

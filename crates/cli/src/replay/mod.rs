@@ -2,21 +2,24 @@
 
 mod compare;
 mod config;
+mod format;
+mod report;
 mod trace;
 
 use std::path::PathBuf;
 
-use anyhow::Context;
-use fallline::{Gpu, Optimizer, Step, TensorId, TensorSpec};
-use safetensors::{Dtype, tensor::TensorView};
+use anyhow::{Context, ensure};
+use fallline::{Dtype, Gpu, Optimizer, Step, StepReport, TensorId, TensorSpec};
+use safetensors::tensor::TensorView;
 
 use crate::{
     Outcome,
     device::{AdapterReport, DeviceArgs},
     output,
 };
-use compare::{Report, Tolerance};
+use compare::Tolerance;
 use config::Config;
+use report::Report;
 use trace::Trace;
 
 /// Options of `fallline replay`.
@@ -30,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long)]
     config: PathBuf,
 
-    /// Write the final parameters and state here, as safetensors
+    /// Write the final parameters, masters and state here, as safetensors
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -48,21 +51,41 @@ pub(crate) struct Args {
 }
 
 const HELP: &str = "\
-TRACE holds f32 tensors under these names:
-  param/<name>                 initial parameter
-  grad/<t>/<name>              gradient of step t = 1, 2, ...; absent: none in that step
+TRACE holds tensors under these names, in f32; those with a * may be f16 or bf16 too:
+  param/<name>               * initial parameter
+  grad/<t>/<name>            * gradient of step t = 1, 2, ..., before unscaling and clipping, in
+                               the same format in all steps; absent: none in that step
   lr/<t>                       base learning rate of step t; absent: the configured one
-  expect/<name>                final parameter, to compare with
+  expect/<name>              * final parameter, to compare with; f32 or in its own format
+  expect_master/<name>         final f32 of a 16-bit parameter that is kept with a master
   expect_state/<slot>/<name>   final exp_avg, exp_avg_sq, max_exp_avg_sq or momentum_buffer
+  expect_report/<what>         a value for every step: norm, of all unscaled gradients before
+                               clipping; scale of the loss; skipped, 1 or 0
 CONFIG, with torch's names:
   [optimizer]
   rule = \"adamw\"               adamw, adam, sgd or lion
   lr = 1e-3                    and betas, eps, weight_decay, amsgrad, maximize,
                                momentum, dampening, nesterov, as the rule has them
+  master = \"none\"              how 16-bit parameters are kept: as they are, with a copy in f32
+                               (\"f32\"), or with the bits that bf16 lacks of it (\"remainder\")
+  stochastic_rounding = false  of 16-bit parameters without a master
+  seed = 0                     of the stochastic rounding
+  [clip]                       with both, norm first
+  norm = 1.0                   of all gradients; inf only measures it
+  value = 0.5                  of every element
+  [loss_scale]                 torch.amp.GradScaler's, with its defaults
+  init = 65536.0
+  growth = 2.0                 factor after interval steps without overflow
+  backoff = 0.5                factor after an overflow
+  interval = 2000              0: the scale is fixed; then growth, backoff, min are an error
+  min = 1.0                    its smallest value, which torch has not; at most init
   [[group]]                    any number of them
   tensors = [\"*.bias\"]         which tensors
   weight_decay = 0.0           what differs; a group with its own lr keeps its ratio to the base
+  clip_norm = 0.1              of this group's gradients, instead of [clip] norm, which then
+                               limits the other groups alone, but is still the norm of all
 A value passes if |found - expected| <= atol + rtol * |expected|; the defaults are torch's for f32.
+expect_report/skipped must be the same. max_ulp is counted in the format of the expectation.
 tools/record_torch.py records such a trace from any PyTorch optimizer.
 
 Examples:
@@ -76,21 +99,22 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
         .with_context(|| format!("cannot read {}", args.trace.display()))?;
     let trace = Trace::parse(&bytes).with_context(|| args.trace.display().to_string())?;
     let specs = config
-        .assign(trace.params.iter().map(|(name, view)| TensorSpec::new(name, view.shape())))
+        .assign(trace.specs()?.into_iter())
         .with_context(|| args.config.display().to_string())?;
 
     output::check_writable(args.out.iter().chain(&args.json))?;
     let gpu = device.open()?;
-    let optimizer = train(&gpu, &config, &specs, &trace)?;
+    let replayed = train(&gpu, &config, &specs, &trace)?;
     let report = Report {
         adapter: AdapterReport::new(&gpu.adapter_info()),
-        rule: config.rule_name(),
+        config: &config,
+        replayed: &replayed,
         steps: trace.steps,
         tolerance,
-        tensors: compare::all(&optimizer, &trace, tolerance)?,
+        tensors: compare::all(&replayed, &trace, tolerance)?,
     };
     if let Some(path) = &args.out {
-        write_result(&optimizer, path)?;
+        write_result(&replayed.optimizer, path)?;
     }
     if let Some(path) = &args.json {
         output::write_json(path, &report.to_json())?;
@@ -99,54 +123,85 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     Ok(if report.passed() { Outcome::Good } else { Outcome::Failed })
 }
 
+/// What a replay leaves behind.
+#[derive(Debug)]
+struct Replayed {
+    optimizer: Optimizer,
+    /// Of every step, if the optimizer measures.
+    reports: Vec<StepReport>,
+    /// After the last step, if there is one.
+    loss_scale: Option<f32>,
+}
+
+/// How many reports the GPU keeps.
+const REPORTS_KEPT: u32 = 64;
+
 /// Feeds every recorded gradient to the engine.
 fn train(
     gpu: &Gpu,
     config: &Config,
     specs: &[TensorSpec],
     trace: &Trace<'_>,
-) -> anyhow::Result<Optimizer> {
-    let mut optimizer = Optimizer::arena(gpu, &config.groups, specs)?;
-    compare::check(&optimizer, trace)?;
+) -> anyhow::Result<Replayed> {
+    let options = config.options(gpu)?;
+    let mut optimizer = Optimizer::arena_with(gpu, &config.groups, specs, &options)?;
+    compare::check(&optimizer, config, trace)?;
     let ids: Vec<TensorId> = optimizer.tensors().map(|(id, _)| id).collect();
     for (id, view) in ids.iter().zip(trace.params.values()) {
-        optimizer.write_param(*id, &trace::values(view))?;
+        optimizer.write_param(*id, &format::values(view))?;
     }
+    let mut reports = Vec::new();
     let bar = output::progress(trace.steps as usize, "replay");
     for t in 1..=trace.steps {
         let mut absent = Vec::new();
         for (id, name) in ids.iter().zip(trace.params.keys()) {
             match trace.grads.get(&t).and_then(|grads| grads.get(name)) {
-                Some(view) => optimizer.write_grad(*id, &trace::values(view))?,
+                Some(view) => optimizer.write_grad(*id, &format::values(view))?,
                 None => absent.push(*id),
             }
         }
         let rates = config.rates(trace.lrs.get(&t).copied())?;
         let step = Step::lr_per_group(&rates).without_grad(&absent);
         optimizer.step(&step).with_context(|| format!("step {t}"))?;
+        if config.measures() && (t % REPORTS_KEPT == 0 || t == trace.steps) {
+            reports.extend(optimizer.wait_reports()?);
+        }
         bar.inc(1);
     }
     gpu.wait()?;
     bar.finish_and_clear();
-    Ok(optimizer)
+    let whole = !config.measures() || reports.iter().map(|r| r.step).eq(1..=trace.steps);
+    ensure!(whole, "the GPU reported {} of {} steps", reports.len(), trace.steps);
+    let loss_scale = options.loss_scaler.map(|scaler| scaler.read()).transpose()?;
+    Ok(Replayed { optimizer, reports, loss_scale: loss_scale.map(|(scale, _)| scale) })
 }
 
-/// Writes `param/<name>` and `state/<slot>/<name>`.
+/// Whether the engine keeps the f32 of this parameter, as a copy or in parts.
+fn keeps_master(spec: &TensorSpec) -> bool {
+    spec.precision.size_bytes() > 0
+}
+
+/// Writes `param/<name>`, `master/<name>` and `state/<slot>/<name>`.
 fn write_result(optimizer: &Optimizer, path: &std::path::Path) -> anyhow::Result<()> {
     let mut tensors = Vec::new();
     for (id, spec) in optimizer.tensors() {
-        let mut add = |name: String, values: Vec<f32>| {
-            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-            tensors.push((name, spec.shape.clone(), bytes));
+        let mut add = |name: String, dtype: Dtype, values: &[f32]| {
+            let tag = format::tag(dtype)?;
+            tensors.push((name, tag, spec.shape.clone(), format::bytes(dtype, values)));
+            anyhow::Ok(())
         };
-        add(format!("param/{}", spec.name), optimizer.read_param(id)?);
+        add(format!("param/{}", spec.name), spec.dtype, &optimizer.read_param(id)?)?;
+        if keeps_master(spec) {
+            add(format!("master/{}", spec.name), Dtype::F32, &optimizer.read_master(id)?)?;
+        }
         for slot in optimizer.group_of(id)?.rule.slots() {
-            add(format!("state/{slot}/{}", spec.name), optimizer.read_state(id, slot)?);
+            let state = optimizer.read_state(id, slot)?;
+            add(format!("state/{slot}/{}", spec.name), Dtype::F32, &state)?;
         }
     }
     let views = tensors
         .iter()
-        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .map(|(name, tag, shape, bytes)| Ok((name, TensorView::new(*tag, shape.clone(), bytes)?)))
         .collect::<anyhow::Result<Vec<_>>>()?;
     output::write(path, &safetensors::serialize(views, None)?)
 }

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
+use fallline::TensorSpec;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+
+use super::format;
 
 /// A trace, checked: every gradient and expectation belongs to a parameter and has its shape.
 #[derive(Debug, Default)]
@@ -14,10 +17,63 @@ pub(crate) struct Trace<'a> {
     pub(crate) grads: BTreeMap<u32, BTreeMap<String, TensorView<'a>>>,
     /// Base learning rates by step.
     pub(crate) lrs: BTreeMap<u32, f64>,
-    /// What to compare with: the slot (`None`: the parameter), the name, the values.
-    pub(crate) expected: Vec<(Option<String>, String, TensorView<'a>)>,
+    /// What to compare with at the end.
+    pub(crate) expected: Vec<Expected<'a>>,
+    /// What to compare with in every step.
+    pub(crate) reports: BTreeMap<Measured, Vec<f32>>,
     /// The number of steps.
     pub(crate) steps: u32,
+}
+
+/// What a tensor should be at the end.
+#[derive(Debug)]
+pub(crate) struct Expected<'a> {
+    pub(crate) what: What,
+    /// The parameter's name.
+    pub(crate) name: String,
+    pub(crate) view: TensorView<'a>,
+}
+
+#[derive(Debug)]
+pub(crate) enum What {
+    Param,
+    Master,
+    /// The slot's name.
+    State(String),
+}
+
+impl Expected<'_> {
+    /// The tensor's name in the trace.
+    pub(crate) fn key(&self) -> String {
+        let name = &self.name;
+        match &self.what {
+            What::Param => format!("expect/{name}"),
+            What::Master => format!("expect_master/{name}"),
+            What::State(slot) => format!("expect_state/{slot}/{name}"),
+        }
+    }
+}
+
+/// What the engine measures in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Measured {
+    Norm,
+    Scale,
+    Skipped,
+}
+
+impl Measured {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Norm => "norm",
+            Self::Scale => "scale",
+            Self::Skipped => "skipped",
+        }
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        [Self::Norm, Self::Scale, Self::Skipped].into_iter().find(|known| known.name() == name)
+    }
 }
 
 impl<'a> Trace<'a> {
@@ -31,26 +87,40 @@ impl<'a> Trace<'a> {
             trace.add(&key, view).with_context(|| format!("tensor '{key}'"))?;
         }
         ensure!(!trace.params.is_empty(), "no tensor 'param/<name>'");
-        trace.check()?;
         let last_grad = trace.grads.keys().last().copied().unwrap_or(0);
         trace.steps = trace.lrs.keys().last().copied().unwrap_or(0).max(last_grad);
+        trace.check()?;
         Ok(trace)
     }
 
+    /// The tensors, in the order of their names, each in its formats.
+    pub(crate) fn specs(&self) -> anyhow::Result<Vec<TensorSpec>> {
+        let spec = |(name, param): (&String, &TensorView<'_>)| {
+            let spec = TensorSpec::new(name, param.shape()).dtype(format::dtype(param)?);
+            Ok(match self.grads.values().find_map(|grads| grads.get(name)) {
+                None => spec,
+                Some(grad) => spec.grad_dtype(format::dtype(grad)?),
+            })
+        };
+        self.params.iter().map(spec).collect()
+    }
+
     fn add(&mut self, key: &str, view: TensorView<'a>) -> anyhow::Result<()> {
-        ensure!(view.dtype() == Dtype::F32, "the dtype must be F32, found {:?}", view.dtype());
         let (kind, rest) = key.split_once('/').context(NAMES)?;
         ensure!(!rest.is_empty(), NAMES);
         match kind {
             "param" => {
+                format::dtype(&view)?;
                 self.params.insert(rest.to_owned(), view);
             }
             "grad" => {
+                format::dtype(&view)?;
                 let (t, name) = rest.split_once('/').context(NAMES)?;
                 self.grads.entry(step(t)?).or_default().insert(name.to_owned(), view);
             }
             "lr" => {
-                let lr = values(&view);
+                in_f32(&view)?;
+                let lr = format::values(&view);
                 ensure!(
                     lr.len() == 1,
                     "a learning rate is one f32, found shape {:?}",
@@ -60,61 +130,106 @@ impl<'a> Trace<'a> {
                 ensure!(lr.is_finite() && lr >= 0.0, "must be finite and >= 0, found {lr}");
                 self.lrs.insert(step(rest)?, lr);
             }
-            "expect" => self.expected.push((None, rest.to_owned(), view)),
+            "expect" => {
+                format::dtype(&view)?;
+                self.expect(What::Param, rest, view);
+            }
+            "expect_master" => {
+                in_f32(&view)?;
+                self.expect(What::Master, rest, view);
+            }
             "expect_state" => {
+                in_f32(&view)?;
                 let (slot, name) = rest.split_once('/').context(NAMES)?;
-                self.expected.push((Some(slot.to_owned()), name.to_owned(), view));
+                self.expect(What::State(slot.to_owned()), name, view);
+            }
+            "expect_report" => {
+                in_f32(&view)?;
+                let what = Measured::of_name(rest).with_context(|| {
+                    format!("a step reports norm, scale and skipped, found '{rest}'")
+                })?;
+                ensure!(
+                    view.shape().len() == 1,
+                    "must be a vector, found shape {:?}",
+                    view.shape()
+                );
+                self.reports.insert(what, format::values(&view));
             }
             _ => bail!(NAMES),
         }
         Ok(())
     }
 
-    /// Whether everything belongs to a parameter and has its shape.
+    fn expect(&mut self, what: What, name: &str, view: TensorView<'a>) {
+        self.expected.push(Expected { what, name: name.to_owned(), view });
+    }
+
+    /// Whether everything belongs to a parameter, has its shape, and a format that goes with it.
     fn check(&self) -> anyhow::Result<()> {
-        let check = |key: &dyn Fn() -> String, name: &str, view: &TensorView<'_>| {
-            let Some(param) = self.params.get(name) else {
-                bail!("tensor '{}': there is no 'param/{name}'", key());
-            };
-            ensure!(
-                view.shape() == param.shape(),
-                "tensor '{}': the shape must be that of 'param/{name}', {:?}, found {:?}",
-                key(),
-                param.shape(),
-                view.shape()
-            );
-            Ok(())
-        };
-        for (t, grads) in &self.grads {
-            for (name, view) in grads {
-                check(&|| format!("grad/{t}/{name}"), name, view)?;
+        let mut grads = BTreeMap::new();
+        for (t, of_step) in &self.grads {
+            for (name, view) in of_step {
+                let key = || format!("tensor 'grad/{t}/{name}'");
+                self.param_of(name, view).with_context(key)?;
+                let (first, dtype) = *grads.entry(name).or_insert((t, view.dtype()));
+                ensure!(
+                    view.dtype() == dtype,
+                    "{}: the dtype must be that of 'grad/{first}/{name}', {dtype:?}, found {:?}",
+                    key(),
+                    view.dtype()
+                );
             }
         }
-        for (slot, name, view) in &self.expected {
-            let key = || match slot {
-                None => format!("expect/{name}"),
-                Some(slot) => format!("expect_state/{slot}/{name}"),
-            };
-            check(&key, name, view)?;
+        for expected in &self.expected {
+            let Expected { what, name, view } = expected;
+            let key = || format!("tensor '{}'", expected.key());
+            let dtype = self.param_of(name, view).with_context(key)?.dtype();
+            ensure!(
+                !matches!(what, What::Param) || [Dtype::F32, dtype].contains(&view.dtype()),
+                "{}: the dtype must be F32 or that of 'param/{name}', {dtype:?}, found {:?}",
+                key(),
+                view.dtype()
+            );
+        }
+        for (what, values) in &self.reports {
+            ensure!(
+                values.len() == self.steps as usize,
+                "tensor 'expect_report/{}': the shape must be [{}], a value for each step, found \
+                 [{}]",
+                what.name(),
+                self.steps,
+                values.len()
+            );
         }
         Ok(())
     }
+
+    /// The parameter of this name, which must have the tensor's shape.
+    fn param_of(&self, name: &str, view: &TensorView<'_>) -> anyhow::Result<&TensorView<'a>> {
+        let param = self.params.get(name).with_context(|| format!("there is no 'param/{name}'"))?;
+        ensure!(
+            view.shape() == param.shape(),
+            "the shape must be that of 'param/{name}', {:?}, found {:?}",
+            param.shape(),
+            view.shape()
+        );
+        Ok(param)
+    }
 }
 
-const NAMES: &str = "the name must be param/<name>, grad/<t>/<name>, lr/<t>, expect/<name> or \
-                     expect_state/<slot>/<name>";
+const NAMES: &str = "the name must be param/<name>, grad/<t>/<name>, lr/<t>, expect/<name>, \
+                     expect_master/<name>, expect_state/<slot>/<name> or expect_report/<what>";
+
+fn in_f32(view: &TensorView<'_>) -> anyhow::Result<()> {
+    ensure!(view.dtype() == Dtype::F32, "the dtype must be F32, found {:?}", view.dtype());
+    Ok(())
+}
 
 /// A step number, written as a plain decimal from 1 on.
 fn step(text: &str) -> anyhow::Result<u32> {
     let t: u32 = text.parse().with_context(|| format!("'{text}' is not a step number"))?;
     ensure!(t > 0 && t.to_string() == text, "steps are numbered 1, 2, ..., found '{text}'");
     Ok(t)
-}
-
-/// The values of an f32 tensor.
-pub(crate) fn values(view: &TensorView<'_>) -> Vec<f32> {
-    let words = view.data().as_chunks::<4>().0;
-    words.iter().copied().map(f32::from_le_bytes).collect()
 }
 
 /// Where a file that is no safetensors file goes wrong.

@@ -2,10 +2,14 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
-    ffi::OsStr,
-    path::PathBuf,
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
+
+use half::{bf16, f16};
+use safetensors::{Dtype, tensor::TensorView};
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
@@ -69,4 +73,45 @@ pub(crate) fn scratch(name: &str) -> PathBuf {
 /// A golden file.
 pub(crate) fn golden(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
+}
+
+/// Replays a trace.
+pub(crate) fn replay(trace: &Path, config: &Path, more: &[&str]) -> Ran {
+    let mut arguments: Vec<OsString> = vec!["replay".into(), trace.into(), "--config".into()];
+    arguments.push(config.into());
+    arguments.extend(more.iter().map(OsString::from));
+    fallline(&arguments)
+}
+
+/// A trace of these f32 tensors, given as (name, shape, value of every element).
+pub(crate) fn trace(name: &str, tensors: &[(&str, &[usize], f32)]) -> PathBuf {
+    let in_f32 = |&(name, shape, value)| (name, Dtype::F32, shape, value);
+    trace_in(name, &tensors.iter().map(in_f32).collect::<Vec<_>>())
+}
+
+/// A trace of these tensors, given as (name, format, shape, value of every element).
+pub(crate) fn trace_in(name: &str, tensors: &[(&str, Dtype, &[usize], f32)]) -> PathBuf {
+    let bytes = |&(_, dtype, shape, value): &(&str, Dtype, &[usize], f32)| {
+        let element = match dtype {
+            Dtype::F16 => f16::from_f32(value).to_le_bytes().to_vec(),
+            Dtype::BF16 => bf16::from_f32(value).to_le_bytes().to_vec(),
+            Dtype::F64 => f64::from(value).to_le_bytes().to_vec(),
+            _ => value.to_le_bytes().to_vec(),
+        };
+        element.repeat(shape.iter().product())
+    };
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(bytes).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, dtype, shape, _), bytes)| {
+        (*name, TensorView::new(*dtype, shape.to_vec(), bytes).expect("whole elements"))
+    });
+    let path = scratch(name);
+    fs::write(&path, safetensors::serialize(views, None).expect("a trace")).expect("written");
+    path
+}
+
+/// A config of this text.
+pub(crate) fn config(name: &str, text: &str) -> PathBuf {
+    let path = scratch(name);
+    fs::write(&path, text).expect("written");
+    path
 }

@@ -1,5 +1,7 @@
 //! Configurations, right and wrong.
 
+use fallline::{Dtype, DynamicScale, Precision, Rule};
+
 use super::*;
 
 fn says(text: &str) -> String {
@@ -67,4 +69,112 @@ fn a_tensor_in_two_groups_and_a_group_without_tensors_are_errors() {
     };
     assert_eq!(assign(["a*", "*b"]), "tensor 'a.b' belongs to [[group]] number 1 and to number 2");
     assert_eq!(assign(["a*", "c"]), "[[group]] number 2: its tensors match no tensor of the trace");
+}
+
+#[test]
+fn the_loss_scale_has_torchs_defaults() {
+    let scale = |text: &str| {
+        Config::parse(&format!("[optimizer]\nrule = 'sgd'\n[loss_scale]\n{text}"))
+            .unwrap()
+            .loss_scale
+    };
+    let default = DynamicScale::default();
+    assert_eq!(scale(""), Some(LossScale::Dynamic(default)));
+    assert_eq!(scale("init = 8\ninterval = 0"), Some(LossScale::Fixed(8.0)));
+    // The default for the smallest scale is no reason to refuse a smaller first one.
+    let small = DynamicScale { init_scale: 0.5, min_scale: 0.5, ..default };
+    assert_eq!(scale("init = 0.5"), Some(LossScale::Dynamic(small)));
+    let all = "init = 3e4\ngrowth = 1.7\nbackoff = 0.3\ninterval = 3\nmin = 2";
+    let rule = DynamicScale {
+        init_scale: 3e4,
+        growth_factor: 1.7,
+        backoff_factor: 0.3,
+        growth_interval: 3,
+        min_scale: 2.0,
+    };
+    assert_eq!(scale(all), Some(LossScale::Dynamic(rule)));
+    let none = Config::parse("[optimizer]\nrule = 'sgd'\n[clip]\n").unwrap();
+    assert!(none.loss_scale.is_none() && !none.measures());
+}
+
+#[test]
+fn a_master_is_for_parameters_of_16_bits() {
+    let kept = |text: &str| {
+        let config = Config::parse(&format!("[optimizer]\nrule = 'sgd'\n{text}")).unwrap();
+        let specs =
+            [Dtype::F32, Dtype::F16, Dtype::Bf16].map(|d| TensorSpec::new("w", []).dtype(d));
+        let assigned = config.assign(specs.into_iter()).unwrap();
+        assigned.iter().map(|spec| spec.precision).collect::<Vec<_>>()
+    };
+    let all = |precision| vec![Precision::Nearest, precision, precision];
+    assert_eq!(kept(""), all(Precision::Nearest));
+    assert_eq!(kept("master = 'none'\nstochastic_rounding = false\nseed = 3"), kept(""));
+    assert_eq!(kept("master = 'f32'"), all(Precision::Master));
+    assert_eq!(kept("master = 'remainder'"), all(Precision::Remainder));
+    assert_eq!(kept("stochastic_rounding = true"), all(Precision::Stochastic));
+}
+
+#[test]
+fn a_limit_to_the_norm_is_the_groups_own() {
+    let text = "[optimizer]\nrule = 'sgd'\n[[group]]\ntensors = ['a']\nclip_norm = 2\n\
+                [[group]]\ntensors = ['b']\n";
+    let config = Config::parse(text).unwrap();
+    let limits: Vec<_> = config.groups.iter().map(|group| group.max_norm).collect();
+    assert_eq!(limits, [None, Some(2.0), None]);
+    assert!(config.measures());
+}
+
+#[test]
+fn what_is_wrong_with_mixed_precision_is_named() {
+    let cases = [
+        (
+            "master = 'f64'",
+            "[optimizer]: must be \"none\", \"f32\" or \"remainder\", found \"f64\": in `master`",
+        ),
+        ("master = 1", "[optimizer]: invalid type: integer `1`, expected a string: in `master`"),
+        (
+            "master = 'remainder'\nstochastic_rounding = true",
+            "[optimizer]: stochastic_rounding needs master = \"none\": a master loses nothing",
+        ),
+        ("seed = -1", "[optimizer]: invalid value: integer `-1`, expected u32: in `seed`"),
+        ("seed = 4294967296", "[optimizer]: invalid value: integer `4294967296`, expected u32"),
+        (
+            "stochastic_rounding = 1",
+            "[optimizer]: invalid type: integer `1`, expected a boolean: in",
+        ),
+        ("clip_norm = 1.0", "[optimizer]: rule 'sgd': unknown field `clip_norm`"),
+        ("[clip]\nnorm = 'x'", "[clip]: invalid type: string \"x\", expected f64: in `norm`"),
+        ("[clip]\nmax = 1", "[clip]: unknown field `max`, expected `norm` or `value`"),
+        ("[clip]\nnorm = nan", "[clip]: norm must be > 0, found NaN"),
+        ("[clip]\nnorm = 1e-60", "[clip]: norm must be > 0, found 0.000"),
+        ("[clip]\nvalue = inf", "[clip]: value must be finite and > 0, found inf"),
+        (
+            "[loss_scale]\nscale = 1",
+            "[loss_scale]: unknown field `scale`, expected one of `init`, ",
+        ),
+        ("[loss_scale]\ninit = 0", "[loss_scale]: init must be 2^-126 to 2^126, found 0"),
+        ("[loss_scale]\nbackoff = 2", "[loss_scale]: backoff must be > 0 and <= 1, found 2"),
+        ("[loss_scale]\ninterval = 1.5", "[loss_scale]: invalid type: floating point `1.5`, "),
+        ("[loss_scale]\ninterval = -1", "[loss_scale]: invalid value: integer `-1`, expected u32"),
+        (
+            "[loss_scale]\ninit = 4\nmin = 5",
+            "[loss_scale]: min must be >= 2^-126 and <= init, found",
+        ),
+        (
+            "[loss_scale]\ninterval = 0\ngrowth = 2",
+            "[loss_scale]: growth is for a scale that changes; interval = 0 fixes it",
+        ),
+        (
+            "[[group]]\ntensors = ['a']\nclip_norm = true",
+            "[[group]] number 1: invalid type: boolean `true`, expected f64: in `clip_norm`",
+        ),
+        (
+            "[[group]]\ntensors = ['a']\nmaster = 'f32'",
+            "[[group]] number 1: rule 'sgd': unknown field `master`",
+        ),
+    ];
+    for (text, expected) in cases {
+        let found = says(&format!("[optimizer]\nrule = 'sgd'\n{text}\n"));
+        assert!(found.starts_with(expected) && !found.contains('\n'), "{text}: {found}");
+    }
 }

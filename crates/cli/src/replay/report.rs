@@ -1,0 +1,131 @@
+//! What is printed and written about a replay.
+
+use std::fmt;
+
+use fallline::StepReport;
+use serde_json::json;
+
+use super::{
+    Replayed,
+    compare::{Difference, Tolerance},
+    config::Config,
+};
+use crate::device::AdapterReport;
+
+/// The whole report.
+#[derive(Debug)]
+pub(crate) struct Report<'a> {
+    pub(crate) adapter: AdapterReport,
+    pub(crate) config: &'a Config,
+    pub(crate) replayed: &'a Replayed,
+    pub(crate) steps: u32,
+    pub(crate) tolerance: Tolerance,
+    pub(crate) tensors: Vec<Difference>,
+}
+
+impl Report<'_> {
+    pub(crate) fn passed(&self) -> bool {
+        self.tensors.iter().all(|tensor| tensor.passed)
+    }
+
+    /// What was clipped and skipped, if anything could be.
+    fn measures(&self) -> Option<String> {
+        let reports = &self.replayed.reports;
+        let count =
+            |is: fn(&StepReport) -> bool| reports.iter().filter(|report| is(report)).count();
+        let skipped = count(|report| report.skipped);
+
+        let of_group = |(name, norm): (&String, f64)| format!("norm {norm} of {name}");
+        let own = self.config.groups.iter().filter_map(|g| Some((&g.name, g.max_norm?)));
+        let norm = self.config.clip.norm.map(|norm| format!("norm {norm}"));
+        let mut clip: Vec<String> = norm.into_iter().chain(own.map(of_group)).collect();
+        if !clip.is_empty() {
+            // A factor of NaN counts too: it turns gradients into NaN.
+            let clips = |report: &StepReport| {
+                !report.skipped && report.clip_factor_per_group.iter().any(|factor| *factor != 1.0)
+            };
+            clip.push(format!("active in {} of {} steps", count(clips), reports.len() - skipped));
+        }
+        clip.extend(self.config.clip.value.map(|value| format!("value {value}")));
+
+        let clip = (!clip.is_empty()).then(|| format!("clip: {}", clip.join(", ")));
+        let scale = self.replayed.loss_scale.map(|scale| {
+            let steps = reports.len();
+            format!("loss scale: {scale} at the end, {skipped} of {steps} steps skipped")
+        });
+        let parts: Vec<String> = clip.into_iter().chain(scale).collect();
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    /// What is not finite becomes null: JSON has no word for it.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let tensor = |t: &Difference| {
+            json!({
+                "name": t.name,
+                "elements": t.elements,
+                "max_abs": t.max_abs,
+                "max_rel": t.max_rel,
+                "max_ulp": t.max_ulp,
+                "passed": t.passed,
+            })
+        };
+        let step = |r: &StepReport| {
+            json!({
+                "step": r.step,
+                "norm": r.norm,
+                "norm_per_group": r.norm_per_group,
+                "clip_factor": r.clip_factor,
+                "scale": r.loss_scale,
+                "skipped": r.skipped,
+            })
+        };
+        let mut report = json!({
+            "adapter": self.adapter,
+            "rule": self.config.rule_name(),
+            "steps": self.steps,
+            "rtol": self.tolerance.rtol,
+            "atol": self.tolerance.atol,
+            "passed": self.passed(),
+            "tensors": self.tensors.iter().map(tensor).collect::<Vec<_>>(),
+        });
+        if self.config.measures() {
+            report["report"] = self.replayed.reports.iter().map(step).collect();
+        }
+        report
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AdapterReport { name, backend, driver } = &self.adapter;
+        writeln!(f, "{name}, {backend}, {driver}")?;
+        writeln!(f, "{} steps of {}", self.steps, self.config.rule_name())?;
+        if let Some(measures) = self.measures() {
+            writeln!(f, "{measures}")?;
+        }
+        if self.tensors.is_empty() {
+            return writeln!(f, "nothing to compare: the trace has no expectations");
+        }
+        let width = self.tensors.iter().map(|t| t.name.chars().count()).max().unwrap_or(0).max(6);
+        writeln!(
+            f,
+            "{:width$}  {:>9}  {:>9}  {:>9}  {:>10}",
+            "tensor", "elements", "max_abs", "max_rel", "max_ulp"
+        )?;
+        for t in &self.tensors {
+            let verdict = if t.passed { "" } else { "  beyond tolerance" };
+            writeln!(
+                f,
+                "{:width$}  {:>9}  {:>9.2e}  {:>9.2e}  {:>10}{verdict}",
+                t.name, t.elements, t.max_abs, t.max_rel, t.max_ulp
+            )?;
+        }
+        let failed = self.tensors.iter().filter(|t| !t.passed).count();
+        let Tolerance { rtol, atol } = self.tolerance;
+        let (verdict, count) = match failed {
+            0 => ("pass", format!("all {} tensors", self.tensors.len())),
+            _ => ("FAIL", format!("{} of {} tensors not", failed, self.tensors.len())),
+        };
+        writeln!(f, "{verdict}: {count} within rtol {rtol:e}, atol {atol:e}")
+    }
+}
