@@ -31,3 +31,12 @@ fn param_groups() {
 fn borrowed() {
     assert!(run("borrowed").contains("weight [30, 7] is now -0.25"));
 }
+
+#[test]
+fn mixed_precision() {
+    let out = run("mixed_precision");
+    assert!(
+        out.contains("of 400 steps skipped") && out.contains("farthest from its goal"),
+        "{out}"
+    );
+}

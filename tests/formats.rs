@@ -243,7 +243,7 @@ fn every_code_of_a_gradient_arrives() {
             let group = Group::new("all", Sgd { lr: 1.0, ..Sgd::default() });
             let usage = wgpu::BufferUsages::STORAGE;
             let codes: Vec<f32> = (0..1u32 << 15)
-                .map(|word| f32::from_bits(2 * word | (2 * word + 1) << 16))
+                .map(|word| f32::from_bits((2 * word) | ((2 * word + 1) << 16)))
                 .collect();
             let grads = common::buffer(&gpu, &codes, usage);
             let params = common::buffer(&gpu, &vec![0.0; 1 << 16], usage);
@@ -356,10 +356,10 @@ fn formats_mix_freely_in_one_optimizer() {
     optimizer.step(&Step::new()).unwrap();
     let report = &optimizer.wait_reports().unwrap()[0];
     assert_eq!(report.norm, (24_000f32 * 4.0).sqrt());
-    for index in 0..specs.len() {
+    for (index, spec) in specs.iter().enumerate() {
         // p - lr * wd * p - lr = 0.989
         let param = optimizer.read_param(TensorId::new(index)).unwrap();
-        assert!(param.iter().all(|p| (p - 0.989).abs() < 4e-3), "{:?}", specs[index]);
+        assert!(param.iter().all(|p| (p - 0.989).abs() < 4e-3), "{spec:?}");
     }
     assert_eq!(optimizer.read_steps().unwrap(), vec![1; specs.len()]);
 }

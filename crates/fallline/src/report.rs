@@ -7,7 +7,7 @@ use wgpu::{Buffer, BufferUsages};
 use crate::{
     Error, Gpu, Result,
     abi::{Decision, Norm},
-    control::{HISTORY_LEN, entry_bytes},
+    control::entry_bytes,
     transfer,
 };
 
@@ -110,7 +110,7 @@ impl Reports {
     }
 
     fn parse(&self, bytes: &[u8]) -> impl Iterator<Item = StepReport> {
-        let entries = bytes.chunks_exact(self.entry_bytes).take(HISTORY_LEN as usize);
+        let entries = bytes.chunks_exact(self.entry_bytes);
         let reports: Vec<_> = entries.map(report).filter(|report| report.step > 0).collect();
         reports.into_iter()
     }

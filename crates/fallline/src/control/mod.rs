@@ -8,8 +8,8 @@ use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
 
 pub(crate) use inputs::{Input, Written};
 #[cfg(test)]
-pub(crate) use measure::ROW_CHUNKS;
-pub(crate) use measure::{HISTORY_LEN, Measure, entry_bytes, format_number};
+pub(crate) use measure::{HISTORY_LEN, ROW_CHUNKS};
+pub(crate) use measure::{Measure, entry_bytes, format_number};
 
 use crate::{
     Gpu, Group, Options, Result,
