@@ -10,13 +10,15 @@
 //   else growth_tracker <- growth_tracker + 1, and at growth_interval
 //       scale   <- scale * growth_factor;                   growth_tracker <- 0
 //
-// (torch.amp.GradScaler, with a smallest scale and with >= for the interval, and Micikevicius et al. 2018, "Mixed
-// Precision Training", section 3.2. The scale grows no further than 2^126, whose reciprocal is still a normal number.)
+// (torch.amp.GradScaler, with a smallest scale and with >= for the interval; Micikevicius et al. 2018,
+// "Mixed Precision Training", section 3.2. The scale grows no further than 2^126, whose reciprocal is
+// still a normal number.)
 //
-// Partials are added as integers of 64 bits, in units of the largest partial's last bit by 2^20: such a sum has no
-// rounding errors that grow with the number of partials, and no order.
+// Partials are added as integers of 64 bits, in units of 2^-20 of the largest one's last bit: such a
+// sum has no rounding errors that grow with the number of partials, and no order.
 //
-// A norm that is not finite, in a step that is not skipped, gives torch's factors: 0 for infinity and NaN for NaN.
+// A norm that is not finite, in a step that is not skipped, gives torch's factors: 0 for infinity,
+// NaN for NaN.
 //
 // Joined with: shared/{step_input,partial,loss_scale,decision}.wgsl.
 //
@@ -155,7 +157,7 @@ fn power_of_two(n: i32) -> f32 {
     return bitcast<f32>(u32(clamp(n, -126, 127) + 127) << 23u);
 }
 
-// sqrt(sum * 2^(top - FRACTION)) * unscale * grad_factor, nothing of which leaves the range of f32 on the way.
+// sqrt(sum * 2^(top - FRACTION)) * unscale * grad_factor, without leaving the range of f32 on the way.
 fn norm_of(sum: f32, top: i32, special: u32) -> f32 {
     if (special != 0u) {
         // A variable: WGSL forbids constants that are not finite.

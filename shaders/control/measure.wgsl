@@ -3,10 +3,10 @@
 //   partial <- (sum of grad^2 as sum * 4^(exponent - 127),  are all of them finite?)
 //
 // The squares of gradients leave the range of f32 long before the gradients do, so each lane scales
-// its 32 elements by a power of two, which is exact, so that the largest is about 1, and sums carry
-// the exponent along (a scaled sum as in LAPACK's `snrm2`; Blue 1978). Powers of two are exact: gradients
-// times any power of two give the same sums and other exponents. Sums are trees in a fixed order: the same bits in
-// every run; 16 roundings at most, that is 5e-7 of the norm.
+// its 32 elements by a power of two so that the largest is about 1, and sums carry the exponent
+// along (a scaled sum, as LAPACK's `snrm2` takes it). Powers of two are exact: gradients times any of
+// them give the same sums, under other exponents. Sums are trees in a fixed order: the same bits in
+// every run, and at most 16 roundings, that is 5e-7 of the norm.
 //
 // Overflow is looked for in the bits, since WGSL lets a compiler assume that it does not occur.
 //
