@@ -9,7 +9,6 @@ mod copy;
 mod device;
 mod info;
 mod output;
-#[allow(dead_code, reason = "train takes these options from the next commit on")]
 mod precision;
 mod replay;
 mod rule;

@@ -8,31 +8,39 @@ use clap::ValueEnum;
 use fallline::{Dtype, DynamicScale, Gpu, LossScaler, Options, Precision, TensorSpec};
 use serde::Serializer;
 
+const HEADING: &str = "Precision";
+
 /// The options, for `#[command(flatten)]`.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Precision")]
 pub(crate) struct PrecisionArgs {
     /// Format of the parameters
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::F32)]
+    #[arg(
+        long,
+        help_heading = HEADING,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t = Format::F32
+    )]
     param: Format,
 
     /// Format of the gradients [default: the parameters']
-    #[arg(long, value_name = "FORMAT", value_enum)]
+    #[arg(long, help_heading = HEADING, value_name = "FORMAT", value_enum)]
     grad: Option<Format>,
 
     /// What is kept beside each parameter of 16 bits: an f32 copy, or for bf16 the 16 bits that
     /// make it an f32
-    #[arg(long, value_enum, default_value_t = Master::None)]
+    #[arg(long, help_heading = HEADING, value_enum, default_value_t = Master::None)]
     master: Master,
 
     /// Round parameters of 16 bits up or down by chance, so that small updates are not lost
-    #[arg(long, conflicts_with = "master")]
+    #[arg(long, help_heading = HEADING, conflicts_with = "master")]
     stochastic_rounding: bool,
 
     /// By what the loss is multiplied, and gradients are divided in f32: none, a number, dynamic, or
     /// dynamic:NUMBER to say where it begins. Steps with infinite gradients are skipped
     #[arg(
         long,
+        help_heading = HEADING,
         value_name = "SCALE",
         default_value_t = LossScale::None,
         value_parser = loss_scale,
@@ -41,7 +49,13 @@ pub(crate) struct PrecisionArgs {
     loss_scale: LossScale,
 
     /// Clip the gradients of all tensors to a common norm; inf measures the norm and changes nothing
-    #[arg(long, value_name = "NORM", value_parser = clip, allow_negative_numbers = true)]
+    #[arg(
+        long,
+        help_heading = HEADING,
+        value_name = "NORM",
+        value_parser = clip,
+        allow_negative_numbers = true
+    )]
     clip: Option<f64>,
 }
 
@@ -136,7 +150,7 @@ impl Display for Numerics {
         match self.clip {
             None => Ok(()),
             Some(f64::INFINITY) => f.write_str(", norm measured"),
-            Some(norm) => write!(f, ", clipped to norm {norm}"),
+            Some(norm) => write!(f, ", clipped to norm {}", number(norm)),
         }
     }
 }
@@ -200,13 +214,18 @@ impl Display for LossScale {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         match *self {
             LossScale::None => f.write_str("none"),
-            LossScale::Fixed(scale) => write!(f, "{scale}"),
+            LossScale::Fixed(scale) => f.write_str(&number(scale)),
             LossScale::Dynamic { init_scale } if init_scale == default_scale() => {
                 f.write_str("dynamic")
             }
-            LossScale::Dynamic { init_scale } => write!(f, "dynamic:{init_scale}"),
+            LossScale::Dynamic { init_scale } => write!(f, "dynamic:{}", number(init_scale)),
         }
     }
+}
+
+/// A positive number, never with a row of zeros.
+fn number(value: f64) -> String {
+    if (1e-4..1e10).contains(&value) { format!("{value}") } else { format!("{value:e}") }
 }
 
 fn default_scale() -> f64 {
@@ -216,15 +235,15 @@ fn default_scale() -> f64 {
 fn loss_scale(text: &str) -> Result<LossScale, String> {
     // The engine's range: from the smallest normal number of f32 to its reciprocal.
     let smallest = f64::from(f32::MIN_POSITIVE);
-    let number = |text: &str| match text.parse() {
+    let parse = |text: &str| match text.parse() {
         Ok(scale) if (smallest..=1.0 / smallest).contains(&scale) => Ok(scale),
         _ => Err("must be none, dynamic, dynamic:NUMBER or a NUMBER, from 2^-126 to 2^126"),
     };
     match (text, text.strip_prefix("dynamic:")) {
         ("none", _) => Ok(LossScale::None),
         ("dynamic", _) => Ok(LossScale::Dynamic { init_scale: default_scale() }),
-        (_, Some(text)) => Ok(LossScale::Dynamic { init_scale: number(text)? }),
-        (text, None) => Ok(LossScale::Fixed(number(text)?)),
+        (_, Some(text)) => Ok(LossScale::Dynamic { init_scale: parse(text)? }),
+        (text, None) => Ok(LossScale::Fixed(parse(text)?)),
     }
 }
 
@@ -233,7 +252,7 @@ fn clip(text: &str) -> Result<f64, String> {
     let finite = f64::from(f32::MIN_POSITIVE)..=f64::from(f32::MAX);
     match text.parse() {
         Ok(norm) if norm == f64::INFINITY || finite.contains(&norm) => Ok(norm),
-        _ => Err("must be a number from 2^-126 to 2^128, or inf".into()),
+        _ => Err("must be a positive number that f32 can hold, or inf".into()),
     }
 }
 
@@ -295,6 +314,7 @@ mod tests {
         assert_eq!(loss_scale("dynamic:0.5"), Ok(LossScale::Dynamic { init_scale: 0.5 }));
         assert_eq!(LossScale::Dynamic { init_scale: 0.5 }.to_string(), "dynamic:0.5");
         assert_eq!(loss_scale("1024"), Ok(LossScale::Fixed(1024.0)));
+        assert_eq!(LossScale::Fixed(1e36).to_string(), "1e36");
         for bad in
             ["", "0", "-1", "nan", "inf", "1e39", "1e-39", "dynamic:", "dynamic:0", "Dynamic"]
         {

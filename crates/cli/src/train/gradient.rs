@@ -1,17 +1,19 @@
 //! The kernels against a computation on the CPU in f64: loss, hits, and each gradient by finite
-//! differences.
+//! differences, in every format and with the loss scaled.
 
 use std::ops::Range;
 
 use fallline::{Gpu, GpuOptions, Group, Optimizer, Sgd};
 
 use super::{
+    buffers::Total,
     data::{self, Digits, split},
     kernel::Batch,
-    network::{Network, Total},
+    network::Network,
     random::Random,
     shape::{GROUPS, Shape},
 };
+use crate::precision::{Format, LossScale, Numerics};
 
 /// Images in use, those of them to train with, and those whose gradient is taken: neither the
 /// first nor the last.
@@ -58,13 +60,29 @@ fn kernels_agree_with_finite_differences() -> anyhow::Result<()> {
     // With no more than WebGPU's default limits: so the kernels run everywhere.
     let limits = Some(fallline::wgpu::Limits::default());
     let gpu = Gpu::open(&GpuOptions { limits, ..GpuOptions::from_env() })?;
+    for (param, grad, loss_scale) in [
+        (Format::F32, Format::F32, LossScale::None),
+        (Format::F32, Format::F32, LossScale::Fixed(1e5)),
+        (Format::F16, Format::F16, LossScale::Fixed(1024.0)),
+        (Format::Bf16, Format::Bf16, LossScale::Fixed(3e30)),
+        (Format::F16, Format::Bf16, LossScale::None),
+        (Format::Bf16, Format::F16, LossScale::Fixed(0.25)),
+    ] {
+        let numerics = Numerics { param, grad, loss_scale, ..Numerics::default() };
+        check(&gpu, &numerics)?;
+    }
+    Ok(())
+}
+
+fn check(gpu: &Gpu, numerics: &Numerics) -> anyhow::Result<()> {
     let shape = Shape(vec![64, 12, 8, 10]);
     let mut digits = Digits::load()?;
     digits.pixels.truncate(LEN * PIXELS);
     digits.labels.truncate(LEN);
 
     let groups = GROUPS.map(|name| Group::new(name, Sgd::default()));
-    let optimizer = Optimizer::arena(&gpu, &groups, &shape.tensors())?;
+    let options = numerics.options(gpu, 0)?;
+    let optimizer = Optimizer::arena_with(gpu, &groups, &shape.tensors(numerics), &options)?;
     let mut random = Random::new(5);
     shape.init(&optimizer, &mut random)?;
     let tensors: Vec<_> = optimizer.tensors().map(|(id, spec)| (id, spec.clone())).collect();
@@ -82,9 +100,10 @@ fn kernels_agree_with_finite_differences() -> anyhow::Result<()> {
 
     // More images than the tally has lanes; the batch that goes back lies between two others.
     let batches = [(0, 2), (2, 9), (11, 89), (100, 50)].map(|(start, rows)| Batch { start, rows });
-    let network = Network::new(&optimizer, &shape, &digits, &batches, 100)?;
+    let scaler = options.loss_scaler.as_ref();
+    let network = Network::new(&optimizer, &shape, &digits, &batches, 100, scaler)?;
     let order = split(digits.len(), &mut random);
-    network.write_order(&gpu, &order);
+    network.write_order(gpu, &order);
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     for other in [0, 2, 3] {
         network.encode_forward(&mut encoder, other);
@@ -95,12 +114,20 @@ fn kernels_agree_with_finite_differences() -> anyhow::Result<()> {
 
     let expected = [&order[TRAIN], &order[TRAIN.end..]].map(|o| total(&shape, &before, &digits, o));
     for (Total { loss, hits }, (expected, expected_hits)) in
-        network.read_totals(&gpu)?.into_iter().zip(expected)
+        network.read_totals(gpu)?.into_iter().zip(expected)
     {
-        assert!((f64::from(loss) - expected).abs() < 1e-5 * expected, "{loss}, {expected}");
+        let loss = f64::from(loss);
+        assert!((loss - expected).abs() < 1e-5 * expected, "{numerics}: {loss}, {expected}");
         assert_eq!(hits, expected_hits);
     }
 
+    let scale = scaler.map_or(Ok(1.0), |scaler| scaler.read().map(|(scale, _)| scale))?;
+    // Half a unit in the last place of the gradients' format.
+    let rounding = match numerics.grad {
+        Format::F32 => 0.0,
+        Format::F16 => 2f64.powi(-11),
+        Format::Bf16 => 2f64.powi(-8),
+    };
     let mean = |params: &Params| total(&shape, params, &digits, &order[BATCH]).0 / 9.0;
     let mut params = before.clone();
     for (tensor, (id, spec)) in tensors.iter().enumerate() {
@@ -113,9 +140,12 @@ fn kernels_agree_with_finite_differences() -> anyhow::Result<()> {
             };
             let expected = (loss_at(1e-6) - loss_at(-1e-6)) / 2e-6;
             params[tensor][index] = before[tensor][index];
-            let found = f64::from(grad[index]);
-            let name = &spec.name;
-            assert!((found - expected).abs() < 1e-6, "{name}[{index}]: {found}, {expected}");
+            let found = f64::from(grad[index]) / f64::from(scale);
+            let (name, most) = (&spec.name, 1e-6 + rounding * expected.abs());
+            assert!(
+                (found - expected).abs() < most,
+                "{numerics}: {name}[{index}]: {found}, {expected}"
+            );
             largest = largest.max(expected.abs());
         }
         assert!(largest > 1e-2, "{}: no gradient to speak of", spec.name);

@@ -2,9 +2,10 @@
 
 use anyhow::Result;
 use fallline::{Gpu, wgpu};
+use fallline_shaders::{Source, join};
 use wgpu::{BindingResource, BindingType, Buffer, BufferSlice, BufferUsages};
 
-use crate::compute::{self, Dispatch, Kernel, READ, UNIFORM_AT, WRITE};
+use crate::compute::{self, Dispatch, Kernel, READ, UNIFORM, UNIFORM_AT, WRITE};
 
 /// A buffer, or a part of one, and how a kernel uses it.
 pub(super) type Binding<'a> = (BindingType, BindingResource<'a>);
@@ -13,20 +14,28 @@ pub(super) fn read(slice: BufferSlice<'_>) -> Binding<'_> {
     (READ, compute::part(slice.buffer(), slice.offset(), slice.size()))
 }
 
+/// Of a buffer that is a struct.
+pub(super) fn uniform(buffer: &Buffer) -> Binding<'_> {
+    (UNIFORM, compute::part(buffer, 0, buffer.size()))
+}
+
 pub(super) fn write(slice: BufferSlice<'_>) -> Binding<'_> {
     (WRITE, compute::part(slice.buffer(), slice.offset(), slice.size()))
 }
 
-/// Compiles a kernel that is bound only once, as 0, 1, 2, … of group 0.
+/// Compiles a kernel, named by label and WGSL, joined with these files; it is bound only once, as
+/// 0, 1, 2, … of group 0.
 pub(super) fn dispatch(
     gpu: &Gpu,
-    source: (&str, &str),
+    (label, text): (&'static str, &'static str),
+    parts: &[Source],
     overrides: &[(&str, f64)],
     bindings: &[Binding<'_>],
     workgroups: (u32, u32),
 ) -> Result<Dispatch> {
     let (types, resources): (Vec<_>, Vec<_>) = bindings.iter().cloned().unzip();
-    Ok(Kernel::new(gpu, source, overrides, &types)?.bind(gpu, &resources, workgroups))
+    let module = join(&[&[Source { path: label, text }], parts].concat());
+    Ok(Kernel::new(gpu, (label, &module), overrides, &types)?.bind(gpu, &resources, workgroups))
 }
 
 /// Which part of the order a batch is; as the kernels know it.

@@ -4,13 +4,18 @@
 //! |-----------|------------------------------------------------------------------------|
 //! | `run`     | one training run: settings, epochs, the curve                          |
 //! | `shape`   | the perceptron's layers, as tensors of an optimizer                    |
-//! | `network` | its buffers and kernels, a batch through them                          |
+//! | `network` | its kernels, a batch through them                                      |
+//! | `buffers` | what it keeps on the GPU beside the optimizer's tensors                |
 //! | `kernel`  | the batch that a kernel is told, and its bindings                      |
+//! | `codec`   | formats of parameters and gradients in the kernels                     |
+//! | `watch`   | what the optimizer reports of an epoch's steps                         |
 //! | `data`    | the digits, and their split                                            |
 //! | `random`  | the generator behind `--seed`                                          |
 //! | `report`  | table, CSV and JSON                                                    |
 //! | `plot`    | the picture                                                            |
 
+mod buffers;
+mod codec;
 mod data;
 #[cfg(test)]
 mod gradient;
@@ -21,6 +26,7 @@ mod random;
 mod report;
 mod run;
 mod shape;
+mod watch;
 
 use std::path::PathBuf;
 
@@ -34,6 +40,7 @@ use crate::{
     Outcome,
     device::{AdapterReport, DeviceArgs},
     output,
+    precision::PrecisionArgs,
     rule::RuleName,
 };
 
@@ -66,7 +73,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 30)]
     epochs: u32,
 
-    /// Seed of split, initial weights and order: the same seed gives the same curve, bit for bit
+    /// Seed of split, initial weights, order and rounding: the same seed gives the same curve, bit
+    /// for bit
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
@@ -77,6 +85,9 @@ pub(crate) struct Args {
     /// Width of each of the two hidden layers, a multiple of 4
     #[arg(long, value_name = "N", default_value_t = 128)]
     hidden: u32,
+
+    #[command(flatten)]
+    precision: PrecisionArgs,
 
     /// Where to draw the curves
     #[arg(long, value_name = "FILE", default_value = "train.svg")]
@@ -95,7 +106,9 @@ const HELP: &str = "\
 Examples:
   fallline train                                30 epochs with AdamW, drawn in train.svg
   fallline train --rule sgd --lr 0.1 --epochs 5
-  fallline train --compare adamw,lion,sgd --svg three.svg --csv three.csv";
+  fallline train --compare adamw,lion,sgd --svg three.svg --csv three.csv
+  fallline train --param bf16 --master remainder --loss-scale dynamic
+                                                as accurate as f32, in 16-bit parameters";
 
 impl Args {
     /// Each rule with its learning rate.
@@ -125,7 +138,8 @@ impl Args {
             hidden > 0 && hidden <= MAX_HIDDEN && hidden % 4 == 0,
             "--hidden must be a multiple of 4 from 4 to {MAX_HIDDEN}, found {hidden}"
         );
-        Ok(Settings { epochs, seed, batch_size, hidden })
+        let numerics = self.precision.numerics()?;
+        Ok(Settings { epochs, seed, batch_size, hidden, numerics })
     }
 }
 
@@ -152,12 +166,19 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     output::write(&args.svg, picture.as_bytes())?;
     output::write(&args.csv, report::csv(&runs).as_bytes())?;
     if let Some(path) = &args.json {
-        output::write_json(path, &report::json(&runs, &adapter, settings.seed))?;
+        output::write_json(path, &report::json(&runs, &adapter, &settings))?;
     }
     for run in &runs {
         print_line(&report::summary(run))?;
         if !run.last().train_loss.is_finite() {
             eprintln!("fallline: {} diverged: try a smaller --lr than {:?}", run.rule, run.lr);
+        }
+        if run.skipped() == Some(run.steps) {
+            let scale = settings.numerics.loss_scale;
+            eprintln!(
+                "fallline: {} skipped every step: try a smaller --loss-scale than {scale}",
+                run.rule
+            );
         }
     }
     let (svg, csv) = (args.svg.display(), args.csv.display());

@@ -1,12 +1,15 @@
-//! The perceptron on the GPU: its buffers, its kernels, and a batch through them.
+//! The perceptron on the GPU: its kernels, and a batch through them.
 
 use anyhow::Context;
-use fallline::{Gpu, Optimizer, TensorId, wgpu};
-use wgpu::{BufferUsages, CommandEncoder};
+use fallline::{Dtype, Gpu, LossScaler, Optimizer, TensorId, wgpu};
+use fallline_shaders::shared;
+use wgpu::CommandEncoder;
 
 use super::{
+    buffers::{Buffers, Total},
+    codec,
     data::Digits,
-    kernel::{Batch, Batches, dispatch, filled, read, write},
+    kernel::{Batch, Binding, dispatch, read, uniform, write},
     shape::{Shape, ids},
 };
 use crate::compute::{self, Dispatch};
@@ -20,14 +23,6 @@ const BACKWARD_INPUT: (&str, &str) =
     ("train backward to input", include_str!("shaders/backward_input.wgsl"));
 const TALLY: (&str, &str) = ("train tally", include_str!("shaders/tally.wgsl"));
 
-/// Sums over the images to train with, or over the others; as `tally.wgsl` knows it.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
-pub(super) struct Total {
-    pub(super) loss: f32,
-    pub(super) hits: u32,
-}
-
 /// The images on the GPU and the kernels of a batch, bound to an optimizer's tensors.
 #[derive(Debug)]
 pub(super) struct Network {
@@ -39,19 +34,34 @@ pub(super) struct Network {
 
 impl Network {
     /// A network for these batches; the first `train_rows` images in order are to train with. The
-    /// optimizer is one over [`Shape::tensors`].
+    /// optimizer is one over [`Shape::tensors`], all of the same formats; gradients are scaled as
+    /// its loss scaler says.
     pub(super) fn new(
         optimizer: &Optimizer,
         shape: &Shape,
         digits: &Digits,
         batches: &[Batch],
         train_rows: u32,
+        loss_scaler: Option<&LossScaler>,
     ) -> anyhow::Result<Self> {
         let gpu = optimizer.gpu();
+        let (_, spec) = optimizer.tensors().next().context("a network has layers")?;
+        let loss_scaler = match loss_scaler {
+            Some(scaler) => scaler,
+            None => &LossScaler::fixed(gpu, 1.0)?,
+        };
         gpu.checked("the network", || {
             let buffers = Buffers::new(gpu, shape, digits, batches);
-            let kernels =
-                Kernels { gpu, optimizer, buffers: &buffers, layers: shape.layers(), train_rows };
+            let kernels = Kernels {
+                gpu,
+                optimizer,
+                buffers: &buffers,
+                layers: shape.layers(),
+                train_rows,
+                param: spec.dtype,
+                grad: spec.grad_dtype,
+                loss_scale: loss_scaler.buffer(),
+            };
             let (forward, backward) = (kernels.forward()?, kernels.backward()?);
             let tally = kernels.tally()?;
             Ok(Self { buffers, forward, backward, tally })
@@ -108,54 +118,6 @@ fn begin<'a>(encoder: &'a mut CommandEncoder, label: &str) -> wgpu::ComputePass<
     })
 }
 
-/// Everything that is not a parameter or a gradient of one.
-#[derive(Debug)]
-struct Buffers {
-    batches: Batches,
-    /// Rows of the largest batch.
-    rows: u32,
-    order: wgpu::Buffer,
-    images: wgpu::Buffer,
-    labels: wgpu::Buffer,
-    /// What each layer puts out, for the rows of a batch; the batch's images first.
-    outputs: Vec<wgpu::Buffer>,
-    /// Their gradients; that of the images is never written.
-    output_grads: Vec<wgpu::Buffer>,
-    losses: wgpu::Buffer,
-    hits: wgpu::Buffer,
-    totals: wgpu::Buffer,
-    staging: wgpu::Buffer,
-}
-
-impl Buffers {
-    fn new(gpu: &Gpu, shape: &Shape, digits: &Digits, batches: &[Batch]) -> Self {
-        let storage = BufferUsages::STORAGE;
-        let zeros = |label: &str, size, usage| compute::buffer(gpu, label, size, usage);
-        let filled = |label: &str, bytes: &[u8]| filled(gpu, label, bytes, storage);
-        let rows = batches.iter().map(|batch| batch.rows).max().unwrap_or(1);
-        let of_each_layer = |label: &str| -> Vec<wgpu::Buffer> {
-            let size = |width: u32| u64::from(rows) * u64::from(width) * 4;
-            shape.0.iter().map(|&width| zeros(label, size(width), storage)).collect()
-        };
-        let order_bytes = u64::from(digits.len()) * 4;
-        let totals_bytes = 2 * size_of::<Total>() as u64;
-        let readback = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
-        Self {
-            batches: Batches::new(gpu, batches),
-            rows,
-            order: zeros("train order", order_bytes, storage | BufferUsages::COPY_DST),
-            images: filled("train images", bytemuck::cast_slice(&digits.pixels)),
-            labels: filled("train labels", bytemuck::cast_slice(&digits.labels)),
-            outputs: of_each_layer("train output"),
-            output_grads: of_each_layer("train output gradient"),
-            losses: zeros("train losses", order_bytes, storage),
-            hits: zeros("train hits", order_bytes, storage),
-            totals: zeros("train totals", totals_bytes, storage | BufferUsages::COPY_SRC),
-            staging: zeros("train readback", totals_bytes, readback),
-        }
-    }
-}
-
 /// What the kernels are made from. Layer n reads output n and writes output n + 1.
 struct Kernels<'a> {
     gpu: &'a Gpu,
@@ -163,6 +125,10 @@ struct Kernels<'a> {
     buffers: &'a Buffers,
     layers: Vec<(u32, u32)>,
     train_rows: u32,
+    /// The formats of all parameters and of all gradients.
+    param: Dtype,
+    grad: Dtype,
+    loss_scale: &'a wgpu::Buffer,
 }
 
 impl Kernels<'_> {
@@ -188,6 +154,14 @@ impl Kernels<'_> {
         Ok(dispatches)
     }
 
+    fn param(&self, id: TensorId) -> anyhow::Result<Binding<'_>> {
+        Ok(read(codec::whole_words(self.optimizer.param(id)?, self.param)))
+    }
+
+    fn grad(&self, id: TensorId) -> anyhow::Result<Binding<'_>> {
+        Ok(write(codec::whole_words(self.optimizer.grad(id)?, self.grad)))
+    }
+
     fn gather(&self) -> anyhow::Result<Dispatch> {
         let Buffers { batches, order, images, outputs, rows, .. } = self.buffers;
         let width = self.layers[0].0;
@@ -198,7 +172,7 @@ impl Kernels<'_> {
             write(outputs[0].slice(..)),
         ];
         let constants = [("FEATURES", width.into())];
-        dispatch(self.gpu, GATHER, &constants, &bindings, tiles(width / 4, *rows))
+        dispatch(self.gpu, GATHER, &[], &constants, &bindings, tiles(width / 4, *rows))
     }
 
     fn linear(&self, layer: usize, weight: TensorId, bias: TensorId) -> anyhow::Result<Dispatch> {
@@ -207,14 +181,15 @@ impl Kernels<'_> {
         let bindings = [
             batches.binding(),
             read(outputs[layer].slice(..)),
-            read(self.optimizer.param(weight)?),
-            read(self.optimizer.param(bias)?),
+            self.param(weight)?,
+            self.param(bias)?,
             write(outputs[layer + 1].slice(..)),
         ];
         let relu = layer + 1 < self.layers.len();
         let constants =
             [("IN", inputs.into()), ("OUT", width.into()), ("RELU", u8::from(relu).into())];
-        dispatch(self.gpu, FORWARD, &constants, &bindings, tiles(width, *rows))
+        let codec = codec::param(self.param)?;
+        dispatch(self.gpu, FORWARD, &codec, &constants, &bindings, tiles(width, *rows))
     }
 
     fn loss(&self) -> anyhow::Result<Dispatch> {
@@ -229,9 +204,11 @@ impl Kernels<'_> {
             write(output_grads[last].slice(..)),
             write(losses.slice(..)),
             write(hits.slice(..)),
+            uniform(self.loss_scale),
         ];
         let constants = [("CLASSES", classes.into())];
-        dispatch(self.gpu, LOSS, &constants, &bindings, (rows.div_ceil(64), 1))
+        let grid = (rows.div_ceil(64), 1);
+        dispatch(self.gpu, LOSS, &[shared::LOSS_SCALE], &constants, &bindings, grid)
     }
 
     fn backward_param(
@@ -246,12 +223,12 @@ impl Kernels<'_> {
             batches.binding(),
             read(outputs[layer].slice(..)),
             read(output_grads[layer + 1].slice(..)),
-            write(self.optimizer.grad(weight)?),
-            write(self.optimizer.grad(bias)?),
+            self.grad(weight)?,
+            self.grad(bias)?,
         ];
         let constants = [("IN", inputs.into()), ("OUT", width.into())];
         let grid = tiles(inputs / 4, width);
-        dispatch(self.gpu, BACKWARD_PARAM, &constants, &bindings, grid)
+        dispatch(self.gpu, BACKWARD_PARAM, &codec::grad(self.grad)?, &constants, &bindings, grid)
     }
 
     fn backward_input(&self, layer: usize, weight: TensorId) -> anyhow::Result<Dispatch> {
@@ -260,20 +237,20 @@ impl Kernels<'_> {
         let bindings = [
             batches.binding(),
             read(outputs[layer].slice(..)),
-            read(self.optimizer.param(weight)?),
+            self.param(weight)?,
             read(output_grads[layer + 1].slice(..)),
             write(output_grads[layer].slice(..)),
         ];
         let constants = [("IN", inputs.into()), ("OUT", width.into())];
         let grid = tiles(inputs / 4, *rows);
-        dispatch(self.gpu, BACKWARD_INPUT, &constants, &bindings, grid)
+        dispatch(self.gpu, BACKWARD_INPUT, &codec::param(self.param)?, &constants, &bindings, grid)
     }
 
     fn tally(&self) -> anyhow::Result<Dispatch> {
         let Buffers { losses, hits, totals, .. } = self.buffers;
         let bindings = [read(losses.slice(..)), read(hits.slice(..)), write(totals.slice(..))];
         let constants = [("TRAIN_ROWS", self.train_rows.into())];
-        dispatch(self.gpu, TALLY, &constants, &bindings, (2, 1))
+        dispatch(self.gpu, TALLY, &[], &constants, &bindings, (2, 1))
     }
 }
 

@@ -13,7 +13,7 @@ use plotters::{
 };
 
 use super::run::{Epoch, Run, Settings};
-use crate::{device::AdapterReport, rule::RuleName};
+use crate::{device::AdapterReport, precision::Numerics, rule::RuleName};
 
 const WIDTH: u32 = 1000;
 const HEIGHT: u32 = 420;
@@ -56,7 +56,11 @@ pub(super) fn svg(
         adapter.backend,
     );
     let style = font(13, FAINT).pos(Pos::new(HPos::Center, VPos::Top));
-    footer.draw_text(&note, &style, (i32::try_from(WIDTH / 2)?, 8))?;
+    let (center, plain) = (i32::try_from(WIDTH / 2)?, settings.numerics == Numerics::default());
+    footer.draw_text(&note, &style, (center, if plain { 8 } else { 2 }))?;
+    if !plain {
+        footer.draw_text(&settings.numerics.to_string(), &style, (center, 18))?;
+    }
     root.present()?;
     // The backends borrow the text.
     drop((root, panels, footer, left, right));
@@ -247,7 +251,8 @@ mod tests {
     use super::*;
 
     fn settings() -> Settings {
-        Settings { epochs: 3, seed: 0, batch_size: 32, hidden: 128 }
+        let numerics = Numerics::default();
+        Settings { epochs: 3, seed: 0, batch_size: 32, hidden: 128, numerics }
     }
 
     fn picture(losses: [f64; 3], accuracy: f64) -> String {
@@ -256,9 +261,10 @@ mod tests {
             train_loss,
             test_loss: 0.5,
             test_accuracy: accuracy,
+            measured: Default::default(),
         });
-        let run =
-            Run { rule: RuleName::Sgd, lr: 0.1, seconds: 1.0, curve: curve.collect::<Vec<_>>() };
+        let curve = curve.collect();
+        let run = Run { rule: RuleName::Sgd, lr: 0.1, seconds: 1.0, steps: 3, curve };
         let adapter =
             AdapterReport { name: "a < b".into(), backend: "vulkan".into(), driver: "c".into() };
         svg(&[run], &adapter, &settings(), 1797).expect("drawing into a string")

@@ -5,14 +5,21 @@ use std::fmt::Write as _;
 use super::{
     data::TRAIN_LEN,
     run::{Epoch, Run, Settings},
+    watch::Measured,
 };
-use crate::{device::AdapterReport, rule::RuleName};
+use crate::{device::AdapterReport, precision::Numerics, rule::RuleName};
 
 /// What is about to happen, and the table's header.
 pub(super) fn heading(adapter: &AdapterReport, settings: &Settings, images: u32) -> String {
+    let numerics = &settings.numerics;
+    let plain = *numerics == Numerics::default();
+    let precision = if plain { String::new() } else { format!("Precision: {numerics}\n") };
+    let scaled = if numerics.scales() { "  loss scale  skipped" } else { "" };
+    let norm = if numerics.clip.is_some() { "       norm" } else { "" };
     format!(
-        "Perceptron {} on {}, {}: {TRAIN_LEN} images to train with, {} to test with, seed {}\n\n\
-         rule   epoch  train loss  test loss  test accuracy",
+        "Perceptron {} on {}, {}: {TRAIN_LEN} images to train with, {} to test with, seed {}\n\
+         {precision}\n\
+         rule   epoch  train loss  test loss  test accuracy{scaled}{norm}",
         settings.shape(),
         adapter.name,
         adapter.backend,
@@ -23,9 +30,24 @@ pub(super) fn heading(adapter: &AdapterReport, settings: &Settings, images: u32)
 
 /// A row of the table.
 pub(super) fn row(rule: RuleName, point: &Epoch) -> String {
-    let Epoch { epoch, train_loss, test_loss, test_accuracy } = *point;
+    let Epoch { epoch, train_loss, test_loss, test_accuracy, measured } = *point;
     let (name, percent) = (rule.to_string(), 100.0 * test_accuracy);
-    format!("{name:<5}  {epoch:>5}  {train_loss:>10.5}  {test_loss:>9.5}  {percent:>11.2} %")
+    let mut row =
+        format!("{name:<5}  {epoch:>5}  {train_loss:>10.5}  {test_loss:>9.5}  {percent:>11.2} %");
+    // Writing into a string cannot fail.
+    if let Some(scale) = measured.loss_scale {
+        let _ = match (1.0..1e10).contains(&scale) {
+            true => write!(row, "  {scale:>10.0}"),
+            false => write!(row, "  {scale:>10.3e}"),
+        };
+    }
+    if let Some(skipped) = measured.skipped {
+        let _ = write!(row, "  {skipped:>7}");
+    }
+    if let Some(norm) = measured.norm {
+        let _ = write!(row, "  {norm:>9.5}");
+    }
+    row
 }
 
 /// A run in one line.
@@ -33,19 +55,38 @@ pub(super) fn summary(run: &Run) -> String {
     let Epoch { epoch, test_accuracy, .. } = run.last();
     let (percent, seconds) = (100.0 * test_accuracy, run.seconds);
     let epochs = if epoch == 1 { "epoch" } else { "epochs" };
-    format!("{}: {percent:.2} % test accuracy after {epoch} {epochs}, {seconds:.1} s", run.rule)
+    let skipped = match run.skipped() {
+        None | Some(0) => String::new(),
+        Some(skipped) => format!(", {skipped} of {} steps skipped", run.steps),
+    };
+    let rule = run.rule;
+    format!("{rule}: {percent:.2} % test accuracy after {epoch} {epochs}, {seconds:.1} s{skipped}")
 }
 
-/// One line for each epoch of each run.
+/// One line for each epoch of each run; behind what every run has, what these have measured.
 pub(super) fn csv(runs: &[Run]) -> String {
-    let mut text = String::from("rule,epoch,train_loss,test_loss,test_accuracy\n");
+    let measured = runs.first().map(|run| run.last().measured).unwrap_or_default();
+    let names: String = columns(&measured).map(|(name, _)| format!(",{name}")).collect();
+    let mut text = format!("rule,epoch,train_loss,test_loss,test_accuracy{names}\n");
     for run in runs {
-        for Epoch { epoch, train_loss, test_loss, test_accuracy } in &run.curve {
+        for Epoch { epoch, train_loss, test_loss, test_accuracy, measured } in &run.curve {
             // Writing into a string cannot fail.
-            let _ = writeln!(text, "{},{epoch},{train_loss},{test_loss},{test_accuracy}", run.rule);
+            let _ = write!(text, "{},{epoch},{train_loss},{test_loss},{test_accuracy}", run.rule);
+            for (_, value) in columns(measured) {
+                let _ = write!(text, ",{value}");
+            }
+            text.push('\n');
         }
     }
     text
+}
+
+/// What was measured, always in the same order.
+fn columns(measured: &Measured) -> impl Iterator<Item = (&'static str, f64)> {
+    let Measured { loss_scale, skipped, norm } = *measured;
+    [("loss_scale", loss_scale.map(f64::from)), ("skipped", skipped.map(f64::from)), ("norm", norm)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
 }
 
 /// A run as JSON; accuracies from 0 to 1.
@@ -58,22 +99,29 @@ pub(super) struct RunReport<'a> {
     seed: u64,
     seconds: f64,
     test_accuracy: f64,
+    precision: Numerics,
+    steps: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<u32>,
     curve: &'a [Epoch],
 }
 
 pub(super) fn json<'a>(
     runs: &'a [Run],
     adapter: &'a AdapterReport,
-    seed: u64,
+    settings: &Settings,
 ) -> Vec<RunReport<'a>> {
     let report = |run: &'a Run| RunReport {
         adapter,
         rule: run.rule.to_string(),
         lr: run.lr,
         epochs: run.curve.len(),
-        seed,
+        seed: settings.seed,
         seconds: run.seconds,
         test_accuracy: run.last().test_accuracy,
+        precision: settings.numerics,
+        steps: run.steps,
+        skipped: run.skipped(),
         curve: &run.curve,
     };
     runs.iter().map(report).collect()
@@ -82,10 +130,28 @@ pub(super) fn json<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::precision::LossScale;
 
     fn run() -> Run {
-        let point = |epoch| Epoch { epoch, train_loss: 0.5, test_loss: 0.25, test_accuracy: 0.975 };
-        Run { rule: RuleName::Lion, lr: 1e-3, seconds: 2.0, curve: vec![point(1), point(2)] }
+        let point = |epoch| Epoch {
+            epoch,
+            train_loss: 0.5,
+            test_loss: 0.25,
+            test_accuracy: 0.975,
+            measured: Measured::default(),
+        };
+        let curve = vec![point(1), point(2)];
+        Run { rule: RuleName::Lion, lr: 1e-3, seconds: 2.0, steps: 90, curve }
+    }
+
+    /// One that scales its loss and clips.
+    fn measured_run() -> Run {
+        let mut run = run();
+        for point in &mut run.curve {
+            let (loss_scale, skipped) = (Some(65536.0), Some(point.epoch - 1));
+            point.measured = Measured { loss_scale, skipped, norm: Some(0.75) };
+        }
+        run
     }
 
     #[test]
@@ -93,6 +159,9 @@ mod tests {
         let expected = "rule,epoch,train_loss,test_loss,test_accuracy\n\
                         lion,1,0.5,0.25,0.975\nlion,2,0.5,0.25,0.975\n";
         assert_eq!(csv(&[run()]), expected);
+        let expected = "rule,epoch,train_loss,test_loss,test_accuracy,loss_scale,skipped,norm\n\
+                        lion,1,0.5,0.25,0.975,65536,0,0.75\nlion,2,0.5,0.25,0.975,65536,1,0.75\n";
+        assert_eq!(csv(&[measured_run()]), expected);
     }
 
     #[test]
@@ -102,10 +171,19 @@ mod tests {
             backend: "vulkan".into(),
             driver: "driver".into(),
         };
-        let settings = Settings { epochs: 1, seed: 0, batch_size: 32, hidden: 128 };
-        let heading = heading(&adapter, &settings, 1797);
-        let header = heading.lines().last().expect("a heading has lines");
-        assert_eq!(row(RuleName::Adamw, &run().curve[0]).len(), header.len());
+        let numerics = Numerics {
+            loss_scale: LossScale::Fixed(65536.0),
+            clip: Some(f64::INFINITY),
+            ..Numerics::default()
+        };
+        for (numerics, run) in [(Numerics::default(), run()), (numerics, measured_run())] {
+            let settings = Settings { epochs: 1, seed: 0, batch_size: 32, hidden: 128, numerics };
+            let heading = heading(&adapter, &settings, 1797);
+            let header = heading.lines().last().expect("a heading has lines");
+            assert_eq!(row(RuleName::Adamw, &run.curve[0]).len(), header.len());
+        }
         assert_eq!(summary(&run()), "lion: 97.50 % test accuracy after 2 epochs, 2.0 s");
+        let expected = "lion: 97.50 % test accuracy after 2 epochs, 2.0 s, 1 of 90 steps skipped";
+        assert_eq!(summary(&measured_run()), expected);
     }
 }

@@ -10,10 +10,12 @@ use super::{
     network::Network,
     random::Random,
     shape::{GROUPS, Shape},
+    watch::{Measured, Watch},
 };
-use crate::rule::RuleName;
+use crate::{precision::Numerics, rule::RuleName};
 
-/// Batches in one submission: enough for the GPU not to wait, fewer than an optimizer takes.
+/// Batches in one submission: enough for the GPU not to wait, fewer than an optimizer takes, and few
+/// enough for no report to be lost.
 const BATCHES_PER_SUBMISSION: u32 = 16;
 
 /// What a run is made of, apart from its rule.
@@ -23,6 +25,7 @@ pub(super) struct Settings {
     pub(super) seed: u64,
     pub(super) batch_size: u32,
     pub(super) hidden: u32,
+    pub(super) numerics: Numerics,
 }
 
 impl Settings {
@@ -63,6 +66,8 @@ pub(super) struct Epoch {
     pub(super) test_loss: f64,
     /// The part of them that was classified rightly.
     pub(super) test_accuracy: f64,
+    #[serde(flatten)]
+    pub(super) measured: Measured,
 }
 
 /// A finished run.
@@ -71,6 +76,8 @@ pub(super) struct Run {
     pub(super) rule: RuleName,
     pub(super) lr: f64,
     pub(super) seconds: f64,
+    /// Steps of the optimizer, skipped ones included.
+    pub(super) steps: u32,
     /// One point for each epoch, at least one.
     pub(super) curve: Vec<Epoch>,
 }
@@ -79,6 +86,11 @@ impl Run {
     /// How it ended.
     pub(super) fn last(&self) -> Epoch {
         self.curve[self.curve.len() - 1]
+    }
+
+    /// How many steps were skipped, if any could be.
+    pub(super) fn skipped(&self) -> Option<u32> {
+        self.curve.iter().map(|point| point.measured.skipped).sum()
     }
 }
 
@@ -99,9 +111,14 @@ pub(super) fn train(
     let all_batches = len(&batches);
 
     let shape = settings.shape();
-    let mut optimizer = Optimizer::arena(gpu, &groups(rule, lr), &shape.tensors())?;
+    let numerics = &settings.numerics;
+    let options = numerics.options(gpu, rounding_seed(settings.seed))?;
+    let tensors = shape.tensors(numerics);
+    let mut optimizer = Optimizer::arena_with(gpu, &groups(rule, lr), &tensors, &options)?;
     shape.init(&optimizer, &mut random)?;
-    let network = Network::new(&optimizer, &shape, digits, &batches, TRAIN_LEN)?;
+    let scaler = options.loss_scaler.as_ref();
+    let network = Network::new(&optimizer, &shape, digits, &batches, TRAIN_LEN, scaler)?;
+    let mut watch = Watch::new(numerics);
 
     let steps = f64::from(settings.epochs) * f64::from(train_batches);
     let mut rates = (0u32..).map(|step| lr * (1.0 + (PI * f64::from(step) / steps).cos()) / 2.0);
@@ -118,6 +135,7 @@ pub(super) fn train(
                     optimizer.encode_step(&mut encoder, &Step::lr(rate))?;
                 }
                 gpu.queue().submit([encoder.finish()]);
+                watch.poll(&mut optimizer)?;
             }
             let mut encoder = encoder(gpu);
             for batch in train_batches..all_batches {
@@ -133,11 +151,18 @@ pub(super) fn train(
             train_loss: f64::from(learned.loss) / f64::from(TRAIN_LEN),
             test_loss: f64::from(tested.loss) / test_len,
             test_accuracy: f64::from(tested.hits) / test_len,
+            measured: watch.end_epoch(&mut optimizer)?,
         };
         on_epoch(&point)?;
         curve.push(point);
     }
-    Ok(Run { rule, lr, seconds: begin.elapsed().as_secs_f64(), curve })
+    let steps = settings.epochs.saturating_mul(train_batches);
+    Ok(Run { rule, lr, seconds: begin.elapsed().as_secs_f64(), steps, curve })
+}
+
+/// Both halves of the seed in the 32 bits that the engine takes.
+fn rounding_seed(seed: u64) -> u32 {
+    u32::try_from((seed ^ (seed >> 32)) & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }
 
 /// The places `start..end` in batches of at most `rows`.
@@ -157,6 +182,7 @@ fn len(batches: &[Batch]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::precision::{Format, LossScale};
 
     #[test]
     fn batches_cover_every_place_once() {
@@ -168,14 +194,30 @@ mod tests {
     fn same_seed_same_bits() -> anyhow::Result<()> {
         let gpu = Gpu::from_env()?;
         let digits = Digits::load()?;
-        let settings = Settings { epochs: 2, seed: 3, batch_size: 100, hidden: 16 };
+        let numerics = Numerics {
+            param: Format::Bf16,
+            grad: Format::F16,
+            stochastic_rounding: true,
+            loss_scale: LossScale::Fixed(1024.0),
+            clip: Some(1.0),
+            ..Numerics::default()
+        };
+        let plain = Settings {
+            epochs: 2,
+            seed: 3,
+            batch_size: 100,
+            hidden: 16,
+            numerics: Numerics::default(),
+        };
         let curve = |settings: &Settings| -> anyhow::Result<Vec<Epoch>> {
             Ok(train(&gpu, &digits, (RuleName::Adamw, 0.01), settings, |_| Ok(()))?.curve)
         };
-        let first = curve(&settings)?;
-        assert_eq!(first, curve(&settings)?);
-        assert_ne!(first, curve(&Settings { seed: 4, ..settings })?);
-        assert!(first[1].train_loss < first[0].train_loss);
+        for settings in [plain, Settings { numerics, ..plain }] {
+            let first = curve(&settings)?;
+            assert_eq!(first, curve(&settings)?);
+            assert_ne!(first, curve(&Settings { seed: 4, ..settings })?);
+            assert!(first[1].train_loss < first[0].train_loss);
+        }
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use fallline::{Optimizer, TensorId, TensorSpec};
 
 use super::random::Random;
+use crate::precision::Numerics;
 
 /// Groups of the optimizer: weights decay, biases do not.
 pub(super) const GROUPS: [&str; 2] = ["weights", "biases"];
@@ -25,8 +26,8 @@ impl Shape {
         self.0.windows(2).map(|pair| (pair[0], pair[1])).collect()
     }
 
-    /// Weight and bias of each layer, by torch's names.
-    pub(super) fn tensors(&self) -> Vec<TensorSpec> {
+    /// Weight and bias of each layer, by torch's names, in these formats.
+    pub(super) fn tensors(&self, numerics: &Numerics) -> Vec<TensorSpec> {
         let layer = |(layer, (inputs, outputs)): (usize, (u32, u32))| {
             let weight = [outputs as usize, inputs as usize];
             [
@@ -34,7 +35,8 @@ impl Shape {
                 TensorSpec::new(format!("{layer}.bias"), [outputs as usize]).in_group(GROUPS[1]),
             ]
         };
-        self.layers().into_iter().enumerate().flat_map(layer).collect()
+        let layers = self.layers().into_iter().enumerate();
+        layers.flat_map(layer).map(|spec| numerics.spec(spec)).collect()
     }
 
     /// He's uniform initialization: weights within ±sqrt(6 / inputs), biases zero.

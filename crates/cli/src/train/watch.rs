@@ -1,0 +1,67 @@
+//! What the optimizer reports of its steps, gathered for each epoch.
+
+use fallline::{Optimizer, Result, StepReport};
+
+use crate::precision::Numerics;
+
+/// What was measured in an epoch, each only if the options ask for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub(super) struct Measured {
+    /// Of the epoch's last step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) loss_scale: Option<f32>,
+    /// Steps of the epoch that were skipped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) skipped: Option<u32>,
+    /// Of all gradients before clipping: mean over the steps that were not skipped, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) norm: Option<f64>,
+}
+
+/// Takes the reports while they are there: the GPU keeps only the last 64.
+#[derive(Debug)]
+pub(super) struct Watch {
+    scales: bool,
+    clips: bool,
+    /// The epoch's, so far.
+    reports: Vec<StepReport>,
+}
+
+impl Watch {
+    pub(super) fn new(numerics: &Numerics) -> Self {
+        let (scales, clips) = (numerics.scales(), numerics.clip.is_some());
+        Self { scales, clips, reports: Vec::new() }
+    }
+
+    /// To be called after each submission; never waits.
+    ///
+    /// With no more than 16 steps in a submission nothing is lost: the host is at most 64 steps
+    /// ahead of the GPU, which has done the oldest of the three copies under way by then.
+    pub(super) fn poll(&mut self, optimizer: &mut Optimizer) -> Result<()> {
+        if self.scales || self.clips {
+            self.reports.extend(optimizer.poll_reports()?);
+        }
+        Ok(())
+    }
+
+    /// Waits for the epoch's last step.
+    pub(super) fn end_epoch(&mut self, optimizer: &mut Optimizer) -> Result<Measured> {
+        if !(self.scales || self.clips) {
+            return Ok(Measured::default());
+        }
+        self.reports.extend(optimizer.wait_reports()?);
+        Ok(measured(&std::mem::take(&mut self.reports), self.scales, self.clips))
+    }
+}
+
+fn measured(reports: &[StepReport], scales: bool, clips: bool) -> Measured {
+    let taken = || reports.iter().filter(|report| !report.skipped);
+    let count = |reports: usize| u32::try_from(reports).unwrap_or(u32::MAX);
+    let sum: f64 = taken().map(|report| f64::from(report.norm)).sum();
+    let scale = reports.last().map(|report| report.loss_scale);
+    Measured {
+        loss_scale: scale.filter(|_| scales),
+        skipped: scales.then(|| count(reports.len() - taken().count())),
+        norm: clips.then(|| sum / f64::from(count(taken().count()))),
+    }
+}
