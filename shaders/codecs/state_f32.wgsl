@@ -2,32 +2,41 @@
 
 alias SlotWord = vec4<f32>;
 
-fn load_slot0(at: u32) -> vec4<f32> {
-    return slot0[at];
+fn load_slot0(place: Place) -> vec4<f32> {
+    return slot0[place.home];
 }
 
-fn load_slot1(at: u32) -> vec4<f32> {
-    return slot1[at];
+fn load_slot1(place: Place) -> vec4<f32> {
+    return slot1[place.home];
 }
 
-fn load_slot2(at: u32) -> vec4<f32> {
-    return slot2[at];
+fn load_slot2(place: Place) -> vec4<f32> {
+    return slot2[place.home];
 }
 
-fn store_slot0(at: u32, value: vec4<f32>, count: u32) {
-    if (count != 0u) {
-        slot0[at] = value;
+fn store_slot0(a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, tensor: Tensor) {
+    if (a.count != 0u) {
+        slot0[a.home] = of_a;
+    }
+    if (b.count != 0u) {
+        slot0[b.home] = of_b;
     }
 }
 
-fn store_slot1(at: u32, value: vec4<f32>, count: u32) {
-    if (count != 0u) {
-        slot1[at] = value;
+fn store_slot1(a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, tensor: Tensor) {
+    if (a.count != 0u) {
+        slot1[a.home] = of_a;
+    }
+    if (b.count != 0u) {
+        slot1[b.home] = of_b;
     }
 }
 
-fn store_slot2(at: u32, value: vec4<f32>, count: u32) {
-    if (count != 0u) {
-        slot2[at] = value;
+fn store_slot2(a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, tensor: Tensor) {
+    if (a.count != 0u) {
+        slot2[a.home] = of_a;
+    }
+    if (b.count != 0u) {
+        slot2[b.home] = of_b;
     }
 }

@@ -32,8 +32,8 @@ fn is_not_finite(value: vec4<f32>) -> vec4<bool> {
     return (bitcast<vec4<u32>>(value) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
 }
 
-fn load_state(at: u32) -> State {
+fn load_state(place: Place) -> State {
     return State();
 }
 
-fn store_state(at: u32, state: State, count: u32) {}
+fn store_state(a: Place, b: Place, of_a: State, of_b: State, tensor: Tensor) {}

@@ -68,14 +68,13 @@ fn main(
     let grad_b = load_grad(b, tensor);
     let param_a = load_param(a);
     let param_b = load_param(b);
-    let state_a = load_state(a.home);
-    let state_b = load_state(b.home);
+    let state_a = load_state(a);
+    let state_b = load_state(b);
     let updated_a = rule(param_a, grad_a, state_a, tensor, hyper);
     let updated_b = rule(param_b, grad_b, state_b, tensor, hyper);
     store_param(a, updated_a.param, tensor);
     store_param(b, updated_b.param, tensor);
-    store_state(a.home, updated_a.state, a.count);
-    store_state(b.home, updated_b.state, b.count);
+    store_state(a, b, updated_a.state, updated_b.state, tensor);
     clear_grad(a, exists_a, tensor);
     clear_grad(b, exists_b, tensor);
 }

@@ -31,10 +31,10 @@ fn rule(
     return Updated(param * tensor.decay - tensor.step_size * direction, State(exp_avg));
 }
 
-fn load_state(at: u32) -> State {
-    return State(load_slot0(at));
+fn load_state(place: Place) -> State {
+    return State(load_slot0(place));
 }
 
-fn store_state(at: u32, state: State, count: u32) {
-    store_slot0(at, state.exp_avg, count);
+fn store_state(a: Place, b: Place, of_a: State, of_b: State, tensor: Tensor) {
+    store_slot0(a, b, of_a.exp_avg, of_b.exp_avg, tensor);
 }

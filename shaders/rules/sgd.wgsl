@@ -46,16 +46,16 @@ fn rule(
     return Updated(param - tensor.step_size * direction, State(buffer));
 }
 
-fn load_state(at: u32) -> State {
+fn load_state(place: Place) -> State {
     var state = State();
     if (MOMENTUM) {
-        state.momentum_buffer = load_slot0(at);
+        state.momentum_buffer = load_slot0(place);
     }
     return state;
 }
 
-fn store_state(at: u32, state: State, count: u32) {
+fn store_state(a: Place, b: Place, of_a: State, of_b: State, tensor: Tensor) {
     if (MOMENTUM) {
-        store_slot0(at, state.momentum_buffer, count);
+        store_slot0(a, b, of_a.momentum_buffer, of_b.momentum_buffer, tensor);
     }
 }

@@ -19,8 +19,8 @@
 //! What each must declare, so that any of them fit together:
 //!
 //! - a **rule**: `struct Hyper` (32 bytes), `struct State`,
-//!   `rule(param, grad, state, tensor, hyper) -> Updated`, `load_state(at) -> State`,
-//!   `store_state(at, state, count)`; it reaches its slots through `load_slot0` … `store_slot2`;
+//!   `rule(param, grad, state, tensor, hyper) -> Updated`, `load_state(place) -> State`,
+//!   `store_state(a, b, of_a, of_b, tensor)`; it reaches its slots through `load_slot0` … `store_slot2`;
 //! - **words** of a role: the alias of its word (`ParamWord`, `GradWord`), and
 //!   `param_codes(at, count)`, `set_param_codes(at, codes, count)` or the same of `grad`; `count` is
 //!   how many of the four elements exist, 0 for a lane without work;
@@ -166,6 +166,9 @@ pub mod codecs {
     /// f32 state, four elements to a word.
     pub const STATE_F32: Source =
         Source { path: "codecs/state_f32", text: include_str!("../codecs/state_f32.wgsl") };
+    /// bf16 state with stochastic rounding, four elements to a word.
+    pub const STATE_BF16: Source =
+        Source { path: "codecs/state_bf16", text: include_str!("../codecs/state_bf16.wgsl") };
 }
 
 /// What a parameter keeps of small updates.

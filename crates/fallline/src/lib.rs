@@ -67,7 +67,9 @@ pub use options::Options;
 pub use report::StepReport;
 pub use rules::{Adam, AdamW, Group, Lion, Rule, Sgd};
 pub use scaler::{DynamicScale, LossScaler};
-pub use tensor::{BorrowedTensor, BufferRange, Dtype, Precision, TensorId, TensorSpec};
+pub use tensor::{
+    BorrowedTensor, BufferRange, Dtype, Precision, StateFormat, TensorId, TensorSpec,
+};
 
 /// The wgpu that this crate is built with.
 pub use wgpu;

@@ -5,7 +5,7 @@ use wgpu::{
 };
 
 use crate::{
-    Gpu, Result, abi,
+    Dtype, Gpu, Result, abi,
     chunks::{Bound, ChunkDispatch},
     control::Records,
     kernel::{self, Frame, Kernel, MAX_HYPERS, Program, Recipe},
@@ -70,12 +70,14 @@ impl Plan {
             let origins: Vec<&[u8]> = origins.iter().map(|o| bytemuck::cast_slice(o)).collect();
             let origins = Tables::new(gpu, "fallline windows", BufferUsages::UNIFORM, &origins)?;
             for (index, window) in windows.iter().enumerate() {
-                let role = |buffer, elem_bytes| blocks_part(buffer, window, elem_bytes);
+                let role = |buffer, dtype: Dtype| {
+                    blocks_part(buffer, window, BLOCK_ELEMS * dtype.size_bytes())
+                };
                 let bound = Bindings {
                     records: &records.buffer,
                     table: blocks.part(index),
-                    param: role(param, program.formats.param.size_bytes()),
-                    grad: Some(role(grad, program.formats.grad.size_bytes())),
+                    param: role(param, program.formats.param),
+                    grad: Some(role(grad, program.formats.grad)),
                     home: (&memory[number], window),
                     hypers: &hypers[segment.kernel],
                     window: origins.part(index),
@@ -203,16 +205,18 @@ impl Bindings<'_> {
         let (home, blocks) = self.home;
         let mut bound = vec![self.records.as_entire_binding(), self.table, self.param];
         bound.push(self.grad.unwrap_or_else(|| none(3)));
+        let slot_bytes = program.formats.state.block_bytes();
         for slot in 0..3 {
             let buffer = home.slots.get(slot);
-            bound.push(buffer.map_or_else(|| none(slot as u64), |b| blocks_part(b, blocks, 4)));
+            let window = |buffer| blocks_part(buffer, blocks, slot_bytes);
+            bound.push(buffer.map_or_else(|| none(slot as u64), window));
         }
         let hypers_size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
         bound.push(part(self.hypers, 0, hypers_size));
         bound.push(self.window);
-        let elem_bytes = program.formats.precision.size_bytes();
+        let master_bytes = BLOCK_ELEMS * program.formats.precision.size_bytes();
         let master = home.master.as_ref();
-        bound.push(master.map_or_else(|| none(4), |b| blocks_part(b, blocks, elem_bytes)));
+        bound.push(master.map_or_else(|| none(4), |b| blocks_part(b, blocks, master_bytes)));
         bind(gpu, label, kernel, &bound)
     }
 }
@@ -334,9 +338,8 @@ fn dummy(gpu: &Gpu) -> Result<Buffer> {
 fn blocks_part<'a>(
     buffer: &'a Buffer,
     blocks: &std::ops::Range<u32>,
-    elem_bytes: u64,
+    block_bytes: u64,
 ) -> BindingResource<'a> {
-    let block_bytes = BLOCK_ELEMS * elem_bytes;
     let blocks_len = u64::from(blocks.end - blocks.start);
     part(buffer, u64::from(blocks.start) * block_bytes, blocks_len * block_bytes)
 }

@@ -1,6 +1,6 @@
 //! What a caller says about a tensor.
 
-use crate::{Error, Result};
+use crate::{Error, Result, layout::BLOCK_ELEMS};
 
 /// The format of elements in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -89,12 +89,44 @@ impl std::fmt::Display for Precision {
     }
 }
 
+/// The format of optimizer state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StateFormat {
+    /// f32.
+    #[default]
+    F32,
+    /// bf16 with stochastic rounding: half the memory. Moments change by less than half of their last
+    /// bit in most steps, which rounding to nearest would lose.
+    Bf16,
+}
+
+impl StateFormat {
+    /// Bytes of a block of 256 elements in one slot.
+    pub(crate) const fn block_bytes(self) -> u64 {
+        match self {
+            StateFormat::F32 => 4 * BLOCK_ELEMS,
+            StateFormat::Bf16 => 2 * BLOCK_ELEMS,
+        }
+    }
+}
+
+impl std::fmt::Display for StateFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            StateFormat::F32 => "f32",
+            StateFormat::Bf16 => "bf16",
+        })
+    }
+}
+
 /// The formats that make one kernel differ from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Formats {
     pub(crate) param: Dtype,
     pub(crate) grad: Dtype,
     pub(crate) precision: Precision,
+    pub(crate) state: StateFormat,
 }
 
 /// A tensor as its owner describes it: name, shape, format, group.
@@ -174,8 +206,8 @@ impl TensorSpec {
 }
 
 impl TensorSpec {
-    /// The formats, if they go together.
-    pub(crate) fn formats(&self) -> Result<Formats> {
+    /// The formats, if they go together, beside state in this one.
+    pub(crate) fn formats(&self, state: StateFormat) -> Result<Formats> {
         let Self { dtype: param, grad_dtype: grad, precision, .. } = *self;
         let fits = match precision {
             Precision::Nearest => true,
@@ -190,7 +222,7 @@ impl TensorSpec {
             let tensor = self.name.clone();
             return Err(Error::Precision { tensor, precision, expected, found: param });
         }
-        Ok(Formats { param, grad, precision })
+        Ok(Formats { param, grad, precision, state })
     }
 }
 

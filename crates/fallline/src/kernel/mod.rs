@@ -115,8 +115,9 @@ impl Program {
     /// Bytes of a block in the largest of the buffers that are the engine's in any case: state slots
     /// and master copies. 0 if there is none.
     pub(crate) fn home_bytes(&self) -> u64 {
-        let slot = if self.key.slots.is_empty() { 0 } else { 4 };
-        BLOCK_ELEMS * self.formats.precision.size_bytes().max(slot)
+        let Formats { precision, state, .. } = self.formats;
+        let slot = if self.key.slots.is_empty() { 0 } else { state.block_bytes() };
+        (BLOCK_ELEMS * precision.size_bytes()).max(slot)
     }
 
     /// Bytes of a block in the largest of all its buffers.

@@ -4,7 +4,7 @@ use fallline_shaders::{Source, codecs, control, formats, frames, precision, shar
 use wgpu::{BindingType, BufferBindingType};
 
 use super::{Frame, Recipe, TensorsIn, Update};
-use crate::{Dtype, Precision, tensor::Formats};
+use crate::{Dtype, Precision, StateFormat, tensor::Formats};
 
 const UNIFORM: BindingType = binding(BufferBindingType::Uniform, false);
 const UNIFORM_AT: BindingType = binding(BufferBindingType::Uniform, true);
@@ -78,7 +78,7 @@ impl Recipe {
 }
 
 fn update_sources(update: &Update) -> Vec<Source> {
-    let Formats { param, grad, precision } = update.formats;
+    let Formats { param, grad, precision, state } = update.formats;
     let tensors = match update.tensors_in {
         TensorsIn::Uniform => shared::TENSORS_UNIFORM,
         TensorsIn::Storage => shared::TENSORS_STORAGE,
@@ -118,7 +118,10 @@ fn update_sources(update: &Update) -> Vec<Source> {
             Precision::Master => precision::MASTER,
             Precision::Remainder => precision::REMAINDER,
         },
-        codecs::STATE_F32,
+        match state {
+            StateFormat::F32 => codecs::STATE_F32,
+            StateFormat::Bf16 => codecs::STATE_BF16,
+        },
         tensors,
         shared::TENSOR,
         shared::PLACE,
@@ -127,12 +130,17 @@ fn update_sources(update: &Update) -> Vec<Source> {
         shared::UPDATED,
         shared::LERP,
     ]);
-    if precision == Precision::Stochastic {
+    if precision == Precision::Stochastic || state == StateFormat::Bf16 {
         sources.push(shared::NOISE);
     }
-    sources.extend(format(param));
-    if grad != param {
-        sources.extend(format(grad));
+    let state = match state {
+        StateFormat::F32 => Dtype::F32,
+        StateFormat::Bf16 => Dtype::Bf16,
+    };
+    for dtype in [Dtype::F16, Dtype::Bf16] {
+        if [param, grad, state].contains(&dtype) {
+            sources.extend(format(dtype));
+        }
     }
     sources
 }

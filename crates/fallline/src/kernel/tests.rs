@@ -12,7 +12,7 @@ use naga::{
 use fallline_shaders::{frames, join, shared};
 
 use super::*;
-use crate::{AdamW, Group, Lion, Precision, Rule, Sgd, rules::Adam};
+use crate::{AdamW, Group, Lion, Precision, Rule, Sgd, StateFormat, rules::Adam};
 
 /// Every rule with every combination of its switches.
 fn rules() -> Vec<Rule> {
@@ -31,7 +31,7 @@ fn rules() -> Vec<Rule> {
 }
 
 /// Every parameter format with every precision that it can have, beside every gradient format.
-fn formats() -> Vec<Formats> {
+fn formats(state: StateFormat) -> Vec<Formats> {
     let dtypes = [Dtype::F32, Dtype::F16, Dtype::Bf16];
     let all = [Precision::Nearest, Precision::Stochastic, Precision::Master, Precision::Remainder];
     let mut formats = Vec::new();
@@ -39,7 +39,7 @@ fn formats() -> Vec<Formats> {
         for precision in all {
             let spec = crate::TensorSpec::new("t", [1]).dtype(param).precision(precision);
             formats.extend(
-                dtypes.iter().filter_map(|grad| spec.clone().grad_dtype(*grad).formats().ok()),
+                dtypes.iter().filter_map(|grad| spec.clone().grad_dtype(*grad).formats(state).ok()),
             );
         }
     }
@@ -47,7 +47,12 @@ fn formats() -> Vec<Formats> {
     formats
 }
 
-const F32: Formats = Formats { param: Dtype::F32, grad: Dtype::F32, precision: Precision::Nearest };
+const F32: Formats = Formats {
+    param: Dtype::F32,
+    grad: Dtype::F32,
+    precision: Precision::Nearest,
+    state: StateFormat::F32,
+};
 
 fn frames() -> Vec<Frame> {
     let mut frames = vec![Frame::Arena];
@@ -81,9 +86,10 @@ fn updates() -> Vec<Update> {
     }
     // Formats do not know the rule, nor the rule the formats.
     let adamw = KernelKey::new(Group::new("g", AdamW::default()).rule.definition());
-    for formats in formats() {
+    let states = [StateFormat::F32, StateFormat::Bf16];
+    for formats in states.into_iter().flat_map(formats) {
         add(&adamw, formats, TensorsIn::Storage);
-        if formats.precision == Precision::Nearest {
+        if formats.precision == Precision::Nearest && formats.state == StateFormat::F32 {
             add(&KernelKey::accumulate(), formats, TensorsIn::Uniform);
         }
     }
@@ -142,7 +148,7 @@ fn translate(source: &str, constants: &[(&str, f64)]) {
 #[test]
 fn every_kernel_is_valid_everywhere() {
     let recipes = recipes();
-    assert_eq!(recipes.len(), (8 * 2 * 2 + 24 + 9) * 5 + 6 + 2 + 1);
+    assert_eq!(recipes.len(), (8 * 2 * 2 + 2 * 24 + 9) * 5 + 6 + 2 + 1);
     for recipe in &recipes {
         for max_compute_invocations_per_workgroup in [64, 128, 256] {
             let limits =

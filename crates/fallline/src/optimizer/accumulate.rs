@@ -7,7 +7,7 @@ use super::{
     build::{number, reach},
 };
 use crate::{
-    BorrowedTensor, BufferRange, Dtype, Error, Gpu, Precision, Result, TensorSpec,
+    BorrowedTensor, BufferRange, Dtype, Error, Gpu, Precision, Result, StateFormat, TensorSpec,
     abi::{self, Tensor},
     chunks::{self, Lent, LentTensor},
     control::Records,
@@ -71,7 +71,7 @@ impl Optimizer {
         let mut programs: Vec<Program> = Vec::new();
         let mut items = Vec::new();
         for tensor in &tensors {
-            let formats = tensor.spec.formats()?;
+            let formats = tensor.spec.formats(StateFormat::F32)?;
             let same = |program: &Program| program.formats == formats;
             let kernel = programs.iter().position(same).unwrap_or_else(|| {
                 let (key, hypers) = (KernelKey::accumulate(), vec![abi::Hyper::default()]);

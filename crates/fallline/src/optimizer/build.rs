@@ -179,7 +179,8 @@ impl Parts {
             };
             let len_elems = spec.len_elems()?;
             let (key, hypers) = &rules[rule_of[group]];
-            let formats = spec.formats()?;
+            let state = groups[group].state_of(len_elems);
+            let formats = spec.formats(state)?;
             let same = |p: &Program| p.key == *key && p.formats == formats;
             let kernel = programs.iter().position(same).unwrap_or_else(|| {
                 let (key, hypers) = (key.clone(), hypers.clone());
@@ -188,7 +189,7 @@ impl Parts {
                 programs.len() - 1
             });
             items.push(Item { kernel, len_elems });
-            infos.push(Info { spec: spec.clone(), group, len_elems });
+            infos.push(Info { spec: spec.clone(), group, state, len_elems });
         }
         let max_bytes = gpu.limits().max_buffer_size;
         let max_blocks: Vec<u32> = programs
@@ -221,7 +222,8 @@ impl Parts {
     fn home(&self, gpu: &Gpu, segment: &crate::layout::Segment) -> Result<SegmentBuffers> {
         let elems = u64::from(segment.blocks) * BLOCK_ELEMS;
         let Program { key, formats, .. } = &self.programs[segment.kernel];
-        let slot = |slot: &&str| gpu.buffer(&format!("fallline {slot}"), elems * 4, OWNED);
+        let slot_bytes = u64::from(segment.blocks) * formats.state.block_bytes();
+        let slot = |slot: &&str| gpu.buffer(&format!("fallline {slot}"), slot_bytes, OWNED);
         let slots = key.slots.iter().map(slot).collect::<Result<_>>()?;
         let master = match formats.precision.size_bytes() {
             0 => None,

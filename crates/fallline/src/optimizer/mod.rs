@@ -16,7 +16,7 @@ pub use step::Step;
 pub use traffic::Traffic;
 
 use crate::{
-    BorrowedTensor, Error, Gpu, Group, Result, TensorId, TensorSpec,
+    BorrowedTensor, Error, Gpu, Group, Result, StateFormat, TensorId, TensorSpec,
     control::{Control, Written},
     kernel::Program,
     layout::Layout,
@@ -46,6 +46,7 @@ pub struct Optimizer {
 struct Info {
     spec: TensorSpec,
     group: usize,
+    state: StateFormat,
     len_elems: u64,
 }
 

@@ -4,7 +4,8 @@ use wgpu::{Buffer, BufferSlice, BufferUsages};
 
 use super::Optimizer;
 use crate::{
-    Dtype, Error, Precision, Result, Role, TensorId, convert, layout::BLOCK_ELEMS, transfer,
+    Dtype, Error, Precision, Result, Role, StateFormat, TensorId, convert, layout::BLOCK_ELEMS,
+    transfer,
 };
 
 impl Optimizer {
@@ -68,7 +69,9 @@ impl Optimizer {
     /// [`Error::UnknownSlot`] if the tensor's rule does not keep it.
     pub fn read_state(&self, id: TensorId, slot: &str) -> Result<Vec<f32>> {
         let (buffer, offset) = self.slot(id, slot)?;
-        transfer::read(&self.gpu, buffer, offset, self.infos[id.0].len_elems)
+        let dtype = self.state_dtype(id);
+        let size = self.infos[id.0].len_elems * dtype.size_bytes();
+        Ok(convert::decode(dtype, &self.read_padded(buffer, offset, size)?))
     }
 
     /// Writes a state slot, by torch's name; takes effect before the next submission. SGD looks at its
@@ -79,7 +82,7 @@ impl Optimizer {
     pub fn write_state(&self, id: TensorId, slot: &str, values: &[f32]) -> Result<()> {
         let (buffer, offset) = self.slot(id, slot)?;
         self.check_len(id, slot, self.infos[id.0].len_elems, values.len())?;
-        transfer::write(&self.gpu, buffer, offset, values)
+        self.write_padded((buffer, offset), convert::encode(self.state_dtype(id), values))
     }
 
     /// Reads the step counter of every tensor back; waits for the GPU.
@@ -145,7 +148,7 @@ impl Optimizer {
         })?;
         let place = &self.layout.places[id.0];
         let buffer = &self.memory.segments[place.segment].slots[number];
-        Ok((buffer, u64::from(place.first_block) * BLOCK_ELEMS * 4))
+        Ok((buffer, u64::from(place.first_block) * info.state.block_bytes()))
     }
 
     fn check_len(&self, id: TensorId, what: &str, expected: u64, found: usize) -> Result<()> {
@@ -155,6 +158,14 @@ impl Optimizer {
         }
         let tensor = self.info(id)?.spec.name.clone();
         Err(Error::Length { tensor, what: what.to_owned(), expected, found })
+    }
+
+    /// The format of a state slot's elements.
+    fn state_dtype(&self, id: TensorId) -> Dtype {
+        match self.infos[id.0].state {
+            StateFormat::F32 => Dtype::F32,
+            StateFormat::Bf16 => Dtype::Bf16,
+        }
     }
 
     fn dtype(&self, id: TensorId, role: Role) -> Result<Dtype> {

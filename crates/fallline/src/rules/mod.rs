@@ -12,7 +12,7 @@ pub use sgd::Sgd;
 
 use fallline_shaders::Source;
 
-use crate::{Error, Result, abi};
+use crate::{Error, Result, StateFormat, abi};
 
 /// An optimizer with its hyperparameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,12 +80,36 @@ pub struct Group {
     /// called with the group's parameters: see [`Options::max_norm`](crate::Options::max_norm). Positive;
     /// infinity exempts the group from clipping to a norm.
     pub max_norm: Option<f64>,
+    /// The format of the group's state.
+    pub state: StateFormat,
+    /// Tensors with fewer elements keep their state in f32, whatever [`state`](Self::state) is: there
+    /// is little to save, and norms and biases are the most sensitive. (bitsandbytes has the same
+    /// threshold, `min_8bit_size`.)
+    pub min_state_elems: u64,
 }
 
 impl Group {
     /// A group.
     pub fn new(name: impl Into<String>, rule: impl Into<Rule>) -> Self {
-        Self { name: name.into(), rule: rule.into(), max_norm: None }
+        Self {
+            name: name.into(),
+            rule: rule.into(),
+            max_norm: None,
+            state: StateFormat::F32,
+            min_state_elems: 4096,
+        }
+    }
+
+    /// The format of the state, for tensors of at least [`min_state_elems`](Self::min_state_elems).
+    #[must_use]
+    pub fn state(mut self, state: StateFormat) -> Self {
+        self.state = state;
+        self
+    }
+
+    /// The format of the state of a tensor with so many elements.
+    pub(crate) fn state_of(&self, len_elems: u64) -> StateFormat {
+        if len_elems < self.min_state_elems { StateFormat::F32 } else { self.state }
     }
 
     /// Clips the group's gradients to a norm of their own.
