@@ -5,7 +5,9 @@ use std::fmt::{Display, Formatter};
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use fallline::{Dtype, DynamicScale, Gpu, LossScaler, Options, Precision, TensorSpec};
+use fallline::{
+    Dtype, DynamicScale, Gpu, Group, LossScaler, Options, Precision, StateFormat, TensorSpec,
+};
 use serde::Serializer;
 
 const HEADING: &str = "Precision";
@@ -36,6 +38,16 @@ pub(crate) struct PrecisionArgs {
     #[arg(long, help_heading = HEADING, conflicts_with = "master")]
     stochastic_rounding: bool,
 
+    /// Format of the optimizer's state, for tensors of at least 4096 elements
+    #[arg(
+        long,
+        help_heading = HEADING,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t = State::F32
+    )]
+    state: State,
+
     /// By what the loss is multiplied, and gradients are divided in f32: none, a number, dynamic, or
     /// dynamic:NUMBER to say where it begins. Steps with infinite gradients are skipped
     #[arg(
@@ -62,7 +74,7 @@ pub(crate) struct PrecisionArgs {
 impl PrecisionArgs {
     /// The options, if they go together.
     pub(crate) fn numerics(&self) -> Result<Numerics> {
-        let Self { param, grad, master, stochastic_rounding, loss_scale, clip } = *self;
+        let Self { param, grad, master, stochastic_rounding, state, loss_scale, clip } = *self;
         match master {
             Master::None => {}
             Master::F32 => ensure!(
@@ -79,7 +91,7 @@ impl PrecisionArgs {
             "--stochastic-rounding needs --param f16 or bf16, found --param f32"
         );
         let grad = grad.unwrap_or(param);
-        Ok(Numerics { param, grad, master, stochastic_rounding, loss_scale, clip })
+        Ok(Numerics { param, grad, master, stochastic_rounding, state, loss_scale, clip })
     }
 }
 
@@ -95,6 +107,8 @@ pub(crate) struct Numerics {
     pub(crate) master: Master,
     pub(crate) stochastic_rounding: bool,
     #[serde(serialize_with = "as_text")]
+    pub(crate) state: State,
+    #[serde(serialize_with = "as_text")]
     pub(crate) loss_scale: LossScale,
     /// The norm to clip to; infinite to measure only.
     #[serde(serialize_with = "as_text_or_none")]
@@ -106,6 +120,11 @@ impl Numerics {
     pub(crate) fn spec(&self, spec: TensorSpec) -> TensorSpec {
         let precision = self.precision();
         spec.dtype(self.param.into()).grad_dtype(self.grad.into()).precision(precision)
+    }
+
+    /// The group with its state in this format.
+    pub(crate) fn group(&self, group: Group) -> Group {
+        group.state(self.state.into())
     }
 
     /// The options of an optimizer, with a loss scaler of its own. `seed` is that of the rounding.
@@ -144,6 +163,9 @@ impl Display for Numerics {
             write!(f, " with {}", self.precision())?;
         }
         write!(f, ", gradients {}", self.grad)?;
+        if self.state != State::F32 {
+            write!(f, ", state {}", self.state)?;
+        }
         if self.scales() {
             write!(f, ", loss scale {}", self.loss_scale)?;
         }
@@ -177,6 +199,29 @@ impl From<Format> for Dtype {
 impl Display for Format {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         Dtype::from(*self).fmt(f)
+    }
+}
+
+/// A format of optimizer state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum State {
+    #[default]
+    F32,
+    Bf16,
+}
+
+impl From<State> for StateFormat {
+    fn from(state: State) -> Self {
+        match state {
+            State::F32 => StateFormat::F32,
+            State::Bf16 => StateFormat::Bf16,
+        }
+    }
+}
+
+impl Display for State {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        StateFormat::from(*self).fmt(f)
     }
 }
 
@@ -271,58 +316,4 @@ fn as_text_or_none<S: Serializer>(
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-
-    #[derive(Debug, Parser)]
-    struct Command {
-        #[command(flatten)]
-        precision: PrecisionArgs,
-    }
-
-    fn numerics(line: &str) -> Numerics {
-        let arguments = ["command"].into_iter().chain(line.split_whitespace());
-        let command = Command::try_parse_from(arguments).expect("known options");
-        command.precision.numerics().expect("options that go together")
-    }
-
-    #[test]
-    fn options_are_as_they_are_spelled() {
-        assert_eq!(numerics(""), Numerics::default());
-        assert_eq!(numerics("").to_string(), "parameters f32, gradients f32");
-        let all = numerics("--param bf16 --master remainder --loss-scale dynamic --clip 1.5");
-        let text = "parameters bf16 with a 16-bit remainder, gradients bf16, loss scale dynamic, \
-                    clipped to norm 1.5";
-        assert_eq!(all.to_string(), text);
-        let json = serde_json::to_value(all).expect("text and switches");
-        let expected = serde_json::json!({
-            "param": "bf16", "grad": "bf16", "master": "remainder", "stochastic_rounding": false,
-            "loss_scale": "dynamic", "clip": "1.5",
-        });
-        assert_eq!(json, expected);
-        let more =
-            numerics("--param f16 --grad f32 --stochastic-rounding --loss-scale 2 --clip inf");
-        let text = "parameters f16 with stochastic rounding, gradients f32, loss scale 2, \
-                    norm measured";
-        assert_eq!(more.to_string(), text);
-    }
-
-    #[test]
-    fn numbers_have_a_range() {
-        assert_eq!(loss_scale("dynamic:0.5"), Ok(LossScale::Dynamic { init_scale: 0.5 }));
-        assert_eq!(LossScale::Dynamic { init_scale: 0.5 }.to_string(), "dynamic:0.5");
-        assert_eq!(loss_scale("1024"), Ok(LossScale::Fixed(1024.0)));
-        assert_eq!(LossScale::Fixed(1e36).to_string(), "1e36");
-        for bad in
-            ["", "0", "-1", "nan", "inf", "1e39", "1e-39", "dynamic:", "dynamic:0", "Dynamic"]
-        {
-            assert!(loss_scale(bad).is_err(), "{bad}");
-        }
-        assert_eq!(clip("inf"), Ok(f64::INFINITY));
-        for bad in ["", "0", "-1", "nan", "-inf", "1e39", "1e-39", "none"] {
-            assert!(clip(bad).is_err(), "{bad}");
-        }
-    }
-}
+mod tests;

@@ -75,6 +75,7 @@ fn mixed_precision_is_measured_against_the_plain_step() {
     for (options, bytes) in [
         (&["--clip", "1", "--loss-scale", "dynamic"][..], 32),
         (&["--param", "bf16", "--master", "remainder"], 26),
+        (&["--param", "bf16", "--master", "remainder", "--state", "bf16"], 18),
         (&["--param", "f16", "--master", "f32", "--clip", "inf", "--borrowed"], 32),
         (&["--grad", "f16", "--loss-scale", "128"], 28),
     ] {

@@ -75,7 +75,7 @@ Examples:
   fallline bench                                GPT-2 small with AdamW, and both baselines
   fallline bench --model resnet50,vit-b16 --rule adamw,sgd,lion --json rows.json
   fallline bench --clip 1 --loss-scale dynamic  against the step without them
-  fallline bench --param bf16 --master remainder
+  fallline bench --param bf16 --master remainder --state bf16
   fallline bench --width 0.25 --steps 5         a smaller model on a smaller machine";
 
 fn steps(text: &str) -> Result<usize, String> {

@@ -1,6 +1,6 @@
 //! A row of the result, in JSON and in the tables.
 
-use fallline::{Dtype, TensorSpec};
+use fallline::TensorSpec;
 use serde::Serialize;
 
 use super::{
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     device::AdapterReport,
-    precision::Numerics,
+    precision::{Numerics, State},
     rule::RuleName,
     timing::{median, quantile},
 };
@@ -21,7 +21,6 @@ pub(crate) struct Row {
     tensors: usize,
     params: u64,
     rule: String,
-    state: &'static str,
     #[serde(flatten)]
     numerics: Numerics,
     width: f64,
@@ -113,7 +112,6 @@ impl Row {
             tensors: specs.len(),
             params,
             rule: name.to_string(),
-            state: "f32",
             numerics: bench.numerics,
             width,
             borrowed: bench.borrowed,
@@ -188,12 +186,17 @@ const SPEED: [&str; 9] =
     ["model", "rule", "params", "ms/step", "min..max", "ns/param", "GB/s", "copy GB/s", "roofline"];
 
 /// Bytes that a step must move for each element: parameter, what is kept beside it, and state read and
-/// written; the gradient read, twice if something is decided by it before.
+/// written; the gradient read, twice if something is decided by it before. (Of large tensors: small
+/// ones keep their state in f32.)
 fn bytes_per_param(numerics: &Numerics, slots: u64) -> u64 {
     let spec = numerics.spec(TensorSpec::new("", []));
+    let state = match numerics.state {
+        State::F32 => 4,
+        State::Bf16 => 2,
+    };
     let grads = if numerics.clip.is_some() || numerics.scales() { 2 } else { 1 };
     let kept = spec.dtype.size_bytes() + spec.precision.size_bytes();
-    2 * (kept + slots * Dtype::F32.size_bytes()) + grads * spec.grad_dtype.size_bytes()
+    2 * (kept + slots * state) + grads * spec.grad_dtype.size_bytes()
 }
 
 const COST: [&str; 9] = [

@@ -18,7 +18,7 @@ pub(crate) fn optimizer(
     numerics: &Numerics,
     borrowed: bool,
 ) -> Result<Optimizer> {
-    let groups = [Group::new("all", rule)];
+    let groups = [numerics.group(Group::new("all", rule))];
     let specs: Vec<TensorSpec> = specs.iter().map(|spec| numerics.spec(spec.clone())).collect();
     let options = numerics.options(gpu, 0)?;
     let optimizer = if borrowed {

@@ -114,7 +114,8 @@ pub(super) fn train(
     let numerics = &settings.numerics;
     let options = numerics.options(gpu, rounding_seed(settings.seed))?;
     let tensors = shape.tensors(numerics);
-    let mut optimizer = Optimizer::arena_with(gpu, &groups(rule, lr), &tensors, &options)?;
+    let groups = groups(rule, lr).map(|group| numerics.group(group));
+    let mut optimizer = Optimizer::arena_with(gpu, &groups, &tensors, &options)?;
     shape.init(&optimizer, &mut random)?;
     let scaler = options.loss_scaler.as_ref();
     let network = Network::new(&optimizer, &shape, digits, &batches, TRAIN_LEN, scaler)?;
