@@ -1,12 +1,12 @@
-// Measure: one partial for each row of eight chunks, for the norm and the overflow test.
+// Measure: one partial for each row of 32 chunks, for the norm and the overflow test.
 //
 //   partial <- (sum of grad^2 as sum * 4^(exponent - 127),  are all of them finite?)
 //
-// The squares of gradients leave the range of f32 long before the gradients do, so each lane scales
-// its 32 elements by a power of two so that the largest is about 1, and sums carry the exponent
-// along (a scaled sum, as LAPACK's `snrm2` takes it). Powers of two are exact: gradients times any of
-// them give the same sums, under other exponents. Sums are trees in a fixed order: the same bits in
-// every run, and at most 16 roundings, that is 5e-7 of the norm.
+// The squares of gradients leave the range of f32 long before the gradients do. So each lane scales
+// its 32 elements of a chunk by a power of two that makes the largest about 1, and sums carry the
+// exponent along (a scaled sum, as LAPACK's `snrm2` takes it). Powers of two are exact: gradients
+// times any of them give the same sums, under other exponents. Sums are trees in a fixed order: the
+// same bits in every run, and at most 20 roundings, that is 6e-7 of the norm.
 //
 // Overflow is looked for in the bits, since WGSL lets a compiler assume that it does not occur.
 //
@@ -14,7 +14,7 @@
 //
 // Bindings (group 0):
 //   0 absent       one bit for each tensor: no gradient in this step, so it counts as zero
-//   1 chunks       rows of eight with the same partial, a row for each workgroup; filled up with
+//   1 chunks       rows of 32 with the same partial, a row for each workgroup; filled up with
 //                  empty chunks
 //   2 grad         a window of a buffer
 //   3 placements   where each tensor begins
@@ -41,6 +41,11 @@ override ROW_WORKGROUPS: u32 = 32768u;
 
 // Lanes of a chunk, with eight vec4s each: neighbouring lanes own neighbouring vec4s.
 const LANES: u32 = 8u;
+// Chunks of each lane, one after the other. (Measured on Mesa's software driver: barriers are what a
+// workgroup costs there, so that four chunks for a lane take two thirds of the time of one.)
+const CHUNKS: u32 = 4u;
+// Chunks of a row.
+const ROW_CHUNKS: u32 = 32u;
 
 var<workgroup> sums: array<f32, 64>;
 var<workgroup> exponents: array<u32, 64>;
@@ -54,14 +59,44 @@ fn main(
 ) {
     let row = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
     // Whole workgroups behind the end, in the last row of a folded dispatch: a uniform exit.
-    if (row * LANES >= arrayLength(&chunks)) {
+    if (row * ROW_CHUNKS >= arrayLength(&chunks)) {
         return;
     }
-    let chunk = chunks[row * LANES + lane / LANES];
+    var total = Partial(0.0, 2u);
+    for (var i = 0u; i < CHUNKS; i++) {
+        let chunk = chunks[row * ROW_CHUNKS + i * LANES + lane / LANES];
+        total = add(total, measure(chunk, lane % LANES));
+    }
+    sums[lane] = total.sum;
+    exponents[lane] = total.exponent;
+    // 64, then 8, then 1: two barriers.
+    workgroupBarrier();
+    if (lane < 8u) {
+        let row_total = add_eight(
+            load_sums(lane * 8u),
+            load_exponents(lane * 8u),
+            load_sums(lane * 8u + 4u),
+            load_exponents(lane * 8u + 4u),
+        );
+        row_sums[lane] = row_total.sum;
+        row_exponents[lane] = row_total.exponent;
+    }
+    workgroupBarrier();
+    if (lane == 0u) {
+        partials[chunks[row * ROW_CHUNKS].partial] = add_eight(
+            vec4<f32>(row_sums[0], row_sums[1], row_sums[2], row_sums[3]),
+            vec4<u32>(row_exponents[0], row_exponents[1], row_exponents[2], row_exponents[3]),
+            vec4<f32>(row_sums[4], row_sums[5], row_sums[6], row_sums[7]),
+            vec4<u32>(row_exponents[4], row_exponents[5], row_exponents[6], row_exponents[7]),
+        );
+    }
+}
+
+// The sum of the squares of a lane's 32 elements of a chunk.
+fn measure(chunk: MeasureChunk, n: u32) -> Partial {
     let is_absent = ((absent[chunk.tensor / 32u] >> (chunk.tensor % 32u)) & 1u) != 0u;
     let len = select(chunk.len_elems, 0u, is_absent);
     let first = placements[chunk.tensor].grad_vec4 - window.grad_vec4 + chunk.first_vec4;
-    let n = lane % LANES;
     let a = load(first, len, n);
     let b = load(first, len, n + LANES);
     let c = load(first, len, n + 2u * LANES);
@@ -71,60 +106,31 @@ fn main(
     let g = load(first, len, n + 6u * LANES);
     let h = load(first, len, n + 7u * LANES);
 
-    let ab = max(magnitude(a), magnitude(b));
-    let cd = max(magnitude(c), magnitude(d));
-    let ef = max(magnitude(e), magnitude(f));
-    let gh = max(magnitude(g), magnitude(h));
-    let four = max(max(ab, cd), max(ef, gh));
+    let four = max(max(max(a, b), max(c, d)), max(max(e, f), max(g, h)));
     let largest = max(max(four.x, four.y), max(four.z, four.w));
+    if (largest >= 0x7f800000u) {
+        return Partial(0.0, select(INFINITE, NOT_A_NUMBER, largest > 0x7f800000u));
+    }
     // Within a factor of four of the true exponent, so that the scale and its inverse are normal.
     let exponent = clamp(largest >> 23u, 2u, 252u);
     let scale = bitcast<f32>((254u - exponent) << 23u);
-    let sum = ((square(a * scale) + square(b * scale)) + (square(c * scale) + square(d * scale)))
-        + ((square(e * scale) + square(f * scale)) + (square(g * scale) + square(h * scale)));
-
-    sums[lane] = sum;
-    exponents[lane] = exponent;
-    if (largest >= 0x7f800000u) {
-        exponents[lane] = select(INFINITE, NOT_A_NUMBER, largest > 0x7f800000u);
-        sums[lane] = 0.0;
-    }
-    // 64, then 8, then 1: two barriers.
-    workgroupBarrier();
-    if (lane < 8u) {
-        let total = add_eight(
-            load_sums(lane * 8u),
-            load_exponents(lane * 8u),
-            load_sums(lane * 8u + 4u),
-            load_exponents(lane * 8u + 4u),
-        );
-        row_sums[lane] = total.sum;
-        row_exponents[lane] = total.exponent;
-    }
-    workgroupBarrier();
-    if (lane == 0u) {
-        partials[chunk.partial] = add_eight(
-            vec4<f32>(row_sums[0], row_sums[1], row_sums[2], row_sums[3]),
-            vec4<u32>(row_exponents[0], row_exponents[1], row_exponents[2], row_exponents[3]),
-            vec4<f32>(row_sums[4], row_sums[5], row_sums[6], row_sums[7]),
-            vec4<u32>(row_exponents[4], row_exponents[5], row_exponents[6], row_exponents[7]),
-        );
-    }
+    let sum = ((square(a, scale) + square(b, scale)) + (square(c, scale) + square(d, scale)))
+        + ((square(e, scale) + square(f, scale)) + (square(g, scale) + square(h, scale)));
+    return Partial(sum, exponent);
 }
 
-// The chunk's n-th vec4; zero where there is no element.
-fn load(first: u32, len_elems: u32, n: u32) -> vec4<f32> {
+// The bits of the magnitudes in the chunk's n-th vec4; zero where there is none. (A vec4 at a tensor's
+// end, of fewer than four elements, comes in single words, which are zero behind the end.)
+fn load(first: u32, len_elems: u32, n: u32) -> vec4<u32> {
+    let exists = n * 4u < len_elems;
     let count = elems_of(len_elems, n);
-    let value = decode_grad(grad_codes(first + select(0u, n, count != 0u), count));
-    return select(vec4<f32>(), value, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count));
+    let value = decode_grad(grad_codes(first + select(0u, n, exists), count));
+    return bitcast<vec4<u32>>(value) & vec4<u32>(select(0u, 0x7fffffffu, exists));
 }
 
-fn magnitude(value: vec4<f32>) -> vec4<u32> {
-    return bitcast<vec4<u32>>(value) & vec4<u32>(0x7fffffffu);
-}
-
-fn square(value: vec4<f32>) -> f32 {
-    return dot(value, value);
+fn square(magnitude: vec4<u32>, scale: f32) -> f32 {
+    let scaled = bitcast<vec4<f32>>(magnitude) * scale;
+    return dot(scaled, scaled);
 }
 
 fn load_sums(at: u32) -> vec4<f32> {
@@ -135,7 +141,14 @@ fn load_exponents(at: u32) -> vec4<u32> {
     return vec4<u32>(exponents[at], exponents[at + 1u], exponents[at + 2u], exponents[at + 3u]);
 }
 
-// The sum of eight scaled sums, under the largest exponent.
+// The sum of two scaled sums, under the larger exponent.
+fn add(s: Partial, t: Partial) -> Partial {
+    let top = max(s.exponent, t.exponent);
+    let factors = down(top, vec4<u32>(s.exponent, t.exponent, top, top));
+    return Partial(s.sum * factors.x + t.sum * factors.y, top);
+}
+
+// The sum of eight.
 fn add_eight(s: vec4<f32>, e: vec4<u32>, t: vec4<f32>, f: vec4<u32>) -> Partial {
     let four = max(e, f);
     let top = max(max(four.x, four.y), max(four.z, four.w));

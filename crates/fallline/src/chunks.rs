@@ -41,8 +41,6 @@ pub(crate) struct LentTensor {
     pub(crate) place: Place,
     /// Bytes of a block in the largest of the engine's own buffers; 0 if there is none.
     pub(crate) home_bytes: u64,
-    /// Whether whole vec4s may be touched at its end.
-    pub(crate) padded: bool,
 }
 
 /// What a binding can reach.
@@ -139,7 +137,7 @@ pub(crate) fn dispatches(tensors: &[LentTensor], reach: Reach) -> Vec<ChunkDispa
 /// The chunks of a tensor: those of whole vec4s, or the ragged one at its end.
 fn located(index: usize, tensor: &LentTensor, ragged: bool) -> impl Iterator<Item = Located> {
     let tensor = *tensor;
-    let has_ragged_end = !tensor.padded && !tensor.len_elems.is_multiple_of(4);
+    let has_ragged_end = !tensor.len_elems.is_multiple_of(4);
     let blocks = blocks_of(tensor.len_elems);
     let whole = if has_ragged_end { blocks - 1 } else { blocks };
     let range = if ragged { whole..blocks } else { 0..whole };
@@ -147,7 +145,6 @@ fn located(index: usize, tensor: &LentTensor, ragged: bool) -> impl Iterator<Ite
         let len_elems = (tensor.len_elems - block * BLOCK_ELEMS).min(BLOCK_ELEMS);
         let bytes = |lent: Lent| {
             let first = lent.offset + block * BLOCK_ELEMS * lent.elem_bytes;
-            let len_elems = if tensor.padded { len_elems.next_multiple_of(4) } else { len_elems };
             // A binding's size is a multiple of four.
             let end = (first + len_elems * lent.elem_bytes).next_multiple_of(4);
             Bound { buffer: lent.buffer, bytes: first..end }
@@ -279,7 +276,6 @@ mod tests {
                 len_elems,
                 place: Place { segment: 0, first_block, blocks },
                 home_bytes: 1024,
-                padded: false,
             });
             first_block += blocks;
         }
@@ -365,7 +361,6 @@ mod tests {
             len_elems: 4096,
             place: Place { segment: 0, first_block: i as u32 * 16, blocks: 16 },
             home_bytes: 0,
-            padded: false,
         };
         let tensors: Vec<_> = (0..64).map(tensor).collect();
         assert!(dispatches(&tensors, REACH).len() <= 8 * 8);

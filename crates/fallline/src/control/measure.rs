@@ -15,8 +15,8 @@ use crate::{
 /// Decisions that are kept for reports: `HISTORY_LEN` of `control/decide.wgsl`.
 pub(crate) const HISTORY_LEN: u64 = 64;
 
-/// Chunks of a workgroup: `LANES` of `control/measure.wgsl`.
-pub(crate) const ROW_CHUNKS: usize = 8;
+/// Chunks of a workgroup: `ROW_CHUNKS` of `control/measure.wgsl`.
+pub(crate) const ROW_CHUNKS: usize = 32;
 
 /// The dispatches that measure, and the one that decides.
 #[derive(Clone, Debug)]

@@ -183,7 +183,7 @@ fn shaders_and_engine_agree_on_constants() {
     has(control::DECIDE, format!("const HISTORY_LEN: u32 = {}u;", crate::control::HISTORY_LEN));
     let head = size_of::<abi::Decision>() / 4;
     has(control::DECIDE, format!("const HEAD_LEN: u32 = {head}u;"));
-    has(control::MEASURE, format!("const LANES: u32 = {}u;", crate::control::ROW_CHUNKS));
+    has(control::MEASURE, format!("const ROW_CHUNKS: u32 = {}u;", crate::control::ROW_CHUNKS));
 }
 
 /// The offsets and the size of a WGSL struct.

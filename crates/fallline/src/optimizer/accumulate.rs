@@ -95,7 +95,6 @@ impl Optimizer {
             len_elems: item.len_elems,
             place: *place,
             home_bytes: 0,
-            padded: false,
         };
         let lent: Vec<LentTensor> =
             items.iter().zip(&layout.places).zip(&lending.ranges).map(lent).collect();

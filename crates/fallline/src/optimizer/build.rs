@@ -252,8 +252,7 @@ impl Parts {
             let elem_bytes = info.spec.grad_dtype.size_bytes();
             let offset = u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes;
             let grad = Lent { buffer: numbers[place.segment], offset, elem_bytes };
-            // Padding is not measured, but it may be loaded: no end is ragged.
-            grads.push(LentTensor { padded: true, ..measured(info, grad) });
+            grads.push(measured(info, grad));
         }
         Ground { placements, grads, buffers }
     }
@@ -291,7 +290,6 @@ fn measured(info: &Info, grad: Lent) -> LentTensor {
             blocks: 0,
         },
         home_bytes: 0,
-        padded: false,
     }
 }
 
@@ -366,7 +364,6 @@ pub(super) fn borrowed_plan(site: Site<'_>, infos: &[Info], lending: &Lending) -
             len_elems: info.len_elems,
             place: *place,
             home_bytes: programs[layout.segments[place.segment].kernel].home_bytes(),
-            padded: false,
         })
         .collect();
     let dispatches = chunks::dispatches(&lent, reach(gpu));
