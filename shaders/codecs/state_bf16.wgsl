@@ -12,41 +12,36 @@ fn encode_slot(slot: u32, place: Place, value: vec4<f32>, tensor: Tensor) -> vec
     return pack_codes(bf16_encode_stochastic(value, random));
 }
 
-fn load_slot0(place: Place) -> vec4<f32> {
-    return bf16_decode(unpack_codes(slot0[place.home]));
+fn load_slots(place: Place) -> Slots {
+    var slots = Slots();
+    if (SLOTS > 0u) {
+        slots.slot0 = bf16_decode(unpack_codes(slot0[place.home]));
+    }
+    if (SLOTS > 1u) {
+        slots.slot1 = bf16_decode(unpack_codes(slot1[place.home]));
+    }
+    if (SLOTS > 2u) {
+        slots.slot2 = bf16_decode(unpack_codes(slot2[place.home]));
+    }
+    return slots;
 }
 
-fn load_slot1(place: Place) -> vec4<f32> {
-    return bf16_decode(unpack_codes(slot1[place.home]));
+fn store_slots(a: Place, b: Place, of_a: Slots, of_b: Slots, tensor: Tensor) {
+    store(a, of_a, tensor);
+    store(b, of_b, tensor);
 }
 
-fn load_slot2(place: Place) -> vec4<f32> {
-    return bf16_decode(unpack_codes(slot2[place.home]));
-}
-
-fn store_slot0(a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, tensor: Tensor) {
-    if (a.count != 0u) {
-        slot0[a.home] = encode_slot(0u, a, of_a, tensor);
+fn store(place: Place, slots: Slots, tensor: Tensor) {
+    if (place.count == 0u) {
+        return;
     }
-    if (b.count != 0u) {
-        slot0[b.home] = encode_slot(0u, b, of_b, tensor);
+    if (SLOTS > 0u) {
+        slot0[place.home] = encode_slot(0u, place, slots.slot0, tensor);
     }
-}
-
-fn store_slot1(a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, tensor: Tensor) {
-    if (a.count != 0u) {
-        slot1[a.home] = encode_slot(1u, a, of_a, tensor);
+    if (SLOTS > 1u) {
+        slot1[place.home] = encode_slot(1u, place, slots.slot1, tensor);
     }
-    if (b.count != 0u) {
-        slot1[b.home] = encode_slot(1u, b, of_b, tensor);
-    }
-}
-
-fn store_slot2(a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, tensor: Tensor) {
-    if (a.count != 0u) {
-        slot2[a.home] = encode_slot(2u, a, of_a, tensor);
-    }
-    if (b.count != 0u) {
-        slot2[b.home] = encode_slot(2u, b, of_b, tensor);
+    if (SLOTS > 2u) {
+        slot2[place.home] = encode_slot(2u, place, slots.slot2, tensor);
     }
 }

@@ -2,41 +2,36 @@
 
 alias SlotWord = vec4<f32>;
 
-fn load_slot0(place: Place) -> vec4<f32> {
-    return slot0[place.home];
+fn load_slots(place: Place) -> Slots {
+    var slots = Slots();
+    if (SLOTS > 0u) {
+        slots.slot0 = slot0[place.home];
+    }
+    if (SLOTS > 1u) {
+        slots.slot1 = slot1[place.home];
+    }
+    if (SLOTS > 2u) {
+        slots.slot2 = slot2[place.home];
+    }
+    return slots;
 }
 
-fn load_slot1(place: Place) -> vec4<f32> {
-    return slot1[place.home];
+fn store_slots(a: Place, b: Place, of_a: Slots, of_b: Slots, tensor: Tensor) {
+    store(a, of_a, tensor);
+    store(b, of_b, tensor);
 }
 
-fn load_slot2(place: Place) -> vec4<f32> {
-    return slot2[place.home];
-}
-
-fn store_slot0(a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, tensor: Tensor) {
-    if (a.count != 0u) {
-        slot0[a.home] = of_a;
+fn store(place: Place, slots: Slots, tensor: Tensor) {
+    if (place.count == 0u) {
+        return;
     }
-    if (b.count != 0u) {
-        slot0[b.home] = of_b;
+    if (SLOTS > 0u) {
+        slot0[place.home] = slots.slot0;
     }
-}
-
-fn store_slot1(a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, tensor: Tensor) {
-    if (a.count != 0u) {
-        slot1[a.home] = of_a;
+    if (SLOTS > 1u) {
+        slot1[place.home] = slots.slot1;
     }
-    if (b.count != 0u) {
-        slot1[b.home] = of_b;
-    }
-}
-
-fn store_slot2(a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, tensor: Tensor) {
-    if (a.count != 0u) {
-        slot2[a.home] = of_a;
-    }
-    if (b.count != 0u) {
-        slot2[b.home] = of_b;
+    if (SLOTS > 2u) {
+        slot2[place.home] = slots.slot2;
     }
 }

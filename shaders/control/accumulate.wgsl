@@ -32,8 +32,10 @@ fn is_not_finite(value: vec4<f32>) -> vec4<bool> {
     return (bitcast<vec4<u32>>(value) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
 }
 
-fn load_state(place: Place) -> State {
+fn state_of(slots: Slots) -> State {
     return State();
 }
 
-fn store_state(a: Place, b: Place, of_a: State, of_b: State, tensor: Tensor) {}
+fn slots_of(state: State) -> Slots {
+    return Slots();
+}

@@ -8,8 +8,8 @@
 // all of its elements. (Measured on Mesa's software driver: to read table and record costs 15 % of
 // an AdamW step for a lane with one vec4, and half of that for a lane with two.)
 //
-// Joined with: a rule (State, Hyper, rule, load_state, store_state); for parameter and gradient
-// words, format and codec; a precision; a codec for the state; shared/{tensor,place,gradient,hyper,
+// Joined with: a rule (State, Hyper, rule, state_of, slots_of); for parameter and gradient words,
+// format and codec; a precision; a codec for the state; shared/{tensor,place,slots,gradient,hyper,
 // updated}.wgsl, and shared/tensors_uniform.wgsl or tensors_storage.wgsl.
 //
 // Bindings (group 0): every role is bound from the same block on, `blocks` with exactly as many
@@ -70,13 +70,13 @@ fn main(
     let grad_b = load_grad(b, tensor);
     let param_a = load_param(a);
     let param_b = load_param(b);
-    let state_a = load_state(a);
-    let state_b = load_state(b);
+    let state_a = state_of(load_slots(a));
+    let state_b = state_of(load_slots(b));
     let updated_a = rule(param_a, grad_a, state_a, tensor, hyper);
     let updated_b = rule(param_b, grad_b, state_b, tensor, hyper);
     store_param(a, updated_a.param, tensor);
     store_param(b, updated_b.param, tensor);
-    store_state(a, b, updated_a.state, updated_b.state, tensor);
+    store_slots(a, b, slots_of(updated_a.state), slots_of(updated_b.state), tensor);
     clear_grad(a, exists, tensor);
     clear_grad(b, exists, tensor);
 }

@@ -68,13 +68,13 @@ fn main(
     let grad_b = load_grad(b, tensor);
     let param_a = load_param(a);
     let param_b = load_param(b);
-    let state_a = load_state(a);
-    let state_b = load_state(b);
+    let state_a = state_of(load_slots(a));
+    let state_b = state_of(load_slots(b));
     let updated_a = rule(param_a, grad_a, state_a, tensor, hyper);
     let updated_b = rule(param_b, grad_b, state_b, tensor, hyper);
     store_param(a, updated_a.param, tensor);
     store_param(b, updated_b.param, tensor);
-    store_state(a, b, updated_a.state, updated_b.state, tensor);
+    store_slots(a, b, slots_of(updated_a.state), slots_of(updated_b.state), tensor);
     clear_grad(a, exists_a, tensor);
     clear_grad(b, exists_b, tensor);
 }

@@ -8,8 +8,6 @@
 //
 // With SLOTS 0: param <- grad + param.
 
-override SLOTS: u32 = 0u;
-
 // Opaque here: the rule's constants are not looked at.
 struct Hyper {
     words0: vec4<f32>,
@@ -40,28 +38,10 @@ fn rule(
     return Updated(grad + last, State(param, state.slot0, state.slot1));
 }
 
-fn load_state(place: Place) -> State {
-    var state = State();
-    if (SLOTS > 0u) {
-        state.slot0 = load_slot0(place);
-    }
-    if (SLOTS > 1u) {
-        state.slot1 = load_slot1(place);
-    }
-    if (SLOTS > 2u) {
-        state.slot2 = load_slot2(place);
-    }
-    return state;
+fn state_of(slots: Slots) -> State {
+    return State(slots.slot0, slots.slot1, slots.slot2);
 }
 
-fn store_state(a: Place, b: Place, of_a: State, of_b: State, tensor: Tensor) {
-    if (SLOTS > 0u) {
-        store_slot0(a, b, of_a.slot0, of_b.slot0, tensor);
-    }
-    if (SLOTS > 1u) {
-        store_slot1(a, b, of_a.slot1, of_b.slot1, tensor);
-    }
-    if (SLOTS > 2u) {
-        store_slot2(a, b, of_a.slot2, of_b.slot2, tensor);
-    }
+fn slots_of(state: State) -> Slots {
+    return Slots(state.slot0, state.slot1, state.slot2);
 }

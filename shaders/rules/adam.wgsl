@@ -47,18 +47,10 @@ fn rule(
     return Updated(stepped, State(exp_avg, exp_avg_sq, largest));
 }
 
-fn load_state(place: Place) -> State {
-    var state = State(load_slot0(place), load_slot1(place), vec4<f32>());
-    if (AMSGRAD) {
-        state.max_exp_avg_sq = load_slot2(place);
-    }
-    return state;
+fn state_of(slots: Slots) -> State {
+    return State(slots.slot0, slots.slot1, slots.slot2);
 }
 
-fn store_state(a: Place, b: Place, of_a: State, of_b: State, tensor: Tensor) {
-    store_slot0(a, b, of_a.exp_avg, of_b.exp_avg, tensor);
-    store_slot1(a, b, of_a.exp_avg_sq, of_b.exp_avg_sq, tensor);
-    if (AMSGRAD) {
-        store_slot2(a, b, of_a.max_exp_avg_sq, of_b.max_exp_avg_sq, tensor);
-    }
+fn slots_of(state: State) -> Slots {
+    return Slots(state.exp_avg, state.exp_avg_sq, state.max_exp_avg_sq);
 }

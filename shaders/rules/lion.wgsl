@@ -31,10 +31,10 @@ fn rule(
     return Updated(param * tensor.decay - tensor.step_size * direction, State(exp_avg));
 }
 
-fn load_state(place: Place) -> State {
-    return State(load_slot0(place));
+fn state_of(slots: Slots) -> State {
+    return State(slots.slot0);
 }
 
-fn store_state(a: Place, b: Place, of_a: State, of_b: State, tensor: Tensor) {
-    store_slot0(a, b, of_a.exp_avg, of_b.exp_avg, tensor);
+fn slots_of(state: State) -> Slots {
+    return Slots(state.exp_avg, vec4<f32>(), vec4<f32>());
 }

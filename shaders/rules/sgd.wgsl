@@ -46,16 +46,10 @@ fn rule(
     return Updated(param - tensor.step_size * direction, State(buffer));
 }
 
-fn load_state(place: Place) -> State {
-    var state = State();
-    if (MOMENTUM) {
-        state.momentum_buffer = load_slot0(place);
-    }
-    return state;
+fn state_of(slots: Slots) -> State {
+    return State(slots.slot0);
 }
 
-fn store_state(a: Place, b: Place, of_a: State, of_b: State, tensor: Tensor) {
-    if (MOMENTUM) {
-        store_slot0(a, b, of_a.momentum_buffer, of_b.momentum_buffer, tensor);
-    }
+fn slots_of(state: State) -> Slots {
+    return Slots(state.momentum_buffer, vec4<f32>(), vec4<f32>());
 }

@@ -19,13 +19,14 @@
 //! What each must declare, so that any of them fit together:
 //!
 //! - a **rule**: `struct Hyper` (32 bytes), `struct State`,
-//!   `rule(param, grad, state, tensor, hyper) -> Updated`, `load_state(place) -> State`,
-//!   `store_state(a, b, of_a, of_b, tensor)`; it reaches its slots through `load_slot0` … `store_slot2`;
+//!   `rule(param, grad, state, tensor, hyper) -> Updated`, and which slot is what:
+//!   `state_of(slots) -> State`, `slots_of(state) -> Slots`;
 //! - **words** of a role: the alias of its word (`ParamWord`, `GradWord`), and
 //!   `param_codes(at, count)`, `set_param_codes(at, codes, count)` or the same of `grad`; `count` is
 //!   how many of the four elements exist, 0 for a lane without work;
 //! - a **codec**: `decode_param(codes)` and `encode_param(value)`, or `decode_grad(codes)`; for the
-//!   state the alias `SlotWord` and the load and store functions of its slots;
+//!   state the alias `SlotWord`, `load_slots(place)` and `store_slots(a, b, of_a, of_b, tensor)`, which
+//!   gets both vec4s of a lane, so that a format may look at the whole block;
 //! - a **precision**: `MasterWord`, `load_param(place)` and `store_param(place, value, tensor)`;
 //! - a **frame**: the bindings `param`, `grad`, `slot0` … `slot2`, `master` with these words.
 //!
@@ -253,6 +254,9 @@ pub mod shared {
     /// Where a tensor lies.
     pub const PLACEMENT: Source =
         Source { path: "shared/placement", text: include_str!("../shared/placement.wgsl") };
+    /// The state of four elements.
+    pub const SLOTS: Source =
+        Source { path: "shared/slots", text: include_str!("../shared/slots.wgsl") };
     /// What a step brings.
     pub const STEP_INPUT: Source =
         Source { path: "shared/step_input", text: include_str!("../shared/step_input.wgsl") };

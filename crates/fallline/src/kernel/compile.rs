@@ -33,7 +33,9 @@ impl Recipe {
             Recipe::Update(update) => {
                 let switches =
                     update.key.switches.iter().map(|(name, value)| (*name, f64::from(*value)));
+                let slots = u8::try_from(update.key.slots.len()).unwrap_or(u8::MAX);
                 let frame = [
+                    ("SLOTS", f64::from(slots)),
                     ("ONE_HYPER", flag(update.one_hyper)),
                     ("CLIP_VALUE", flag(update.clip_value)),
                     ("WORKGROUP_SIZE", f64::from(workgroup_size(limits))),

@@ -125,6 +125,7 @@ fn update_sources(update: &Update) -> Vec<Source> {
         tensors,
         shared::TENSOR,
         shared::PLACE,
+        shared::SLOTS,
         shared::GRADIENT,
         shared::HYPER,
         shared::UPDATED,
