@@ -194,7 +194,7 @@ fn what_cannot_be_added_up_is_named() {
     for factor in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
         let error = accumulator.encode(&mut encoder, factor).unwrap_err();
         let expected =
-            format!("the factor of a micro-batch must be finite and > 0, found {factor}");
+            format!("the factor of a micro-batch must be finite and >= 2^-126, found {factor}");
         assert_eq!(error.to_string(), expected);
     }
 }

@@ -253,18 +253,18 @@ fn limits_and_scales_out_of_range_are_named() {
         Optimizer::arena_with(&gpu, &[group], &[TensorSpec::new("w", [1])], &options)
     };
     let max_norm = |max_norm| Options { max_norm: Some(max_norm), ..Options::default() };
-    says(build(adamw(), max_norm(0.0)), "max_norm must be > 0, found 0");
-    says(build(adamw(), max_norm(f64::NAN)), "max_norm must be > 0, found NaN");
-    says(build(adamw(), max_norm(-f64::INFINITY)), "max_norm must be > 0, found -inf");
+    says(build(adamw(), max_norm(0.0)), "max_norm must be >= 2^-126, found 0");
+    says(build(adamw(), max_norm(f64::NAN)), "max_norm must be >= 2^-126, found NaN");
+    says(build(adamw(), max_norm(-f64::INFINITY)), "max_norm must be >= 2^-126, found -inf");
     // Finite in f64, infinite or zero in the f32 that the GPU gets.
-    says(build(adamw(), max_norm(1e300)), &format!("max_norm must be > 0, found {}", 1e300));
-    says(build(adamw(), max_norm(1e-60)), &format!("max_norm must be > 0, found {}", 1e-60));
+    says(build(adamw(), max_norm(1e300)), &format!("max_norm must be >= 2^-126, found {}", 1e300));
+    says(build(adamw(), max_norm(1e-60)), &format!("max_norm must be >= 2^-126, found {}", 1e-60));
     says(
         build(adamw().max_norm(-1.0), Options::default()),
-        "group 'all': max_norm must be > 0, found -1",
+        "group 'all': max_norm must be >= 2^-126, found -1",
     );
     let clip_value = Options { clip_value: Some(f64::INFINITY), ..Options::default() };
-    says(build(adamw(), clip_value), "clip_value must be finite and > 0, found inf");
+    says(build(adamw(), clip_value), "clip_value must be finite and >= 2^-126, found inf");
 
     let rule = DynamicScale::default();
     let scaler = |rule, expected: &str| says(LossScaler::dynamic(&gpu, rule), expected);

@@ -173,8 +173,16 @@ fn an_overflow_is_found_wherever_it_is_in_every_format() {
             Dtype::Bf16 => f32::from_bits(0x7f7f_0000),
             _ => f32::MAX,
         };
-        write_grads(&optimizer, &[vec![0.0; 3], vec![largest; len]]);
+        let mut grad = vec![0.0; len];
+        grad[500] = largest;
+        write_grads(&optimizer, &[vec![0.0; 3], grad]);
         assert!(!step(&mut optimizer, &Step::new()).skipped, "{dtype}");
+        // But a norm that f32 does not hold is infinite, and counts as an overflow.
+        if dtype != Dtype::F16 {
+            write_grads(&optimizer, &[vec![0.0; 3], vec![largest; len]]);
+            let report = step(&mut optimizer, &Step::new());
+            assert!(report.skipped && report.norm == f32::INFINITY, "{dtype}");
+        }
     }
 }
 
@@ -286,12 +294,19 @@ fn reports_arrive_without_a_wait() {
     let numbers: Vec<u32> = arrived.iter().map(|report| report.step).collect();
     assert_eq!(numbers, (1..=50).collect::<Vec<u32>>());
     assert!(arrived.iter().all(|report| report.norm == 5.0 && !report.skipped));
+    // Two copies that arrive at once hold the same steps: each is handed out once.
+    optimizer.step(&Step::new()).unwrap();
+    let mut twice = optimizer.poll_reports().unwrap();
+    twice.extend(optimizer.poll_reports().unwrap());
+    gpu.wait().unwrap();
+    twice.extend(optimizer.poll_reports().unwrap());
+    assert_eq!(twice.iter().map(|report| report.step).collect::<Vec<_>>(), [51]);
     // Who does not ask for long has the last 64.
     for _ in 0..100 {
         optimizer.step(&Step::new()).unwrap();
     }
     let late: Vec<u32> = optimizer.wait_reports().unwrap().iter().map(|r| r.step).collect();
-    assert_eq!(late, (87..=150).collect::<Vec<u32>>());
+    assert_eq!(late, (88..=151).collect::<Vec<u32>>());
     assert_eq!(optimizer.wait_reports().unwrap(), []);
 
     let mut plain = Optimizer::arena(&gpu, &[adamw()], &specs(&[100])).unwrap();

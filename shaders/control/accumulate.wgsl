@@ -4,7 +4,10 @@
 //   accumulator <- accumulator + factor * grad
 //
 // An element that is not finite stays so, whatever is added to it, so that the step sees it: kept by
-// its bits, since a shader's arithmetic may assume that infinities and NaN do not occur.
+// its bits, as they come from memory, since a compiler may assume that arithmetic does not meet
+// infinities and NaN. (Where it assumes nothing, addition keeps them too, but for their payload.)
+//
+// In the place of shared/gradient.wgsl: a micro-batch's gradients are taken as they are.
 
 struct Hyper {
     factor: f32,
@@ -24,9 +27,17 @@ fn rule(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Updated {
-    let sum = select(param + hyper.factor * grad, grad, is_not_finite(grad));
-    return Updated(select(sum, param, is_not_finite(param)), state);
+    let sum = bitcast<vec4<u32>>(param + hyper.factor * grad);
+    let kept = select(sum, bitcast<vec4<u32>>(grad), is_not_finite(grad));
+    let bits = select(kept, bitcast<vec4<u32>>(param), is_not_finite(param));
+    return Updated(bitcast<vec4<f32>>(bits), state);
 }
+
+fn load_grad(place: Place, tensor: Tensor) -> vec4<f32> {
+    return decode_grad(grad_codes(place.grad, place.count));
+}
+
+fn clear_grad(place: Place, exists: u32, tensor: Tensor) {}
 
 fn is_not_finite(value: vec4<f32>) -> vec4<bool> {
     return (bitcast<vec4<u32>>(value) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);

@@ -3,7 +3,7 @@
 //
 //   norm        <- sqrt(sum of the partials) / loss scale * grad_factor     of all, and of each group
 //   clip_factor <- min(1, max_norm / (norm + 1e-6))                         torch's clip_grad_norm_
-//   skipped     <- some gradient is infinite or not a number                with SKIP_NON_FINITE
+//   skipped     <- a gradient, or the norm of all, is not finite            with SKIP_NON_FINITE
 //
 //   if some step since the last update overflowed:
 //       scale   <- max(scale * backoff_factor, min_scale);  growth_tracker <- 0
@@ -71,17 +71,15 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         let special = specials[0];
         add(span, top, lane);
         if (lane == 0u) {
-            if (s == 0u) {
-                begin_step(special);
-            }
             let norm = norm_of(sums[0], top, special);
-            var factor = clip_factor(norm, special, span.max_norm);
+            var factor = clip_factor(norm, span.max_norm);
             if (s == 0u) {
+                begin_step(norm);
                 global_factor = factor;
             } else if (span.own == 0u) {
                 factor = global_factor;
             }
-            decision.norms[s] = Norm(norm, factor);
+            decision.norms[s] = Norm(bitcast<f32>(norm), factor);
         }
         // Until all have read what the next round overwrites.
         workgroupBarrier();
@@ -157,32 +155,45 @@ fn power_of_two(n: i32) -> f32 {
     return bitcast<f32>(u32(clamp(n, -126, 127) + 127) << 23u);
 }
 
-// sqrt(sum * 2^(top - FRACTION)) * unscale * grad_factor, without leaving the range of f32 on the way.
-fn norm_of(sum: f32, top: i32, special: u32) -> f32 {
+// The bits of sqrt(sum * 2^(top - FRACTION)) * unscale * grad_factor, whose parts are multiplied and whose
+// exponents are added: nothing leaves the range of f32 on the way. Infinite if the norm itself does, so that
+// gradients that are finite only as long as they are scaled are seen.
+fn norm_of(sum: f32, top: i32, special: u32) -> u32 {
     if (special != 0u) {
-        // A variable: WGSL forbids constants that are not finite.
-        var bits = select(0x7f800000u, 0x7fc00000u, special == NOT_A_NUMBER);
-        return bitcast<f32>(bits);
+        return select(0x7f800000u, 0x7fc00000u, special == NOT_A_NUMBER);
     }
     if (sum == 0.0) {
-        return 0.0;
+        return 0u;
     }
     let doubled = top - i32(FRACTION);
     let root = sqrt(sum * select(1.0, 2.0, (doubled & 1) == 1));
-    let factor = bitcast<u32>(decision.unscale * step_input.grad_factor);
-    let mantissa = bitcast<f32>((factor & 0x7fffffu) | 0x3f800000u);
-    let exponent = (doubled >> 1u) + i32(factor >> 23u) - 127;
-    return root * mantissa * power_of_two(exponent / 2) * power_of_two(exponent - exponent / 2);
+    let mantissa = root * mantissa_of(loss_scale.reciprocal) * mantissa_of(step_input.grad_factor);
+    let exponent =
+        (doubled >> 1u) + exponent_of(loss_scale.reciprocal) + exponent_of(step_input.grad_factor);
+    if (exponent_of(mantissa) + exponent > 127) {
+        return 0x7f800000u;
+    }
+    let half = exponent / 2;
+    return bitcast<u32>(mantissa * power_of_two(half) * power_of_two(exponent - half));
 }
 
-fn clip_factor(norm: f32, special: u32, max_norm: f32) -> f32 {
+fn mantissa_of(value: f32) -> f32 {
+    return bitcast<f32>((bitcast<u32>(value) & 0x7fffffu) | 0x3f800000u);
+}
+
+fn exponent_of(value: f32) -> i32 {
+    return i32(bitcast<u32>(value) >> 23u) - 127;
+}
+
+fn clip_factor(norm: u32, max_norm: f32) -> f32 {
     if (max_norm >= MAX_F32) {
         return 1.0;
     }
-    if (special != 0u) {
-        return select(0.0, norm, special == NOT_A_NUMBER);
+    if (norm >= 0x7f800000u) {
+        // NaN of NaN, and 0 of infinity.
+        return bitcast<f32>(select(0u, norm, norm > 0x7f800000u));
     }
-    let padded = norm + 1e-6;
+    let padded = bitcast<f32>(norm) + 1e-6;
     if (padded <= max_norm) {
         return 1.0;
     }
@@ -190,14 +201,15 @@ fn clip_factor(norm: f32, special: u32, max_norm: f32) -> f32 {
 }
 
 // What is known once all gradients are looked at.
-fn begin_step(special: u32) {
-    let skipped = SKIP_NON_FINITE && special != 0u;
+fn begin_step(norm: u32) {
+    let overflow = norm >= 0x7f800000u;
+    let skipped = SKIP_NON_FINITE && overflow;
     decision.step += 1u;
     decision.skipped = select(0u, 1u, skipped);
     decision.skipped_total += decision.skipped;
     decision.loss_scale = loss_scale.scale;
     decision.unscale = loss_scale.reciprocal;
-    loss_scale.found_inf |= select(0u, 1u, special != 0u);
+    loss_scale.found_inf |= select(0u, 1u, overflow);
 }
 
 // Writes the decision to its place in the history.
@@ -224,7 +236,8 @@ fn update_scale() {
         loss_scale.growth_tracker += 1u;
         if (loss_scale.growth_tracker >= loss_scale.growth_interval) {
             let grows = loss_scale.scale <= 0x1p+126 / loss_scale.growth_factor;
-            set_scale(loss_scale.scale * select(1.0, loss_scale.growth_factor, grows));
+            let grown = loss_scale.scale * select(1.0, loss_scale.growth_factor, grows);
+            set_scale(min(grown, 0x1p+126));
         }
     }
     loss_scale.found_inf = 0u;

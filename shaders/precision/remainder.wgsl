@@ -8,7 +8,7 @@
 // A NaN becomes quiet and loses the lower half of its payload.
 //
 // Where somebody else wrote the parameter, the old remainder stays, which is less than a unit in
-// its last place; the clamp keeps a parameter that was set to zero from becoming a NaN.
+// its last place; two clamps keep a parameter that was set to zero or to infinity from becoming a NaN.
 
 alias MasterWord = vec2<u32>;
 
@@ -41,6 +41,8 @@ fn join_remainder(code: vec4<u32>, remainder: vec4<u32>) -> vec4<f32> {
     // From 16 bits to a signed number.
     let signed = bitcast<vec4<i32>>(remainder << vec4<u32>(16u)) >> vec4<u32>(16u);
     let magnitude = bitcast<vec4<i32>>((code & vec4<u32>(0x7fffu)) << vec4<u32>(16u)) + signed;
+    let is_infinite = (code & vec4<u32>(0x7fffu)) == vec4<u32>(0x7f80u);
+    let most = select(vec4<i32>(0x7fffffff), vec4<i32>(0x7f800000), is_infinite);
     let sign = (code & vec4<u32>(0x8000u)) << vec4<u32>(16u);
-    return bitcast<vec4<f32>>(sign | bitcast<vec4<u32>>(max(magnitude, vec4<i32>())));
+    return bitcast<vec4<f32>>(sign | bitcast<vec4<u32>>(clamp(magnitude, vec4<i32>(), most)));
 }

@@ -5,16 +5,24 @@
 //
 // Two factors, not their product: grad_scale is a power of two as a rule, and the product with
 // clip_factor could leave the range in which that is exact.
+//
+// What is not a number is looked for in the codes and factors as they lie in memory: of the result of an
+// operation a compiler may assume that it is one.
 
 override CLIP_VALUE: bool = false;
 
 fn load_grad(place: Place, tensor: Tensor) -> vec4<f32> {
     let scaled = decode_grad(grad_codes(place.grad, place.count));
-    var gradient = (scaled * tensor.grad_scale) * tensor.clip_factor;
+    let gradient = (scaled * tensor.grad_scale) * tensor.clip_factor;
     if (CLIP_VALUE) {
         let limit = vec4<f32>(tensor.clip_value);
-        let is_nan = (bitcast<vec4<u32>>(gradient) & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
-        gradient = select(clamp(gradient, -limit, limit), gradient, is_nan);
+        let magnitude = bitcast<vec4<u32>>(scaled) & vec4<u32>(0x7fffffffu);
+        let factor = bitcast<u32>(tensor.clip_factor) & 0x7fffffffu;
+        // An infinity times a factor of 0 is none either.
+        let is_nan = (magnitude > vec4<u32>(0x7f800000u))
+            | vec4<bool>(factor > 0x7f800000u)
+            | ((magnitude == vec4<u32>(0x7f800000u)) & vec4<bool>(factor == 0u));
+        return select(clamp(gradient, -limit, limit), gradient, is_nan);
     }
     return gradient;
 }

@@ -7,9 +7,9 @@ struct Tensor {
     bias_correction2_rsqrt: f32,
     // 1 - lr * weight_decay
     decay: f32,
-    // Multiplies the gradient: 1 / (loss scale * accumulated gradients), negative to maximize.
+    // Multiplies the gradient: 1 / loss scale, negative to maximize.
     grad_scale: f32,
-    // Multiplies it then: clipping to a norm.
+    // Multiplies it then: clipping to a norm, by the number of accumulated gradients.
     clip_factor: f32,
     // Limits its elements then: clipping by value.
     clip_value: f32,

@@ -1,4 +1,4 @@
-// The tensors' records in a uniform buffer: at most 1024 of them (48 KiB), read through the
+// The tensors' records in a uniform buffer: at most 1024 of them (64 KiB), read through the
 // constant cache. (Measured on Mesa's software driver: a tenth of the step's time less than
 // from a storage buffer.)
 

@@ -37,8 +37,10 @@ pub(crate) fn split(value: f32) -> (u16, u16) {
 /// The f32 of a parameter in bf16 and its remainder.
 pub(crate) fn join(code: u16, remainder: u16) -> f32 {
     let magnitude = i32::from(code & 0x7fff) << 16;
-    let magnitude = (magnitude + i32::from(remainder.cast_signed())).max(0).cast_unsigned();
-    f32::from_bits(u32::from(code & 0x8000) << 16 | magnitude)
+    // What somebody else set to zero or infinity may have a remainder that leads out of the numbers.
+    let most = if code & 0x7fff == 0x7f80 { 0x7f80_0000 } else { i32::MAX };
+    let magnitude = (magnitude + i32::from(remainder.cast_signed())).clamp(0, most);
+    f32::from_bits(u32::from(code & 0x8000) << 16 | magnitude.cast_unsigned())
 }
 
 fn upper(bits: u32) -> u16 {
@@ -75,5 +77,6 @@ mod tests {
         assert_eq!(split(f32::from_bits(0xbf7f_8000)), (0xbf80, 0x8000));
         assert_eq!(split(f32::MAX), (0x7f80, 0xffff));
         assert_eq!(join(0, 0xffff), 0.0, "somebody set the parameter to zero");
+        assert_eq!(join(0x7f80, 3), f32::INFINITY, "and to infinity");
     }
 }

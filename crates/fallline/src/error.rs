@@ -279,6 +279,17 @@ pub enum Error {
          overflow (a max_norm of infinity measures and changes nothing)"
     )]
     NothingToReport,
+    /// [`Step::zero_grads`](crate::Step::zero_grads) with tensors that share a gradient: one would be
+    /// updated after the other has set it to zero.
+    #[error(
+        "gradients cannot be set to zero in the step: tensors '{tensor}' and '{other}' share theirs"
+    )]
+    SharedGrad {
+        /// A tensor.
+        tensor: String,
+        /// Another with the same gradient, or part of it.
+        other: String,
+    },
     /// Two ranges, one of them written, that share bytes.
     #[error("the parameter of tensor '{tensor}' overlaps the {role} of tensor '{other}'")]
     Overlap {

@@ -9,6 +9,8 @@ use crate::{BorrowedTensor, BufferRange, Dtype, Error, Result, Role, TensorSpec,
 pub(crate) struct Lending {
     pub(crate) buffers: Vec<Buffer>,
     pub(crate) ranges: Vec<(Lent, Lent)>,
+    /// Two tensors whose gradients share bytes, if there are any.
+    pub(crate) shared_grads: Option<(String, String)>,
 }
 
 /// A range of bytes that a tensor uses.
@@ -46,8 +48,8 @@ impl Lending {
             let param = lend(&tensor.param, Role::Param, dtype)?;
             ranges.push((param, lend(&tensor.grad, Role::Grad, grad_dtype)?));
         }
-        check_overlap(uses)?;
-        Ok(Self { buffers, ranges })
+        let shared_grads = check_overlap(uses)?;
+        Ok(Self { buffers, ranges, shared_grads })
     }
 }
 
@@ -82,10 +84,12 @@ fn check_range(
 }
 
 /// Parameters are written, so nothing may share a byte with one; gradients may share with another.
-fn check_overlap(mut uses: Vec<Use<'_>>) -> Result<()> {
+/// Tells two that do.
+fn check_overlap(mut uses: Vec<Use<'_>>) -> Result<Option<(String, String)>> {
     uses.sort_by_key(|range| (range.buffer, range.start));
     // The furthest-reaching range so far, of all and of the parameters only.
     let (mut any, mut param): (Option<&Use<'_>>, Option<&Use<'_>>) = (None, None);
+    let mut shared = None;
     for range in &uses {
         let rival = if range.role == Role::Param { any } else { param };
         if let Some(rival) = rival.filter(|r| r.buffer == range.buffer && r.end > range.start) {
@@ -97,6 +101,10 @@ fn check_overlap(mut uses: Vec<Use<'_>>) -> Result<()> {
                 other: other.tensor.to_owned(),
             });
         }
+        // No parameter overlaps here, so what does is a gradient.
+        if let Some(rival) = any.filter(|r| r.buffer == range.buffer && r.end > range.start) {
+            shared.get_or_insert_with(|| (rival.tensor.to_owned(), range.tensor.to_owned()));
+        }
         let further = |best: Option<&Use<'_>>| {
             best.is_none_or(|best| best.buffer != range.buffer || best.end < range.end)
         };
@@ -107,5 +115,5 @@ fn check_overlap(mut uses: Vec<Use<'_>>) -> Result<()> {
             param = Some(range);
         }
     }
-    Ok(())
+    Ok(shared)
 }

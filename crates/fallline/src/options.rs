@@ -15,15 +15,15 @@ pub struct Options {
     /// ```
     ///
     /// Tensors of a group with a limit of its own ([`Group::max_norm`]) count in this norm, but are
-    /// clipped by theirs. Infinity measures and changes nothing. Positive.
+    /// clipped by theirs. Infinity measures and changes nothing. At least 2^-126.
     pub max_norm: Option<f64>,
     /// Clips each element to ±`clip_value`, as `torch.nn.utils.clip_grad_value_`; a NaN stays one.
-    /// Finite and positive.
+    /// Finite, and at least 2^-126.
     pub clip_value: Option<f64>,
     /// By what the runtime multiplied its loss; made with (a clone of) the same [`Gpu`]. A step whose gradients are not all finite is then
     /// skipped.
     pub loss_scaler: Option<LossScaler>,
-    /// Skip a step whose gradients are not all finite, also without a loss scaler.
+    /// Skip a step whose gradients, or their norm, are not finite, also without a loss scaler.
     pub skip_non_finite: bool,
     /// Seed of stochastic rounding.
     pub seed: u32,
@@ -53,7 +53,7 @@ impl Options {
         }
         if let Some(value) = self.clip_value {
             let ok = positive(value);
-            check("clip_value".into(), "finite and > 0", value, ok)?;
+            check("clip_value".into(), "finite and >= 2^-126", value, ok)?;
         }
         match &self.loss_scaler {
             Some(scaler) if !scaler.gpu().is_same(gpu) => Err(Error::ForeignScaler),
@@ -63,12 +63,13 @@ impl Options {
 }
 
 fn check_max_norm(what: String, value: f64) -> Result<()> {
-    check(what, "> 0", value, value == f64::INFINITY || positive(value))
+    check(what, ">= 2^-126", value, value == f64::INFINITY || positive(value))
 }
 
-/// Whether the value is finite and positive, also in the f32 that the GPU gets.
+/// Whether the value is finite and positive, also in the f32 that the GPU gets; a GPU may take a
+/// subnormal number for zero.
 pub(crate) fn positive(value: f64) -> bool {
-    narrow(value).is_finite() && narrow(value) > 0.0
+    narrow(value).is_normal() && value > 0.0
 }
 
 pub(crate) fn check(what: String, expected: &'static str, found: f64, ok: bool) -> Result<()> {

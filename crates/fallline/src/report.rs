@@ -90,7 +90,11 @@ impl Reports {
                     let bytes = staging.take()?;
                     reports.extend(self.parse(&bytes));
                 }
-                State::Failed => return Err(Error::DeviceLost),
+                State::Failed => {
+                    // To be asked for again, unless the device is the reason.
+                    staging.set(State::Free);
+                    gpu.check_lost()?;
+                }
                 State::Free | State::UnderWay => {}
             }
         }
@@ -138,7 +142,7 @@ impl Staging {
     fn request(&self, gpu: &Gpu, history: &Buffer) -> Result<()> {
         self.set(State::UnderWay);
         let state = Arc::clone(&self.state);
-        gpu.checked("report", || {
+        let requested = gpu.checked("report", || {
             let mut encoder =
                 gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {
                     label: Some("fallline report"),
@@ -149,7 +153,11 @@ impl Staging {
                 let arrived = if mapped.is_ok() { State::Arrived } else { State::Failed };
                 *state.lock().unwrap_or_else(PoisonError::into_inner) = arrived;
             });
-        })
+        });
+        if requested.is_err() {
+            self.set(State::Free);
+        }
+        requested
     }
 
     fn take(&self) -> Result<Vec<u8>> {

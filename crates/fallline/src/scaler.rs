@@ -155,9 +155,10 @@ impl LossScaler {
     pub fn write(&self, scale: f32, growth_tracker: u32) -> Result<()> {
         check_scale("scale", scale.into())?;
         let contents = abi::LossScale { growth_tracker, ..fixed(scale.into()) };
-        // Without the factors of the rule, which lie behind.
+        // Without the factors of the rule, which lie behind. An overflow that was remembered is not
+        // the checkpoint's.
         let head =
-            &bytemuck::bytes_of(&contents)[..std::mem::offset_of!(abi::LossScale, found_inf)];
+            &bytemuck::bytes_of(&contents)[..std::mem::offset_of!(abi::LossScale, growth_factor)];
         transfer::write(&self.gpu, &self.buffer, 0, head)
     }
 }

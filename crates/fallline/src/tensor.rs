@@ -63,6 +63,9 @@ pub enum Precision {
     /// All, for bf16: parameter and a remainder of 16 bits are the f32 exactly (as in NVIDIA apex's
     /// `store_param_remainders`). 2 bytes more for each element. The parameter is the nearest code,
     /// ties away from zero.
+    ///
+    /// Where somebody else writes a parameter, the remainder stays, up to half a unit in the
+    /// parameter's last place; [`Optimizer::write_param`](crate::Optimizer::write_param) writes both.
     Remainder,
 }
 

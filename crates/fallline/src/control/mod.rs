@@ -12,12 +12,12 @@ pub(crate) use measure::{HISTORY_LEN, ROW_CHUNKS};
 pub(crate) use measure::{Measure, entry_bytes, format_number};
 
 use crate::{
-    Gpu, Group, Options, Result,
+    Error, Gpu, Group, Options, Result,
     abi::{self, Placement},
     chunks::LentTensor,
     control::inputs::StepInputs,
     kernel::{self, Kernel, MAX_UNIFORM_TENSORS, Recipe, TensorsIn},
-    plan::bind,
+    plan::{bind, max_workgroups},
     rules::{Definition, narrow},
 };
 
@@ -98,7 +98,7 @@ impl Control {
             .then(|| Measure::new(gpu, groups, options, &inputs, ground, &placements, &decision));
         let buffers = [&group_buffer, &placements, &decision, &steps, &records.buffer];
         let bind_group = bind_advance(gpu, &advance, &inputs, buffers)?;
-        let workgroups = kernel::fold(tensors.div_ceil(64) as u64, gpu.limits());
+        let workgroups = advance_workgroups(gpu, tensors)?;
         let measure = measure.transpose()?;
         let groups = group_buffer;
         Ok(Self {
@@ -153,6 +153,16 @@ impl Control {
         // The slot is free again when the GPU is done with the step, or its encoder is dropped.
         pass.on_submitted_work_done(move || drop(written.lease));
     }
+}
+
+/// A lane for each tensor.
+fn advance_workgroups(gpu: &Gpu, tensors: usize) -> Result<(u32, u32)> {
+    let (expected, found) = (tensors.div_ceil(64) as u64, max_workgroups(gpu.limits()));
+    if expected > found {
+        let limit = "max_compute_workgroups_per_dimension squared";
+        return Err(Error::DeviceLimit { limit, expected, found });
+    }
+    Ok(kernel::fold(expected, gpu.limits()))
 }
 
 fn placements(gpu: &Gpu, ground: &Ground<'_>) -> Result<Buffer> {

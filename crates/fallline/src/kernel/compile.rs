@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use fallline_shaders::join;
+use fallline_shaders::{control, join};
 
 use super::{Kernel, Kernels, Recipe};
 use crate::{Gpu, Result};
@@ -37,11 +37,13 @@ impl Recipe {
                 let frame = [
                     ("SLOTS", f64::from(slots)),
                     ("ONE_HYPER", flag(update.one_hyper)),
-                    ("CLIP_VALUE", flag(update.clip_value)),
                     ("WORKGROUP_SIZE", f64::from(workgroup_size(limits))),
                     row,
                 ];
-                switches.chain(frame).collect()
+                // *Accumulate* does not clip, and so does not declare it.
+                let clip = (update.key.rule != control::ACCUMULATE)
+                    .then_some(("CLIP_VALUE", flag(update.clip_value)));
+                switches.chain(frame).chain(clip).collect()
             }
             Recipe::Decide { skip_non_finite } => {
                 let most = workgroup_size(limits);

@@ -126,11 +126,13 @@ fn update_sources(update: &Update) -> Vec<Source> {
         shared::TENSOR,
         shared::PLACE,
         shared::SLOTS,
-        shared::GRADIENT,
         shared::HYPER,
         shared::UPDATED,
         shared::LERP,
     ]);
+    if update.key.rule != control::ACCUMULATE {
+        sources.push(shared::GRADIENT);
+    }
     if precision == Precision::Stochastic || state == StateFormat::Bf16 {
         sources.push(shared::NOISE);
     }

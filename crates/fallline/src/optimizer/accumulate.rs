@@ -48,11 +48,11 @@ impl Optimizer {
     /// grad ← grad + factor · micro_grad
     /// ```
     ///
-    /// in one dispatch for each pair of formats and pair of buffers. The optimizer's gradients, in f32 or bf16,
-    /// are the accumulators; those of micro-batches lie in buffers of the caller's, one for
-    /// each tensor in order, in any format. An element that is not finite stays so,
-    /// whatever is added, so that a step that looks for overflow sees it. The step divides by the
-    /// number of micro-batches ([`Step::accumulated`](crate::Step::accumulated)) and begins anew
+    /// in one dispatch for each pair of formats and pair of buffers. The optimizer's gradients, in
+    /// f32 or bf16, are the accumulators; those of micro-batches lie in buffers of the caller's, one
+    /// for each tensor in order, in any format. An element that is not finite stays so, whatever is
+    /// added, so that a step that looks for overflow sees it. The step divides by the number of
+    /// micro-batches ([`Step::accumulated`](crate::Step::accumulated)) and begins anew
     /// ([`Step::zero_grads`](crate::Step::zero_grads)).
     ///
     /// The accumulator keeps the places of now, whatever is [rebound](Self::rebind) later.
@@ -155,7 +155,7 @@ impl Accumulator {
     /// Records `grad ← grad + factor · micro_grad` for every tensor.
     ///
     /// # Errors
-    /// [`Error::Factor`] if the factor is not finite and positive;
+    /// [`Error::Factor`] if the factor is not finite and at least 2^-126;
     /// [`Error::TooManyUnsubmittedSteps`], [`Error::OutOfMemory`].
     pub fn encode(&self, encoder: &mut CommandEncoder, factor: f64) -> Result<()> {
         let (offset, lease) = self.prepare(factor)?;
@@ -185,7 +185,7 @@ impl Accumulator {
 
     fn prepare(&self, factor: f64) -> Result<(u32, Lease)> {
         let ok = crate::options::positive(factor);
-        check("the factor of a micro-batch".into(), "finite and > 0", factor, ok)?;
+        check("the factor of a micro-batch".into(), "finite and >= 2^-126", factor, ok)?;
         let lease = self.slots.lease(&self.gpu)?;
         let offset = lease.slot * SLOT_BYTES;
         self.gpu.write("fallline factors", &self.hypers, offset.into(), &[narrow(factor)])?;

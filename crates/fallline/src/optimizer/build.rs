@@ -98,7 +98,8 @@ impl Optimizer {
         let control = Control::new(gpu, groups, options, &parts.hypers, &ground)?;
         let plan = borrowed_plan(parts.site(gpu, &memory, &control), &parts.infos, &lending)?;
         let memory = Memory { segments: memory, borrowed: Some(tensors.to_vec()) };
-        parts.finish(gpu, groups, memory, control, plan)
+        let shared_grads = lending.shared_grads;
+        Ok(Self { shared_grads, ..parts.finish(gpu, groups, memory, control, plan)? })
     }
 
     /// Takes parameters and gradients from other places from now on: for a runtime whose gradients lie
@@ -134,6 +135,7 @@ impl Optimizer {
         self.gpu.check_lost()?;
         self.control = control;
         self.plan = plan;
+        self.shared_grads = lending.shared_grads;
         self.memory.borrowed = Some(tensors.to_vec());
         Ok(())
     }
@@ -273,8 +275,19 @@ impl Parts {
             Some(measure) => Some(Reports::new(gpu, &measure.history, groups.len())?),
             None => None,
         };
-        let (gpu, groups) = (gpu.clone(), groups.to_vec());
-        Ok(Optimizer { gpu, groups, infos, ids, programs, layout, memory, control, plan, reports })
+        Ok(Optimizer {
+            gpu: gpu.clone(),
+            groups: groups.to_vec(),
+            infos,
+            ids,
+            programs,
+            layout,
+            memory,
+            control,
+            plan,
+            reports,
+            shared_grads: None,
+        })
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Optimizer {
     control: Control,
     plan: Plan,
     reports: Option<Reports>,
+    /// Two tensors whose gradients share bytes, if there are any.
+    shared_grads: Option<(String, String)>,
 }
 
 /// A tensor, checked.
@@ -90,10 +92,15 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Checks a step and writes its input; `None` if there are no tensors.
+    /// Checks a step and writes its input; `None` if there is nothing to do.
     fn prepare(&self, step: &Step<'_>) -> Result<Option<Written>> {
         let input = step.input(&self.groups, self.infos.len())?;
-        if self.infos.is_empty() {
+        if input.head.zero_grads != 0
+            && let Some((tensor, other)) = self.shared_grads.clone()
+        {
+            return Err(Error::SharedGrad { tensor, other });
+        }
+        if !self.has_work() {
             return Ok(None);
         }
         self.control.prepare(&self.gpu, &input).map(Some)
@@ -153,7 +160,12 @@ impl Optimizer {
     /// How many dispatches a step records.
     #[must_use]
     pub fn dispatches(&self) -> usize {
-        if self.infos.is_empty() { 0 } else { self.control.dispatches() + self.plan.len() }
+        if self.has_work() { self.control.dispatches() + self.plan.len() } else { 0 }
+    }
+
+    /// Without tensors there may still be a loss scale to update, for others that share it.
+    fn has_work(&self) -> bool {
+        !self.infos.is_empty() || self.control.measure().is_some()
     }
 
     /// Bytes of optimizer state in GPU memory, padding included: state slots, master copies,

@@ -76,6 +76,7 @@ impl<'a> Step<'a> {
 
     /// Sets the gradients to zero behind the update, in the same pass and also if the step is
     /// skipped. Those of tensors [without gradient](Self::without_grad) stay.
+    /// An error where tensors share a gradient: one would need it when the other has set it to zero.
     #[must_use]
     pub const fn zero_grads(mut self) -> Self {
         self.zero_grads = true;

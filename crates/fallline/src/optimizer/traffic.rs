@@ -10,8 +10,9 @@ use crate::{
 
 impl Optimizer {
     /// A pass that moves the bytes of a step through the same bindings, every load and store of it,
-    /// and computes nothing: how fast a step could be on this device. Take at least one step
-    /// before, so that the tensors' records exist.
+    /// and computes nothing: how fast a step could be on this device. What clipping and scaling read
+    /// beforehand is not among them. Take a step before, so that the tensors' records exist: one that
+    /// is not skipped, and that does not set gradients to zero, since the pass would do the same.
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
