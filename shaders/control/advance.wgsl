@@ -76,7 +76,7 @@ fn main(
         select(step_input.zero_grads, 0u, is_absent),
         index,
         group.seed,
-        0u,
-        0u,
+        placement.len_vec4,
+        placement.tail_elems,
     );
 }

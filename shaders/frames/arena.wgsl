@@ -22,7 +22,8 @@
 //   8 window    where these windows begin
 //   9 master    master copy or remainder of the parameter
 //
-// Invariants: the padding behind a tensor's last element belongs to that tensor and may be written.
+// Invariants: the padding behind a tensor's last element belongs to that tensor; the part of it that
+// lies in the tensor's last vec4 is written.
 // Control flow is uniform within a workgroup, so codecs may use workgroup barriers.
 
 // Lanes of a block of 256 elements: two vec4s each.
@@ -59,11 +60,11 @@ fn main(
     let hyper = load_hyper(tensor);
 
     // Neighbouring lanes own neighbouring vec4s, in both halves of the block.
-    let exists = select(0u, 4u, inside);
-    let count = select(0u, exists, tensor.step != 0u);
     let first = select(0u, block * 2u * BLOCK_LANES + lane_of_all % BLOCK_LANES, inside);
-    let a = place_of(first, count, tensor);
-    let b = place_of(first + BLOCK_LANES, count, tensor);
+    let exists_a = select(0u, elems_at(first, tensor), inside);
+    let exists_b = select(0u, elems_at(first + BLOCK_LANES, tensor), inside);
+    let a = place_of(first, exists_a, lane, tensor);
+    let b = place_of(first + BLOCK_LANES, exists_b, lane, tensor);
 
     // Every load before every store: the compiler may not move one across the other.
     let grad_a = load_grad(a, tensor);
@@ -77,10 +78,23 @@ fn main(
     store_param(a, updated_a.param, tensor);
     store_param(b, updated_b.param, tensor);
     store_slots(a, b, slots_of(updated_a.state), slots_of(updated_b.state), tensor);
-    clear_grad(a, exists, tensor);
-    clear_grad(b, exists, tensor);
+    clear_grad(a, exists_a, tensor);
+    clear_grad(b, exists_b, tensor);
 }
 
-fn place_of(at: u32, count: u32, tensor: Tensor) -> Place {
-    return Place(at, at, at, window.state_vec4 + at - tensor.state_vec4, count);
+// The vec4 of the window, counted from the tensor's first element.
+fn index_of(at: u32, tensor: Tensor) -> u32 {
+    return window.state_vec4 + at - tensor.state_vec4;
+}
+
+// How many elements of that vec4 exist; the others are padding.
+fn elems_at(at: u32, tensor: Tensor) -> u32 {
+    let index = index_of(at, tensor);
+    let tail = select(0u, tensor.tail_elems, index == tensor.len_vec4);
+    return select(tail, 4u, index < tensor.len_vec4);
+}
+
+fn place_of(at: u32, exists: u32, lane: u32, tensor: Tensor) -> Place {
+    let count = select(0u, exists, tensor.step != 0u);
+    return Place(at, at, at, index_of(at, tensor), count, lane);
 }

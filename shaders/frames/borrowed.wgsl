@@ -60,8 +60,8 @@ fn main(
     let n = lane_of_all % BLOCK_LANES;
     let exists_a = select(0u, elems_of(chunk.len_elems, n), inside);
     let exists_b = select(0u, elems_of(chunk.len_elems, n + BLOCK_LANES), inside);
-    let a = place_of(chunk, n, exists_a, tensor);
-    let b = place_of(chunk, n + BLOCK_LANES, exists_b, tensor);
+    let a = place_of(chunk, n, exists_a, lane, tensor);
+    let b = place_of(chunk, n + BLOCK_LANES, exists_b, lane, tensor);
 
     // Every load before every store: the compiler may not move one across the other.
     let grad_a = load_grad(a, tensor);
@@ -81,7 +81,7 @@ fn main(
 
 // The chunk's n-th vec4. One without elements stands for the chunk's first: it is loaded, and never
 // stored.
-fn place_of(chunk: Chunk, n: u32, exists: u32, tensor: Tensor) -> Place {
+fn place_of(chunk: Chunk, n: u32, exists: u32, lane: u32, tensor: Tensor) -> Place {
     let index = chunk.first_vec4 + select(0u, n, exists != 0u);
     return Place(
         tensor.param_vec4 - window.param_vec4 + index,
@@ -89,5 +89,6 @@ fn place_of(chunk: Chunk, n: u32, exists: u32, tensor: Tensor) -> Place {
         tensor.state_vec4 - window.state_vec4 + index,
         index,
         select(0u, exists, tensor.step != 0u),
+        lane,
     );
 }

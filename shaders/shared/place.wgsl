@@ -11,6 +11,8 @@ struct Place {
     index: u32,
     // How many of the elements exist: 4, fewer at a tensor's end; 0: nothing is stored.
     count: u32,
+    // The lane within its workgroup.
+    lane: u32,
 }
 
 // Where the bindings of a dispatch begin: the vec4 of the whole buffer.

@@ -26,6 +26,7 @@ struct Tensor {
     // For stochastic rounding: the tensor's number among all, and the optimizer's seed.
     number: u32,
     seed: u32,
-    padding0: u32,
-    padding1: u32,
+    // How long the tensor is: whole vec4s, and elements behind the last of these.
+    len_vec4: u32,
+    tail_elems: u32,
 }

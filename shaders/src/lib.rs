@@ -9,7 +9,7 @@
 //! | `frames/`    | the entry point `main` and every binding; gives each lane eight elements         |
 //! | `rules/`     | one optimizer as a pure function, with its `Hyper` constants and `State` slots   |
 //! | `words/`     | how four codes lie in memory: their size, whose binding, whole vec4s or elements |
-//! | `formats/`   | what a code of 16 bits means: f16, bf16                                          |
+//! | `formats/`   | what a code means: f16, bf16, the dynamic code books of 8 bits                   |
 //! | `codecs/`    | the format of a role: parameter, gradient, state slot                            |
 //! | `precision/` | what a parameter keeps of an update that is smaller than its last bit            |
 //! | `control/`   | whole kernels that run before the update in the same pass, and *accumulate*      |
@@ -130,7 +130,7 @@ pub mod words {
         Source { path: "words/halves", text: include_str!("../words/halves.wgsl") };
 }
 
-/// What codes of 16 bits mean.
+/// What codes mean.
 pub mod formats {
     use super::Source;
 
@@ -140,6 +140,9 @@ pub mod formats {
     /// bfloat16.
     pub const BF16: Source =
         Source { path: "formats/bf16", text: include_str!("../formats/bf16.wgsl") };
+    /// The dynamic code books of 8 bits.
+    pub const DYNAMIC: Source =
+        Source { path: "formats/dynamic", text: include_str!("../formats/dynamic.wgsl") };
 }
 
 /// The formats of the roles.
@@ -170,6 +173,9 @@ pub mod codecs {
     /// bf16 state with stochastic rounding, four elements to a word.
     pub const STATE_BF16: Source =
         Source { path: "codecs/state_bf16", text: include_str!("../codecs/state_bf16.wgsl") };
+    /// Block-wise 8-bit state.
+    pub const STATE_INT8: Source =
+        Source { path: "codecs/state_int8", text: include_str!("../codecs/state_int8.wgsl") };
 }
 
 /// What a parameter keeps of small updates.

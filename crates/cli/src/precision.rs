@@ -208,6 +208,19 @@ pub(crate) enum State {
     #[default]
     F32,
     Bf16,
+    Int8,
+}
+
+impl State {
+    /// Bytes of an element in one slot, of a large tensor.
+    pub(crate) fn size_bytes(self) -> f64 {
+        match self {
+            State::F32 => 4.0,
+            State::Bf16 => 2.0,
+            // A code, and an f32 for each 256.
+            State::Int8 => 1.0 + 4.0 / 256.0,
+        }
+    }
 }
 
 impl From<State> for StateFormat {
@@ -215,6 +228,7 @@ impl From<State> for StateFormat {
         match state {
             State::F32 => StateFormat::F32,
             State::Bf16 => StateFormat::Bf16,
+            State::Int8 => StateFormat::Int8,
         }
     }
 }

@@ -49,8 +49,8 @@ fn every_row_has_the_promised_keys() {
         found.expect("a row for each model and rule")
     };
     assert_eq!(of("resnet50", "adamw")["tensors"], 161);
-    assert_eq!(of("one-big", "adamw")["bytes_per_param"], 28);
-    assert_eq!(of("one-big", "lion")["bytes_per_param"], 20);
+    assert_eq!(of("one-big", "adamw")["bytes_per_param"], 28.0);
+    assert_eq!(of("one-big", "lion")["bytes_per_param"], 20.0);
     // The number of dispatches does not depend on the number of tensors.
     assert_eq!(of("resnet50", "adamw")["dispatches"], of("one-big", "adamw")["dispatches"]);
 }
@@ -63,7 +63,7 @@ fn borrowed_buffers_are_measured_and_baselines_can_be_left_out() {
     fallline(&[&what[..], &["--width", "0.02", "--steps", "1", "--json", json]].concat()).good();
     let row = &rows(&path)[0];
     assert_eq!(row["borrowed"], true);
-    assert_eq!(row["bytes_per_param"], 20);
+    assert_eq!(row["bytes_per_param"], 20.0);
     assert!(row["baselines"]["unfused"].is_null());
 }
 
@@ -73,15 +73,16 @@ fn mixed_precision_is_measured_against_the_plain_step() {
     let json = path.to_str().expect("a name in UTF-8");
     let size = ["--width", "0.02", "--steps", "2", "--no-baselines", "--json", json];
     for (options, bytes) in [
-        (&["--clip", "1", "--loss-scale", "dynamic"][..], 32),
-        (&["--param", "bf16", "--master", "remainder"], 26),
-        (&["--param", "bf16", "--master", "remainder", "--state", "bf16"], 18),
-        (&["--param", "f16", "--master", "f32", "--clip", "inf", "--borrowed"], 32),
-        (&["--grad", "f16", "--loss-scale", "128"], 28),
+        (&["--clip", "1", "--loss-scale", "dynamic"][..], 32.0),
+        (&["--param", "bf16", "--master", "remainder"], 26.0),
+        (&["--param", "bf16", "--master", "remainder", "--state", "bf16"], 18.0),
+        (&["--state", "int8"], 16.0625),
+        (&["--param", "f16", "--master", "f32", "--clip", "inf", "--borrowed"], 32.0),
+        (&["--grad", "f16", "--loss-scale", "128"], 28.0),
     ] {
         fallline(&[&["bench"], options, &size].concat()).good();
         let row = &rows(&path)[0];
-        assert_eq!(row["bytes_per_param"], bytes, "{options:?}");
+        assert_eq!(row["bytes_per_param"].as_f64(), Some(bytes), "{options:?}");
         assert!(row["plain"]["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{options:?}");
     }
     assert_eq!(rows(&path)[0]["grad"], "f16");

@@ -24,8 +24,8 @@ pub(crate) struct Tensor {
     pub(crate) zero_grad: u32,
     pub(crate) number: u32,
     pub(crate) seed: u32,
-    pub(crate) padding0: u32,
-    pub(crate) padding1: u32,
+    pub(crate) len_vec4: u32,
+    pub(crate) tail_elems: u32,
 }
 
 /// `StepInput` of `shared/step_input.wgsl` without its groups.
@@ -68,6 +68,10 @@ pub(crate) struct Placement {
     pub(crate) param_vec4: u32,
     pub(crate) grad_vec4: u32,
     pub(crate) state_vec4: u32,
+    pub(crate) len_vec4: u32,
+    pub(crate) tail_elems: u32,
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
 }
 
 /// `Chunk` of `shared/chunk.wgsl`.

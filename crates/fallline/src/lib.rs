@@ -45,6 +45,7 @@ mod abi;
 mod chunks;
 mod control;
 mod convert;
+mod dynamic;
 mod error;
 mod gpu;
 mod kernel;

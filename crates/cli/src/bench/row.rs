@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     device::AdapterReport,
-    precision::{Numerics, State},
+    precision::Numerics,
     rule::RuleName,
     timing::{median, quantile},
 };
@@ -30,7 +30,7 @@ pub(crate) struct Row {
     ms_per_step_min: f64,
     ms_per_step_max: f64,
     ns_per_param: f64,
-    bytes_per_param: u64,
+    bytes_per_param: f64,
     gb_per_s: f64,
     copy_gb_per_s: f64,
     /// Time of the step's bare memory traffic by the time of the step: the rounds' median.
@@ -97,12 +97,12 @@ impl Row {
         bench: &Bench,
         (model, name, width): (Model, RuleName, f64),
         specs: &[TensorSpec],
-        slots: usize,
+        slots: u32,
         samples: &Samples,
     ) -> Self {
         let params: u64 =
             specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
-        let bytes_per_param = bytes_per_param(&bench.numerics, slots as u64);
+        let bytes_per_param = bytes_per_param(&bench.numerics, slots);
         let ratios: Vec<f64> =
             samples.traffic.iter().zip(&samples.step).map(|(bare, step)| bare / step).collect();
         let step_s = median(&samples.step);
@@ -121,7 +121,7 @@ impl Row {
             ms_per_step_max: quantile(&samples.step, 1.0) * 1e3,
             ns_per_param: step_s * 1e9 / params as f64,
             bytes_per_param,
-            gb_per_s: (bytes_per_param * params) as f64 / step_s / 1e9,
+            gb_per_s: bytes_per_param * params as f64 / step_s / 1e9,
             copy_gb_per_s: bench.copy.gb_per_s(median(&samples.copy)),
             roofline: median(&ratios),
             roofline_q1: quantile(&ratios, 0.25),
@@ -188,15 +188,12 @@ const SPEED: [&str; 9] =
 /// Bytes that a step must move for each element: parameter, what is kept beside it, and state read and
 /// written; the gradient read, twice if something is decided by it before. (Of large tensors: small
 /// ones keep their state in f32.)
-fn bytes_per_param(numerics: &Numerics, slots: u64) -> u64 {
+fn bytes_per_param(numerics: &Numerics, slots: u32) -> f64 {
     let spec = numerics.spec(TensorSpec::new("", []));
-    let state = match numerics.state {
-        State::F32 => 4,
-        State::Bf16 => 2,
-    };
     let grads = if numerics.clip.is_some() || numerics.scales() { 2 } else { 1 };
     let kept = spec.dtype.size_bytes() + spec.precision.size_bytes();
-    2 * (kept + slots * state) + grads * spec.grad_dtype.size_bytes()
+    let moved = 2 * kept + grads * spec.grad_dtype.size_bytes();
+    moved as f64 + 2.0 * f64::from(slots) * numerics.state.size_bytes()
 }
 
 const COST: [&str; 9] = [

@@ -49,7 +49,7 @@ impl Records {
         let tensors_in = TensorsIn::for_len(tensors, gpu.limits());
         let (len, usage) = match tensors_in {
             TensorsIn::Uniform => (MAX_UNIFORM_TENSORS, BufferUsages::UNIFORM),
-            TensorsIn::Storage => (tensors, BufferUsages::empty()),
+            TensorsIn::Storage => (tensors.max(1), BufferUsages::empty()),
         };
         let usage = usage | BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let size = (len * size_of::<abi::Tensor>()) as u64;
@@ -167,7 +167,8 @@ fn advance_workgroups(gpu: &Gpu, tensors: usize) -> Result<(u32, u32)> {
 
 fn placements(gpu: &Gpu, ground: &Ground<'_>) -> Result<Buffer> {
     let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
-    let size = size_of_val(&*ground.placements) as u64;
+    // Room for one where there is none, which a kernel that declares an array must find.
+    let size = size_of_val(&*ground.placements).max(size_of::<Placement>()) as u64;
     let buffer = gpu.buffer("fallline placements", size, usage)?;
     gpu.write("fallline placements", &buffer, 0, &ground.placements)?;
     Ok(buffer)

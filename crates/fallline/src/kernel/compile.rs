@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use fallline_shaders::{control, join};
 
 use super::{Kernel, Kernels, Recipe};
-use crate::{Gpu, Result};
+use crate::{Gpu, Result, StateFormat};
 
 /// The kernels of a device that were compiled so far.
 #[derive(Debug, Default)]
@@ -43,7 +43,9 @@ impl Recipe {
                 // *Accumulate* does not clip, and so does not declare it.
                 let clip = (update.key.rule != control::ACCUMULATE)
                     .then_some(("CLIP_VALUE", flag(update.clip_value)));
-                switches.chain(frame).chain(clip).collect()
+                let unsigned = (update.formats.state == StateFormat::Int8)
+                    .then_some(("UNSIGNED_SLOTS", f64::from(update.key.unsigned_slots)));
+                switches.chain(frame).chain(clip).chain(unsigned).collect()
             }
             Recipe::Decide { skip_non_finite } => {
                 let most = workgroup_size(limits);

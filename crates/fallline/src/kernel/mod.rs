@@ -63,6 +63,8 @@ pub(crate) struct KernelKey {
     /// Its `override` constants.
     pub(crate) switches: Vec<(&'static str, u8)>,
     pub(crate) slots: &'static [&'static str],
+    /// Bit n: slot n is never negative.
+    pub(crate) unsigned_slots: u8,
 }
 
 impl KernelKey {
@@ -75,17 +77,19 @@ impl KernelKey {
                 .map(|(name, on)| (name, u8::from(on)))
                 .collect(),
             slots: definition.slots(),
+            unsigned_slots: definition.unsigned_slots(),
         }
     }
 
     /// The kernel that adds gradients to gradients.
     pub(crate) fn accumulate() -> Self {
-        Self { rule: control::ACCUMULATE, switches: Vec::new(), slots: &[] }
+        let rule = control::ACCUMULATE;
+        Self { rule, switches: Vec::new(), slots: &[], unsigned_slots: 0 }
     }
 
     /// The kernel that moves what this one moves, and computes nothing.
     pub(crate) fn traffic(&self) -> Self {
-        Self { rule: probes::TRAFFIC, switches: Vec::new(), slots: self.slots }
+        Self { rule: probes::TRAFFIC, switches: Vec::new(), ..self.clone() }
     }
 }
 

@@ -121,6 +121,7 @@ fn update_sources(update: &Update) -> Vec<Source> {
         match state {
             StateFormat::F32 => codecs::STATE_F32,
             StateFormat::Bf16 => codecs::STATE_BF16,
+            StateFormat::Int8 => codecs::STATE_INT8,
         },
         tensors,
         shared::TENSOR,
@@ -139,6 +140,10 @@ fn update_sources(update: &Update) -> Vec<Source> {
     let state = match state {
         StateFormat::F32 => Dtype::F32,
         StateFormat::Bf16 => Dtype::Bf16,
+        StateFormat::Int8 => {
+            sources.push(formats::DYNAMIC);
+            Dtype::F32
+        }
     };
     for dtype in [Dtype::F16, Dtype::Bf16] {
         if [param, grad, state].contains(&dtype) {

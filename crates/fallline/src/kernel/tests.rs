@@ -86,7 +86,7 @@ fn updates() -> Vec<Update> {
     }
     // Formats do not know the rule, nor the rule the formats.
     let adamw = KernelKey::new(Group::new("g", AdamW::default()).rule.definition());
-    let states = [StateFormat::F32, StateFormat::Bf16];
+    let states = [StateFormat::F32, StateFormat::Bf16, StateFormat::Int8];
     for formats in states.into_iter().flat_map(formats) {
         add(&adamw, formats, TensorsIn::Storage);
         if formats.precision == Precision::Nearest && formats.state == StateFormat::F32 {
@@ -148,7 +148,7 @@ fn translate(source: &str, constants: &[(&str, f64)]) {
 #[test]
 fn every_kernel_is_valid_everywhere() {
     let recipes = recipes();
-    assert_eq!(recipes.len(), (8 * 2 * 2 + 2 * 24 + 9) * 5 + 6 + 2 + 1);
+    assert_eq!(recipes.len(), (8 * 2 * 2 + 3 * 24 + 9) * 5 + 6 + 2 + 1);
     for recipe in &recipes {
         for max_compute_invocations_per_workgroup in [64, 128, 256] {
             let limits =
@@ -215,9 +215,33 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
         &advance,
         Group { ln_beta1, ln_beta2, grad_sign, hyper, clip_value, seed, padding0, padding1 }
     );
-    assert_same_layout!(&advance, Placement { group, param_vec4, grad_vec4, state_vec4 });
+    assert_same_layout!(
+        &advance,
+        Placement {
+            group,
+            param_vec4,
+            grad_vec4,
+            state_vec4,
+            len_vec4,
+            tail_elems,
+            padding0,
+            padding1
+        }
+    );
     let measure = module(Recipe::Measure { grad: Dtype::F16, ragged: false });
-    assert_same_layout!(&measure, Placement { group, param_vec4, grad_vec4, state_vec4 });
+    assert_same_layout!(
+        &measure,
+        Placement {
+            group,
+            param_vec4,
+            grad_vec4,
+            state_vec4,
+            len_vec4,
+            tail_elems,
+            padding0,
+            padding1
+        }
+    );
     assert_same_layout!(&measure, MeasureChunk { tensor, first_vec4, len_elems, partial });
     assert_same_layout!(&measure, Partial { sum, exponent });
     assert_same_layout!(&measure, Window { param_vec4, grad_vec4, state_vec4, padding0 });
@@ -281,8 +305,8 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
                 zero_grad,
                 number,
                 seed,
-                padding0,
-                padding1
+                len_vec4,
+                tail_elems
             }
         );
         assert_same_layout!(&module, Window { param_vec4, grad_vec4, state_vec4, padding0 });

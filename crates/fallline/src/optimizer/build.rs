@@ -250,6 +250,7 @@ impl Parts {
                 param_vec4: vec4,
                 grad_vec4: vec4,
                 state_vec4: vec4,
+                ..placement(info.len_elems)
             });
             let elem_bytes = info.spec.grad_dtype.size_bytes();
             let offset = u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes;
@@ -349,6 +350,12 @@ fn rules(groups: &[Group]) -> Result<(Rules, Vec<usize>, Vec<u32>)> {
     Ok((rules, rule_of, hyper_of))
 }
 
+/// The placement of a tensor of this length, without its place.
+fn placement(len_elems: u64) -> Placement {
+    let (len_vec4, tail_elems) = (number(len_elems / 4), number(len_elems % 4));
+    Placement { len_vec4, tail_elems, ..Placement::default() }
+}
+
 /// Where the tensors lie in buffers of the caller's.
 fn borrowed_ground<'a>(infos: &[Info], layout: &Layout, lending: &'a Lending) -> Ground<'a> {
     let vec4 = |lent: &Lent| number(lent.offset / lent.vec4_bytes());
@@ -359,6 +366,7 @@ fn borrowed_ground<'a>(infos: &[Info], layout: &Layout, lending: &'a Lending) ->
             param_vec4: vec4(param),
             grad_vec4: vec4(grad),
             state_vec4: place.first_block * BLOCK_VEC4,
+            ..placement(info.len_elems)
         });
         grads.push(measured(info, *grad));
     }

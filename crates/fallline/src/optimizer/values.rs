@@ -4,8 +4,8 @@ use wgpu::{Buffer, BufferSlice, BufferUsages};
 
 use super::Optimizer;
 use crate::{
-    Dtype, Error, Precision, Result, Role, StateFormat, TensorId, convert, layout::BLOCK_ELEMS,
-    transfer,
+    Dtype, Error, Precision, Result, Role, StateFormat, TensorId, convert, dynamic::Book,
+    layout::BLOCK_ELEMS, transfer,
 };
 
 impl Optimizer {
@@ -68,21 +68,34 @@ impl Optimizer {
     /// # Errors
     /// [`Error::UnknownSlot`] if the tensor's rule does not keep it.
     pub fn read_state(&self, id: TensorId, slot: &str) -> Result<Vec<f32>> {
-        let (buffer, offset) = self.slot(id, slot)?;
-        let dtype = self.state_dtype(id);
-        let size = self.infos[id.0].len_elems * dtype.size_bytes();
-        Ok(convert::decode(dtype, &self.read_padded(buffer, offset, size)?))
+        let (number, buffer, offset) = self.slot(id, slot)?;
+        let len_elems = self.infos[id.0].len_elems;
+        let size = self.infos[id.0].state.size_bytes(len_elems);
+        let bytes = self.read_padded(buffer, offset, size)?;
+        Ok(match self.infos[id.0].state {
+            StateFormat::F32 => convert::decode(Dtype::F32, &bytes),
+            StateFormat::Bf16 => convert::decode(Dtype::Bf16, &bytes),
+            StateFormat::Int8 => {
+                let len = usize::try_from(len_elems).unwrap_or(usize::MAX);
+                self.book(id, number).decode(&bytes, len)
+            }
+        })
     }
 
-    /// Writes a state slot, by torch's name; takes effect before the next submission. SGD looks at its
+    /// Writes a state slot, by torch's name, in the format that it is kept in; takes effect before the next submission. SGD looks at its
     /// `momentum_buffer` from the second step on: see [`write_step`](Self::write_step).
     ///
     /// # Errors
     /// [`Error::UnknownSlot`], [`Error::Length`].
     pub fn write_state(&self, id: TensorId, slot: &str, values: &[f32]) -> Result<()> {
-        let (buffer, offset) = self.slot(id, slot)?;
+        let (number, buffer, offset) = self.slot(id, slot)?;
         self.check_len(id, slot, self.infos[id.0].len_elems, values.len())?;
-        self.write_padded((buffer, offset), convert::encode(self.state_dtype(id), values))
+        let bytes = match self.infos[id.0].state {
+            StateFormat::F32 => convert::encode(Dtype::F32, values),
+            StateFormat::Bf16 => convert::encode(Dtype::Bf16, values),
+            StateFormat::Int8 => self.book(id, number).encode(values),
+        };
+        self.write_padded((buffer, offset), bytes)
     }
 
     /// Reads the step counter of every tensor back; waits for the GPU.
@@ -138,8 +151,8 @@ impl Optimizer {
         Some((buffer, u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes))
     }
 
-    /// The buffer of a slot, and where in it the tensor begins.
-    fn slot(&self, id: TensorId, slot: &str) -> Result<(&Buffer, u64)> {
+    /// The number of a slot, its buffer, and where in it the tensor begins.
+    fn slot(&self, id: TensorId, slot: &str) -> Result<(usize, &Buffer, u64)> {
         let info = self.info(id)?;
         let slots = self.groups[info.group].rule.slots();
         let number = slots.iter().position(|known| *known == slot).ok_or_else(|| {
@@ -148,7 +161,7 @@ impl Optimizer {
         })?;
         let place = &self.layout.places[id.0];
         let buffer = &self.memory.segments[place.segment].slots[number];
-        Ok((buffer, u64::from(place.first_block) * info.state.block_bytes()))
+        Ok((number, buffer, u64::from(place.first_block) * info.state.block_bytes()))
     }
 
     fn check_len(&self, id: TensorId, what: &str, expected: u64, found: usize) -> Result<()> {
@@ -160,11 +173,12 @@ impl Optimizer {
         Err(Error::Length { tensor, what: what.to_owned(), expected, found })
     }
 
-    /// The format of a state slot's elements.
-    fn state_dtype(&self, id: TensorId) -> Dtype {
-        match self.infos[id.0].state {
-            StateFormat::F32 => Dtype::F32,
-            StateFormat::Bf16 => Dtype::Bf16,
+    /// The code book of a slot in eight bits.
+    fn book(&self, id: TensorId, slot: usize) -> Book {
+        let rule = &self.groups[self.infos[id.0].group].rule;
+        match rule.definition().unsigned_slots() >> slot & 1 {
+            0 => Book::Signed,
+            _ => Book::Unsigned,
         }
     }
 

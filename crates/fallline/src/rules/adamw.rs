@@ -70,6 +70,10 @@ impl Definition for AdamW {
         adam_slots(self.amsgrad)
     }
 
+    fn unsigned_slots(&self) -> u8 {
+        0b110
+    }
+
     fn bias_correction_betas(&self) -> (f64, f64) {
         self.betas
     }

@@ -137,6 +137,11 @@ pub(crate) trait Definition {
     /// torch's names of the state slots, in the order of the WGSL's slots.
     fn slots(&self) -> &'static [&'static str];
 
+    /// Which slots are never negative: bit n for slot n.
+    fn unsigned_slots(&self) -> u8 {
+        0
+    }
+
     /// β1 and β2 of the bias corrections; 0 for none.
     fn bias_correction_betas(&self) -> (f64, f64) {
         (0.0, 0.0)

@@ -1,6 +1,7 @@
 //! Twins of `shaders/formats`, one element at a time.
 
 pub mod bf16;
+pub mod dynamic;
 pub mod f16;
 
 #[cfg(test)]
