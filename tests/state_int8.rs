@@ -40,6 +40,10 @@ fn check_codes(values: &[f32], found: &[f32], unsigned: bool) {
                 assert_eq!(*found, 0.0);
                 continue;
             }
+            // A device may take a subnormal number for zero.
+            if value.is_subnormal() && *found == 0.0 {
+                continue;
+            }
             // In the middle, up to 2 ULP of the quotient, either code will do.
             let (code, other) = dynamic::nearest(&book, *value, absmax, 2.0);
             let is = |code: u8| *found == book[usize::from(code)] as f32 * absmax;
@@ -244,4 +248,25 @@ fn one_step_is_as_near_to_f32_as_bitsandbytes_asks() {
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     assert!(mean(&errors) < 6e-5, "{:e}", mean(&errors));
     assert!(mean(&relative) < 6e-4, "{:e}", mean(&relative));
+}
+
+/// A gradient of 1e-4 beside one of 1: its square is too small for the block's code book. Rounded to 0,
+/// the update would be m / eps, a thousand times too large.
+#[test]
+fn a_small_gradient_beside_a_large_one_makes_no_large_step() {
+    let gpu = gpu();
+    let rule = AdamW { lr: 1e-3, weight_decay: 0.0, ..AdamW::default() };
+    let groups = [int8(Group::new("all", rule))];
+    let mut optimizer = Optimizer::arena(&gpu, &groups, &specs(&[256])).unwrap();
+    let id = TensorId::new(0);
+    let mut grad = vec![1e-4f32; 256];
+    grad[0] = 1.0;
+    optimizer.write_grad(id, &grad).unwrap();
+    for _ in 0..100 {
+        optimizer.step(&Step::new()).unwrap();
+    }
+    let param = optimizer.read_param(id).unwrap();
+    assert!((param[0] + 0.1).abs() < 1e-3, "{}", param[0]);
+    // f32 state gives -0.1 here too; a second moment that is rounded up gives less, never more.
+    assert!(param[1..].iter().all(|p| (-0.1..0.0).contains(p)), "{}", param[1]);
 }

@@ -15,9 +15,11 @@
 //   10^(i - 6) * (0.1 + 0.18 / n)         below decade i > 0
 //   value(0, 0) / 2  and  1 - 0.225 / n   above 0, and below 1
 //
-// and what lies in the middle goes to the code of the larger magnitude. Magnitudes are compared with these
-// borders times absmax: no division blurs the decision. A negative value never becomes 0, but the
-// nearest negative code (bitsandbytes' sign rule). Of a block whose absmax is not finite every code is 1.
+// and what lies in the middle goes to the code of the larger magnitude. Magnitudes are compared with
+// these borders times absmax: no division blurs the decision. A negative value never becomes 0, but the
+// nearest negative code (bitsandbytes' sign rule). Nor does a positive one in the unsigned book, whose
+// smallest code it gets: a second moment of 0 beside a first moment that is not makes an update of
+// m / eps. (bitsandbytes rounds to 0 here.) Of a block whose absmax is not finite every code is 1.
 
 // `kind` is 0 for the signed book and 1 for the unsigned one: the codes of decade i are 2^(i + kind).
 
@@ -92,7 +94,8 @@ fn dynamic_encode(value: vec4<f32>, absmax: f32, kind: u32) -> vec4<u32> {
     let none = select(vec4<u32>(127u), vec4<u32>(), is_unsigned);
     var codes = number + none + vec4<u32>(1u);
     codes = select(codes, vec4<u32>(255u), is_one);
-    codes = select(codes, none, is_zero);
+    let smallest = select(none, vec4<u32>(1u), is_unsigned & (magnitude > vec4<f32>()));
+    codes = select(codes, smallest, is_zero);
     let negative = vec4<u32>(126u) - min(number, vec4<u32>(126u));
     codes = select(codes, select(negative, vec4<u32>(126u), is_zero), is_negative);
     let is_finite = bitcast<u32>(absmax) < 0x7f800000u;

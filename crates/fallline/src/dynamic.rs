@@ -51,7 +51,7 @@ impl Book {
     }
 
     /// The code nearest to `value / absmax`, ties to the larger magnitude; a negative value never
-    /// becomes 0.
+    /// becomes 0, nor in the unsigned book a positive one.
     fn code(self, value: f32, absmax: f32) -> u8 {
         let map = self.map();
         let quotient = f64::from(value) / f64::from(absmax);
@@ -64,7 +64,12 @@ impl Book {
             std::cmp::Ordering::Equal => larger,
             std::cmp::Ordering::Greater => above,
         };
-        let nearest = if quotient < 0.0 && map[nearest] >= 0.0 { nearest - 1 } else { nearest };
+        let is_zero = map[nearest] == 0.0;
+        let nearest = match self {
+            Book::Signed if quotient < 0.0 && is_zero => nearest - 1,
+            Book::Unsigned if quotient > 0.0 && is_zero => 1,
+            _ => nearest,
+        };
         u8::try_from(nearest).unwrap_or(u8::MAX)
     }
 

@@ -107,8 +107,9 @@ pub enum StateFormat {
     /// the two moments of Adam. First moments have bitsandbytes' signed code book, second moments its
     /// unsigned one; parameters are updated from the moments before these are rounded.
     ///
-    /// Codes are the nearest, ties to the larger magnitude; a negative value never becomes 0. If a
-    /// moment is infinite or NaN, so is its whole block afterwards: look for overflow
+    /// Codes are the nearest, ties to the larger magnitude. A negative value never becomes 0, and
+    /// neither does a second moment above 0: bitsandbytes rounds that to 0, and its next update is
+    /// m / eps. If a moment is infinite or NaN, so is its whole block afterwards: look for overflow
     /// ([`Options::skip_non_finite`](crate::Options::skip_non_finite)) to skip such steps.
     Int8,
 }

@@ -34,13 +34,18 @@ pub fn nearest(book: &[f64], value: f32, absmax: f32, ulps: f64) -> (u8, Option<
     };
     order.sort_by(by);
     let mut best = order[0];
-    // A negative value never becomes 0.
-    let negative = |code: usize| if quotient < 0.0 && book[code] >= 0.0 { code - 1 } else { code };
-    best = negative(best);
+    // A negative value never becomes 0, nor a positive one in the unsigned book.
+    let is_unsigned = book[0] == 0.0;
+    let never_zero = |code: usize| match book[code] {
+        value if quotient < 0.0 && value >= 0.0 => code - 1,
+        0.0 if quotient > 0.0 && is_unsigned => 1,
+        _ => code,
+    };
+    best = never_zero(best);
     let middle = (book[order[0]] + book[order[1]]) / 2.0;
     let ulp = f64::from((quotient.abs() as f32).next_up()) - f64::from(quotient.abs() as f32);
     let close = (quotient - middle).abs() <= ulps * ulp;
-    (best as u8, close.then_some(negative(order[1]) as u8))
+    (best as u8, close.then_some(never_zero(order[1]) as u8))
 }
 
 #[cfg(test)]
