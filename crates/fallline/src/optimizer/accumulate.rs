@@ -4,7 +4,7 @@ use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePass};
 
 use super::{
     Optimizer,
-    build::{number, reach},
+    places::{number, reach},
 };
 use crate::{
     BorrowedTensor, BufferRange, Dtype, Error, Gpu, Precision, Result, StateFormat, TensorSpec,

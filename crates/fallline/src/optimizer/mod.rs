@@ -2,6 +2,8 @@
 
 mod accumulate;
 mod build;
+mod parts;
+mod places;
 mod reports;
 mod step;
 mod traffic;

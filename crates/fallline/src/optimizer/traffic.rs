@@ -1,6 +1,6 @@
 //! How fast a step could be.
 
-use super::{Optimizer, build::borrowed_plan};
+use super::{Optimizer, places::borrowed_plan};
 use crate::{
     Result,
     kernel::Program,

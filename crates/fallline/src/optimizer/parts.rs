@@ -1,0 +1,220 @@
+//! What an optimizer is made of, in the arena and over borrowed buffers.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Info, Memory, Optimizer,
+    build::OWNED,
+    places::{measured, number, placement},
+};
+use crate::{
+    Error, Gpu, Group, Options, Result, TensorSpec,
+    abi::{self, Placement},
+    chunks::Lent,
+    control::{Control, Ground},
+    kernel::{KernelKey, MAX_HYPERS, Program},
+    layout::{BLOCK_ELEMS, Item, Layout, blocks_of},
+    plan::{BLOCK_VEC4, Plan, SegmentBuffers, Site},
+    report::Reports,
+    rules::Check,
+};
+
+/// What both modes need.
+pub(super) struct Parts {
+    pub(super) infos: Vec<Info>,
+    pub(super) ids: HashMap<String, usize>,
+    pub(super) programs: Vec<Program>,
+    /// For each group, which of its kernel's hyperparameters are its own.
+    pub(super) hypers: Vec<u32>,
+    pub(super) layout: Layout,
+}
+
+impl Parts {
+    pub(super) fn new(
+        gpu: &Gpu,
+        groups: &[Group],
+        tensors: &[TensorSpec],
+        options: &Options,
+    ) -> Result<Self> {
+        gpu.check_lost()?;
+        check_groups(groups)?;
+        options.check(gpu, groups)?;
+        let (rules, rule_of, hypers) = rules(groups)?;
+        let mut programs: Vec<Program> = Vec::new();
+        let mut ids = HashMap::new();
+        let mut infos = Vec::with_capacity(tensors.len());
+        let mut items = Vec::with_capacity(tensors.len());
+        for (index, spec) in tensors.iter().enumerate() {
+            if ids.insert(spec.name.clone(), index).is_some() {
+                return Err(Error::DuplicateTensor { name: spec.name.clone() });
+            }
+            let group = match &spec.group {
+                None => 0,
+                Some(name) => groups.iter().position(|g| g.name == *name).ok_or_else(|| {
+                    let known: Vec<&str> = groups.iter().map(|g| g.name.as_str()).collect();
+                    Error::UnknownGroup {
+                        tensor: spec.name.clone(),
+                        group: name.clone(),
+                        known: known.join(", "),
+                    }
+                })?,
+            };
+            let len_elems = spec.len_elems()?;
+            let (key, hypers) = &rules[rule_of[group]];
+            let state = groups[group].state_of(len_elems);
+            let formats = spec.formats(state)?;
+            let same = |p: &Program| p.key == *key && p.formats == formats;
+            let kernel = programs.iter().position(same).unwrap_or_else(|| {
+                let (key, hypers) = (key.clone(), hypers.clone());
+                let clip_value = options.clip_value.is_some();
+                programs.push(Program { key, formats, clip_value, hypers });
+                programs.len() - 1
+            });
+            items.push(Item { kernel, len_elems });
+            infos.push(Info { spec: spec.clone(), group, state, len_elems });
+        }
+        let max_bytes = gpu.limits().max_buffer_size;
+        let max_blocks: Vec<u32> = programs
+            .iter()
+            // Kernels count the vec4s of a buffer in 32 bits.
+            .map(|program| number(max_bytes / program.block_bytes()).min(u32::MAX / BLOCK_VEC4))
+            .collect();
+        let layout = Layout::new(&items, &max_blocks).map_err(|error| {
+            let block_bytes = programs[items[error.tensor].kernel].block_bytes();
+            Error::TensorTooLarge {
+                tensor: infos[error.tensor].spec.name.clone(),
+                size_bytes: blocks_of(infos[error.tensor].len_elems) * block_bytes,
+                max_bytes: max_bytes.min(u64::from(u32::MAX / BLOCK_VEC4) * block_bytes),
+            }
+        })?;
+        Ok(Self { infos, ids, programs, hypers, layout })
+    }
+
+    pub(super) fn site<'a>(
+        &'a self,
+        gpu: &'a Gpu,
+        memory: &'a [SegmentBuffers],
+        control: &'a Control,
+    ) -> Site<'a> {
+        let Self { programs, layout, .. } = self;
+        Site { gpu, programs, layout, memory, records: &control.records }
+    }
+
+    /// The buffers of a segment that are the engine's in any case.
+    pub(super) fn home(
+        &self,
+        gpu: &Gpu,
+        segment: &crate::layout::Segment,
+    ) -> Result<SegmentBuffers> {
+        let elems = u64::from(segment.blocks) * BLOCK_ELEMS;
+        let Program { key, formats, .. } = &self.programs[segment.kernel];
+        let slot_bytes = u64::from(segment.blocks) * formats.state.block_bytes();
+        let slot = |slot: &&str| gpu.buffer(&format!("fallline {slot}"), slot_bytes, OWNED);
+        let slots = key.slots.iter().map(slot).collect::<Result<_>>()?;
+        let master = match formats.precision.size_bytes() {
+            0 => None,
+            bytes => Some(gpu.buffer("fallline master", elems * bytes, OWNED)?),
+        };
+        Ok(SegmentBuffers { owned: None, slots, master })
+    }
+
+    /// Where the tensors lie in buffers of the engine's.
+    pub(super) fn arena_ground<'a>(&self, memory: &'a [SegmentBuffers]) -> Ground<'a> {
+        let mut buffers = Vec::new();
+        let mut numbers = Vec::new();
+        for segment in memory {
+            numbers.push(buffers.len());
+            buffers.extend(segment.owned.as_ref().map(|(_, grad)| grad));
+        }
+        let (mut placements, mut grads) = (Vec::new(), Vec::new());
+        for (info, place) in self.infos.iter().zip(&self.layout.places) {
+            let vec4 = place.first_block * BLOCK_VEC4;
+            placements.push(Placement {
+                group: number(info.group),
+                param_vec4: vec4,
+                grad_vec4: vec4,
+                state_vec4: vec4,
+                ..placement(info.len_elems)
+            });
+            let elem_bytes = info.spec.grad_dtype.size_bytes();
+            let offset = u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes;
+            let grad = Lent { buffer: numbers[place.segment], offset, elem_bytes };
+            grads.push(measured(info, grad));
+        }
+        Ground { placements, grads, buffers }
+    }
+
+    pub(super) fn finish(
+        self,
+        gpu: &Gpu,
+        groups: &[Group],
+        memory: Memory,
+        control: Control,
+        plan: Plan,
+    ) -> Result<Optimizer> {
+        // Tables and records are written now, so that a step finds them whatever is submitted first.
+        gpu.checked("tables", || gpu.queue().submit([]))?;
+        gpu.check_lost()?;
+        let Self { infos, ids, programs, layout, .. } = self;
+        let reports = match control.measure() {
+            Some(measure) => Some(Reports::new(gpu, &measure.history, groups.len())?),
+            None => None,
+        };
+        Ok(Optimizer {
+            gpu: gpu.clone(),
+            groups: groups.to_vec(),
+            infos,
+            ids,
+            programs,
+            layout,
+            memory,
+            control,
+            plan,
+            reports,
+            shared_grads: None,
+        })
+    }
+}
+
+fn check_groups(groups: &[Group]) -> Result<()> {
+    if groups.is_empty() {
+        return Err(Error::NoGroups);
+    }
+    let mut names = HashSet::new();
+    for group in groups {
+        if !names.insert(&group.name) {
+            return Err(Error::DuplicateGroup { name: group.name.clone() });
+        }
+        group.rule.definition().check(&Check { group: &group.name })?;
+    }
+    Ok(())
+}
+
+type Rules = Vec<(KernelKey, Vec<abi::Hyper>)>;
+
+/// The distinct rules with their distinct hyperparameters; for each group, which of the rules it uses
+/// and which of the rule's hyperparameters.
+fn rules(groups: &[Group]) -> Result<(Rules, Vec<usize>, Vec<u32>)> {
+    let mut rules: Rules = Vec::new();
+    let (mut rule_of, mut hyper_of) = (Vec::new(), Vec::new());
+    for group in groups {
+        let definition = group.rule.definition();
+        let (key, hyper) = (KernelKey::new(definition), definition.hyper());
+        let rule = rules.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
+            rules.push((key, Vec::new()));
+            rules.len() - 1
+        });
+        let hypers = &mut rules[rule].1;
+        let same = |known: &abi::Hyper| known.map(f32::to_bits) == hyper.map(f32::to_bits);
+        let hyper = hypers.iter().position(same).unwrap_or_else(|| {
+            hypers.push(hyper);
+            hypers.len() - 1
+        });
+        if hyper >= MAX_HYPERS {
+            return Err(Error::TooManyHyperparameters { limit: MAX_HYPERS });
+        }
+        rule_of.push(rule);
+        hyper_of.push(number(hyper));
+    }
+    Ok((rules, rule_of, hyper_of))
+}
