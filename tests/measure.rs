@@ -167,7 +167,7 @@ fn many_tensors_in_many_groups_are_told_apart() {
 
 #[test]
 fn small_partials_beside_a_large_one_add_up() {
-    // Each row of 8,192 elements adds less than 2^-19 of the one that holds the 1.
+    // Each row of 16,384 elements adds less than 2^-18 of the one that holds the 1.
     let mut grads = vec![1.5e-5f32; 1 << 20];
     grads[0] = 1.0;
     let mut optimizer =

@@ -16,7 +16,7 @@ use crate::{
 pub(crate) const HISTORY_LEN: u64 = 64;
 
 /// Chunks of a workgroup: `ROW_CHUNKS` of `control/measure.wgsl`.
-pub(crate) const ROW_CHUNKS: usize = 32;
+pub(crate) const ROW_CHUNKS: usize = 64;
 
 /// The dispatches that measure, and the one that decides.
 #[derive(Clone, Debug)]
