@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{AWKWARD, Rng, buffer, gpu, specs, tiny_gpu};
+use common::{AWKWARD, Rng, buffer, gpu, specs, step, tiny_gpu};
 use fallline::{
     BorrowedTensor, BufferRange, Dtype, DynamicScale, Gpu, Group, LossScaler, Optimizer, Options,
-    Precision, Sgd, Step, StepReport, TensorId, TensorSpec, wgpu,
+    Precision, Sgd, Step, TensorId, TensorSpec, wgpu,
 };
 
 fn sgd(name: &str) -> Group {
@@ -25,11 +25,6 @@ fn norm_f64(grads: &[f32]) -> f64 {
 #[track_caller]
 fn assert_relative(found: f32, expected: f64) {
     assert!((f64::from(found) - expected).abs() <= 1e-6 * expected, "{found:e} {expected:e}");
-}
-
-fn step(optimizer: &mut Optimizer, step: &Step<'_>) -> StepReport {
-    optimizer.step(step).unwrap();
-    optimizer.wait_reports().unwrap().pop().unwrap()
 }
 
 /// Tensors of awkward lengths in buffers of the caller's, whose every other byte is NaN.

@@ -4,10 +4,10 @@
 
 mod common;
 
-use common::{AWKWARD, Rng, bits, buffer, gpu, specs, tiny_gpu};
+use common::{AWKWARD, Rng, bits, buffer, gpu, specs, step, tiny_gpu, write_grads};
 use fallline::{
-    AdamW, BorrowedTensor, BufferRange, Dtype, Gpu, Group, Optimizer, Options, Sgd, Step,
-    StepReport, TensorId, TensorSpec, wgpu,
+    AdamW, BorrowedTensor, BufferRange, Dtype, Gpu, Group, Optimizer, Options, Sgd, Step, TensorId,
+    TensorSpec, wgpu,
 };
 
 fn sgd() -> Group {
@@ -24,20 +24,6 @@ fn arena(gpu: &Gpu, grads: &[Vec<f32>], options: &Options) -> Optimizer {
     let optimizer = Optimizer::arena_with(gpu, &[sgd()], &specs(&sizes), options).unwrap();
     write_grads(&optimizer, grads);
     optimizer
-}
-
-fn write_grads(optimizer: &Optimizer, grads: &[Vec<f32>]) {
-    for (index, grad) in grads.iter().enumerate() {
-        optimizer.write_grad(TensorId::new(index), grad).unwrap();
-    }
-}
-
-/// One step, and its report.
-fn step(optimizer: &mut Optimizer, step: &Step<'_>) -> StepReport {
-    optimizer.step(step).unwrap();
-    let mut reports = optimizer.wait_reports().unwrap();
-    assert_eq!(reports.len(), 1);
-    reports.remove(0)
 }
 
 fn norm_f64<'a>(grads: impl IntoIterator<Item = &'a Vec<f32>>) -> f64 {

@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::{AWKWARD, Rng, bits, cases, gpu, specs};
+use common::{AWKWARD, Rng, bits, cases, gpu, specs, step, write_grads};
 use fallline::{
     AdamW, Dtype, DynamicScale, Error, Gpu, Group, LossScaler, Optimizer, Options, Precision, Sgd,
-    Step, StepReport, TensorId, wgpu,
+    Step, TensorId, wgpu,
 };
 
 fn adamw() -> Group {
@@ -14,12 +14,6 @@ fn adamw() -> Group {
 
 fn scaled(scaler: &LossScaler) -> Options {
     Options { loss_scaler: Some(scaler.clone()), ..Options::default() }
-}
-
-fn write_grads(optimizer: &Optimizer, grads: &[Vec<f32>]) {
-    for (index, grad) in grads.iter().enumerate() {
-        optimizer.write_grad(TensorId::new(index), grad).unwrap();
-    }
 }
 
 /// Parameters, state and step counters, by their bits.
@@ -33,14 +27,6 @@ fn everything(optimizer: &Optimizer) -> Vec<Vec<u32>> {
         }
     }
     all
-}
-
-/// One step, and its report.
-fn step(optimizer: &mut Optimizer, step: &Step<'_>) -> StepReport {
-    optimizer.step(step).unwrap();
-    let mut reports = optimizer.wait_reports().unwrap();
-    assert_eq!(reports.len(), 1);
-    reports.remove(0)
 }
 
 /// torch's rule, with a smallest scale.

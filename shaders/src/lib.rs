@@ -25,8 +25,8 @@
 //!   `param_codes(at, count)`, `set_param_codes(at, codes, count)` or the same of `grad`; `count` is
 //!   how many of the four elements exist, 0 for a lane without work;
 //! - a **codec**: `decode_param(codes)` and `encode_param(value)`, or `decode_grad(codes)`; for the
-//!   state the alias `SlotWord`, `load_slots(place)` and `store_slots(a, b, of_a, of_b, tensor)`, which
-//!   gets both vec4s of a lane, so that a format may look at the whole block;
+//!   state the alias `SlotWord`, and for `words/slot_vec4` the conversions of a word; or, where a format
+//!   looks at a whole block, `load_slots(place)` and `store_slots(a, b, of_a, of_b, tensor)` itself;
 //! - a **precision**: `MasterWord`, `load_param(place)` and `store_param(place, value, tensor)`;
 //! - a **frame**: the bindings `param`, `grad`, `slot0` … `slot2`, `master` with these words.
 //!
@@ -125,6 +125,9 @@ pub mod words {
     /// Gradients in the parameters' binding, of the same size.
     pub const GRAD_SHARED: Source =
         Source { path: "words/grad_shared", text: include_str!("../words/grad_shared.wgsl") };
+    /// State slots with a word for each vec4.
+    pub const SLOT_VEC4: Source =
+        Source { path: "words/slot_vec4", text: include_str!("../words/slot_vec4.wgsl") };
     /// Two codes in a u32.
     pub const HALVES: Source =
         Source { path: "words/halves", text: include_str!("../words/halves.wgsl") };
@@ -167,10 +170,10 @@ pub mod codecs {
     /// bf16 gradients.
     pub const GRAD_BF16: Source =
         Source { path: "codecs/grad_bf16", text: include_str!("../codecs/grad_bf16.wgsl") };
-    /// f32 state, four elements to a word.
+    /// f32 state.
     pub const STATE_F32: Source =
         Source { path: "codecs/state_f32", text: include_str!("../codecs/state_f32.wgsl") };
-    /// bf16 state with stochastic rounding, four elements to a word.
+    /// bf16 state with stochastic rounding.
     pub const STATE_BF16: Source =
         Source { path: "codecs/state_bf16", text: include_str!("../codecs/state_bf16.wgsl") };
     /// Block-wise 8-bit state.

@@ -1,7 +1,10 @@
 //! What the GPU tests share: the device, numbers, and a rule in both crates' terms.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
-use fallline::{Adam, AdamW, Gpu, GpuOptions, Lion, Rule, Sgd, TensorSpec, wgpu};
+use fallline::{
+    Adam, AdamW, Gpu, GpuOptions, Lion, Optimizer, Rule, Sgd, Step, StepReport, TensorId,
+    TensorSpec, wgpu,
+};
 use fallline_reference as reference;
 
 /// The device under test. Without one the run fails, and says what to install.
@@ -141,6 +144,21 @@ pub(crate) fn read_bytes(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<u8> {
 pub(crate) fn read(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
     let bytes = read_bytes(gpu, buffer);
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+}
+
+/// Writes the gradient of each tensor.
+pub(crate) fn write_grads(optimizer: &Optimizer, grads: &[Vec<f32>]) {
+    for (index, grad) in grads.iter().enumerate() {
+        optimizer.write_grad(TensorId::new(index), grad).unwrap();
+    }
+}
+
+/// One step, and its report.
+pub(crate) fn step(optimizer: &mut Optimizer, step: &Step<'_>) -> StepReport {
+    optimizer.step(step).unwrap();
+    let mut reports = optimizer.wait_reports().unwrap();
+    assert_eq!(reports.len(), 1);
+    reports.remove(0)
 }
 
 /// The bits, for comparisons that must be exact.

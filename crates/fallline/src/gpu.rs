@@ -198,6 +198,20 @@ impl Gpu {
         written.ok_or(Error::DeviceLost)
     }
 
+    /// Creates a buffer of these values: of one more, where there are none, since a kernel that declares
+    /// an array must find room for an element.
+    pub(crate) fn filled<T: bytemuck::NoUninit>(
+        &self,
+        label: &str,
+        usage: BufferUsages,
+        values: &[T],
+    ) -> Result<Buffer> {
+        let size = size_of_val(values).max(size_of::<T>()) as u64;
+        let buffer = self.buffer(label, size, usage | BufferUsages::COPY_DST)?;
+        self.write(label, &buffer, 0, values)?;
+        Ok(buffer)
+    }
+
     /// Creates a buffer of zeros of at least 16 bytes.
     pub(crate) fn buffer(&self, label: &str, size: u64, usage: BufferUsages) -> Result<Buffer> {
         let size = size.max(16).next_multiple_of(16);

@@ -6,7 +6,7 @@ use wgpu::{
 
 use crate::{
     Dtype, Gpu, Result, abi,
-    chunks::{Bound, ChunkDispatch},
+    chunks::{Bound, ChunkDispatch, Reach},
     control::Records,
     kernel::{self, Frame, Kernel, MAX_HYPERS, Program, Recipe},
     layout::{BLOCK_ELEMS, BLOCK_LANES, Layout, windows},
@@ -34,11 +34,21 @@ pub(crate) struct Site<'a> {
     pub(crate) records: &'a Records,
 }
 
-#[derive(Debug)]
-struct Dispatch {
-    kernel: Kernel,
-    bind_group: BindGroup,
-    workgroups: (u32, u32),
+/// A kernel with its bind group and the size of its grid, ready to be recorded.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatch {
+    pub(crate) kernel: Kernel,
+    pub(crate) bind_group: BindGroup,
+    pub(crate) workgroups: (u32, u32),
+}
+
+impl Dispatch {
+    /// Records the kernel, with an offset for each binding that wants one.
+    pub(crate) fn record(&self, pass: &mut ComputePass<'_>, offsets: &[u32]) {
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, &self.bind_group, offsets);
+        pass.dispatch_workgroups(self.workgroups.0, self.workgroups.1, 1);
+    }
 }
 
 /// Everything that a step dispatches after the step counters.
@@ -61,14 +71,10 @@ impl Plan {
             let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
             let table = layout.block_table(number);
             let windows = windows(segment.blocks, max_window_blocks(gpu, program));
-            let blocks_of =
-                |window: &std::ops::Range<u32>| &table[window.start as usize..window.end as usize];
-            let blocks: Vec<&[u8]> =
-                windows.iter().map(|w| bytemuck::cast_slice(blocks_of(w))).collect();
-            let blocks = Tables::new(gpu, "fallline blocks", BufferUsages::STORAGE, &blocks)?;
-            let origins: Vec<_> = windows.iter().map(|window| [origin(window.start)]).collect();
-            let origins: Vec<&[u8]> = origins.iter().map(|o| bytemuck::cast_slice(o)).collect();
-            let origins = Tables::new(gpu, "fallline windows", BufferUsages::UNIFORM, &origins)?;
+            let blocks = windows.iter().map(|w| &table[w.start as usize..w.end as usize]);
+            let blocks = Tables::new(gpu, "fallline blocks", BufferUsages::STORAGE, blocks)?;
+            let origins: Vec<_> = windows.iter().map(|window| origin(window.start)).collect();
+            let origins = Tables::windows(gpu, &origins)?;
             for (index, window) in windows.iter().enumerate() {
                 let role = |buffer, dtype: Dtype| {
                     blocks_part(buffer, window, BLOCK_ELEMS * dtype.size_bytes())
@@ -116,12 +122,10 @@ impl Plan {
         hypers: &[Buffer],
     ) -> Result<Self> {
         let Site { gpu, programs, layout, memory, records } = site;
-        let chunks: Vec<&[u8]> =
-            chunk_dispatches.iter().map(|d| bytemuck::cast_slice(&d.chunks)).collect();
-        let chunks = Tables::new(gpu, "fallline chunks", BufferUsages::STORAGE, &chunks)?;
-        let origins: Vec<_> = chunk_dispatches.iter().map(|d| [d.window()]).collect();
-        let origins: Vec<&[u8]> = origins.iter().map(|w| bytemuck::cast_slice(w)).collect();
-        let origins = Tables::new(gpu, "fallline windows", BufferUsages::UNIFORM, &origins)?;
+        let chunks = chunk_dispatches.iter().map(|dispatch| dispatch.chunks.as_slice());
+        let chunks = Tables::new(gpu, "fallline chunks", BufferUsages::STORAGE, chunks)?;
+        let origins: Vec<_> = chunk_dispatches.iter().map(ChunkDispatch::window).collect();
+        let origins = Tables::windows(gpu, &origins)?;
         let dummy = dummy(gpu)?;
         let mut dispatches = Vec::new();
         for (index, dispatch) in chunk_dispatches.iter().enumerate() {
@@ -166,9 +170,7 @@ impl Plan {
     /// Records every dispatch, with an offset for each binding that wants one.
     pub(crate) fn record_at(&self, pass: &mut ComputePass<'_>, offsets: &[u32]) {
         for dispatch in &self.dispatches {
-            pass.set_pipeline(&dispatch.kernel.pipeline);
-            pass.set_bind_group(0, &dispatch.bind_group, offsets);
-            pass.dispatch_workgroups(dispatch.workgroups.0, dispatch.workgroups.1, 1);
+            dispatch.record(pass, offsets);
         }
     }
 
@@ -249,22 +251,26 @@ pub(crate) struct Tables {
 }
 
 impl Tables {
-    pub(crate) fn new(
+    pub(crate) fn new<'a, T: bytemuck::NoUninit>(
         gpu: &Gpu,
         label: &str,
         usage: BufferUsages,
-        tables: &[&[u8]],
+        tables: impl Iterator<Item = &'a [T]>,
     ) -> Result<Self> {
         let mut bytes: Vec<u8> = Vec::new();
         let mut parts = Vec::new();
         for table in tables {
+            let table: &[u8] = bytemuck::cast_slice(table);
             parts.push((bytes.len() as u64, table.len() as u64));
             bytes.extend_from_slice(table);
             bytes.resize(bytes.len().next_multiple_of(PART_ALIGNMENT_USIZE), 0);
         }
-        let buffer = gpu.buffer(label, bytes.len() as u64, usage | BufferUsages::COPY_DST)?;
-        gpu.write(label, &buffer, 0, &bytes)?;
-        Ok(Self { buffer, parts })
+        Ok(Self { buffer: gpu.filled(label, usage, &bytes)?, parts })
+    }
+
+    /// A table for each window: where it begins.
+    pub(crate) fn windows(gpu: &Gpu, origins: &[abi::Window]) -> Result<Self> {
+        Self::new(gpu, "fallline windows", BufferUsages::UNIFORM, origins.chunks(1))
     }
 
     /// The table of this number.
@@ -296,8 +302,17 @@ fn max_window_blocks(gpu: &Gpu, program: &Program) -> u32 {
 
 /// Bytes of a binding. wgpu tells Metal's kernels the size of a binding in 32 bits, and naga clamps
 /// indices with it; the other backends have this limit themselves.
-pub(crate) fn max_binding_bytes(limits: &wgpu::Limits) -> u64 {
+fn max_binding_bytes(limits: &wgpu::Limits) -> u64 {
     limits.max_storage_buffer_binding_size.min((1 << 31) - 1)
+}
+
+/// What the bindings of a dispatch of at most so many chunks can reach.
+pub(crate) fn reach(limits: &wgpu::Limits, max_chunks: u64) -> Reach {
+    Reach {
+        max_binding_bytes: max_binding_bytes(limits),
+        alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(16)),
+        max_chunks,
+    }
 }
 
 /// Workgroups of one dispatch.

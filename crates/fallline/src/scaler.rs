@@ -108,13 +108,8 @@ impl LossScaler {
     }
 
     fn new(gpu: &Gpu, contents: abi::LossScale) -> Result<Self> {
-        let usage = BufferUsages::STORAGE
-            | BufferUsages::UNIFORM
-            | BufferUsages::COPY_SRC
-            | BufferUsages::COPY_DST;
-        let size = size_of::<abi::LossScale>() as u64;
-        let buffer = gpu.buffer("fallline loss scale", size, usage)?;
-        transfer::write(gpu, &buffer, 0, &[contents])?;
+        let usage = BufferUsages::STORAGE | BufferUsages::UNIFORM | BufferUsages::COPY_SRC;
+        let buffer = gpu.filled("fallline loss scale", usage, &[contents])?;
         Ok(Self { gpu: gpu.clone(), buffer })
     }
 

@@ -123,9 +123,7 @@ impl StateFormat {
             StateFormat::Int8 => BLOCK_ELEMS + 4,
         }
     }
-}
 
-impl StateFormat {
     /// Bytes of a tensor of this length in one slot, without padding that nothing needs.
     pub(crate) const fn size_bytes(self, len_elems: u64) -> u64 {
         match self {
@@ -229,9 +227,7 @@ impl TensorSpec {
             shape: self.shape.clone(),
         })
     }
-}
 
-impl TensorSpec {
     /// The formats, if they go together, beside state in this one.
     pub(crate) fn formats(&self, state: StateFormat) -> Result<Formats> {
         let Self { dtype: param, grad_dtype: grad, precision, .. } = *self;

@@ -1,14 +1,14 @@
 //! Measuring the gradients, and deciding by them.
 
-use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
+use wgpu::{Buffer, BufferUsages, ComputePass};
 
 use super::{Ground, Written, inputs::StepInputs};
 use crate::{
     Dtype, Gpu, Group, LossScaler, Options, Result,
     abi::{Chunk, Decision, MeasureChunk, Norm, Partial, Span},
-    chunks::{self, ChunkDispatch, Reach},
-    kernel::{self, Kernel, Recipe},
-    plan::{self, Tables, bind, part},
+    chunks::{self, ChunkDispatch},
+    kernel::{self, Recipe},
+    plan::{self, Dispatch, Tables, bind, part},
     rules::narrow,
 };
 
@@ -27,26 +27,23 @@ pub(crate) struct Measure {
     /// The last decisions.
     pub(crate) history: Buffer,
     dispatches: Vec<Dispatch>,
-    decide: (Kernel, BindGroup),
+    decide: Dispatch,
 }
 
-#[derive(Clone, Debug)]
-struct Dispatch {
-    kernel: Kernel,
-    bind_group: BindGroup,
-    workgroups: (u32, u32),
+/// What is measured, and for whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around<'a> {
+    pub(crate) gpu: &'a Gpu,
+    pub(crate) groups: &'a [Group],
+    pub(crate) inputs: &'a StepInputs,
+    pub(crate) ground: &'a Ground<'a>,
+    pub(crate) placements: &'a Buffer,
+    pub(crate) decision: &'a Buffer,
 }
 
 impl Measure {
-    pub(crate) fn new(
-        gpu: &Gpu,
-        groups: &[Group],
-        options: &Options,
-        inputs: &StepInputs,
-        ground: &Ground<'_>,
-        placements: &Buffer,
-        decision: &Buffer,
-    ) -> Result<Self> {
+    pub(crate) fn new(around: Around<'_>, options: &Options) -> Result<Self> {
+        let Around { gpu, groups, .. } = around;
         let scaler = match &options.loss_scaler {
             Some(scaler) => scaler.clone(),
             None => LossScaler::fixed(gpu, 1.0)?,
@@ -54,46 +51,34 @@ impl Measure {
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
         let history_bytes = HISTORY_LEN * entry_bytes(groups.len());
         let history = gpu.buffer("fallline history", history_bytes, usage)?;
-        Self::bound(gpu, groups, (options, scaler, history), inputs, ground, placements, decision)
+        Self::bound(around, options.clone(), scaler, history)
     }
 
     /// The same for gradients that lie elsewhere.
-    pub(crate) fn rebound(
-        &self,
-        gpu: &Gpu,
-        groups: &[Group],
-        inputs: &StepInputs,
-        ground: &Ground<'_>,
-        placements: &Buffer,
-        decision: &Buffer,
-    ) -> Result<Self> {
-        let kept = (&self.options, self.scaler.clone(), self.history.clone());
-        Self::bound(gpu, groups, kept, inputs, ground, placements, decision)
+    pub(crate) fn rebound(&self, around: Around<'_>) -> Result<Self> {
+        let Self { options, scaler, history, .. } = self.clone();
+        Self::bound(around, options, scaler, history)
     }
 
     fn bound(
-        gpu: &Gpu,
-        groups: &[Group],
-        (options, scaler, history): (&Options, LossScaler, Buffer),
-        inputs: &StepInputs,
-        ground: &Ground<'_>,
-        placements: &Buffer,
-        decision: &Buffer,
+        around: Around<'_>,
+        options: Options,
+        scaler: LossScaler,
+        history: Buffer,
     ) -> Result<Self> {
+        let Around { gpu, groups, inputs, ground, placements, decision } = around;
         let group_of = |tensor: u32| ground.placements[tensor as usize].group as usize;
         let chunk_dispatches = chunk_dispatches(gpu, groups.len(), ground);
         let (rows, spans) = rows(&chunk_dispatches, groups.len(), group_of);
         let partials_len = spans.last().map_or(0, |end| u64::from(*end));
         let partials_bytes = partials_len * size_of::<Partial>() as u64;
         let partials = gpu.buffer("fallline partials", partials_bytes, BufferUsages::STORAGE)?;
-        let spans = upload_spans(gpu, groups, options, &spans)?;
+        let spans = upload_spans(gpu, groups, &options, &spans)?;
 
-        let chunks: Vec<&[u8]> = rows.iter().map(|rows| bytemuck::cast_slice(rows)).collect();
-        let chunks = Tables::new(gpu, "fallline measured chunks", BufferUsages::STORAGE, &chunks)?;
-        let windows: Vec<_> = chunk_dispatches.iter().map(|d| [d.window()]).collect();
-        let windows: Vec<&[u8]> = windows.iter().map(|w| bytemuck::cast_slice(w)).collect();
-        let windows =
-            Tables::new(gpu, "fallline measured windows", BufferUsages::UNIFORM, &windows)?;
+        let chunks = rows.iter().map(Vec::as_slice);
+        let chunks = Tables::new(gpu, "fallline measured chunks", BufferUsages::STORAGE, chunks)?;
+        let windows: Vec<_> = chunk_dispatches.iter().map(ChunkDispatch::window).collect();
+        let windows = Tables::windows(gpu, &windows)?;
         let (input, absent) = inputs.bindings();
         let mut dispatches = Vec::new();
         for (number, dispatch) in chunk_dispatches.iter().enumerate() {
@@ -120,7 +105,7 @@ impl Measure {
         let buffers = buffers.map(Buffer::as_entire_binding);
         let bound: Vec<_> = [input].into_iter().chain(buffers).collect();
         let bind_group = bind(gpu, "fallline decide", &kernel, &bound)?;
-        let (options, decide) = (options.clone(), (kernel, bind_group));
+        let decide = Dispatch { kernel, bind_group, workgroups: (1, 1) };
         Ok(Self { options, scaler, history, dispatches, decide })
     }
 
@@ -129,15 +114,10 @@ impl Measure {
     }
 
     pub(crate) fn record(&self, pass: &mut ComputePass<'_>, written: &Written) {
-        for Dispatch { kernel, bind_group, workgroups } in &self.dispatches {
-            pass.set_pipeline(&kernel.pipeline);
-            pass.set_bind_group(0, bind_group, &[written.absent]);
-            pass.dispatch_workgroups(workgroups.0, workgroups.1, 1);
+        for dispatch in &self.dispatches {
+            dispatch.record(pass, &[written.absent]);
         }
-        let (kernel, bind_group) = &self.decide;
-        pass.set_pipeline(&kernel.pipeline);
-        pass.set_bind_group(0, bind_group, &[written.input]);
-        pass.dispatch_workgroups(1, 1, 1);
+        self.decide.record(pass, &[written.input]);
     }
 }
 
@@ -155,15 +135,10 @@ pub(crate) fn format_number(dtype: Dtype) -> usize {
 }
 
 fn chunk_dispatches(gpu: &Gpu, groups: usize, ground: &Ground<'_>) -> Vec<ChunkDispatch> {
-    let limits = gpu.limits();
     // Filling up the last row of each group needs a row more at most.
-    let rows = plan::max_workgroups(limits).saturating_sub(groups as u64);
-    let reach = Reach {
-        max_binding_bytes: plan::max_binding_bytes(limits),
-        alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(16)),
-        max_chunks: (rows * ROW_CHUNKS as u64).max(1),
-    };
-    chunks::dispatches(&ground.grads, reach)
+    let rows = plan::max_workgroups(gpu.limits()).saturating_sub(groups as u64);
+    let max_chunks = (rows * ROW_CHUNKS as u64).max(1);
+    chunks::dispatches(&ground.grads, plan::reach(gpu.limits(), max_chunks))
 }
 
 /// The chunks of each dispatch in rows of the same group, and where the partials of each group begin,
@@ -225,8 +200,5 @@ fn upload_spans(gpu: &Gpu, groups: &[Group], options: &Options, starts: &[u32]) 
     };
     let spans: Vec<Span> =
         std::iter::once(all).chain(groups.iter().zip(starts.windows(2)).map(of_group)).collect();
-    let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
-    let buffer = gpu.buffer("fallline spans", size_of_val(&*spans) as u64, usage)?;
-    gpu.write("fallline spans", &buffer, 0, &spans)?;
-    Ok(buffer)
+    gpu.filled("fallline spans", BufferUsages::STORAGE, &spans)
 }

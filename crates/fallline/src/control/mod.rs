@@ -7,6 +7,7 @@ mod measure;
 use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
 
 pub(crate) use inputs::{Input, Written};
+use measure::Around;
 #[cfg(test)]
 pub(crate) use measure::{HISTORY_LEN, ROW_CHUNKS};
 pub(crate) use measure::{Measure, entry_bytes, format_number};
@@ -17,7 +18,7 @@ use crate::{
     chunks::LentTensor,
     control::inputs::StepInputs,
     kernel::{self, Kernel, MAX_UNIFORM_TENSORS, Recipe, TensorsIn},
-    plan::{bind, max_workgroups},
+    plan::{Dispatch, bind, max_workgroups},
     rules::{Definition, narrow},
 };
 
@@ -32,9 +33,7 @@ pub(crate) struct Control {
     pub(crate) steps: Buffer,
     pub(crate) records: Records,
     measure: Option<Measure>,
-    advance: Kernel,
-    bind_group: BindGroup,
-    workgroups: (u32, u32),
+    advance: Dispatch,
 }
 
 /// The record of each tensor, for the update.
@@ -75,56 +74,50 @@ impl Control {
         hypers: &[u32],
         ground: &Ground<'_>,
     ) -> Result<Self> {
-        let storage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let tensors = ground.placements.len();
         let records = Records::new(gpu, tensors)?;
         let steps_size = tensors.max(1) as u64 * 4;
-        let steps = gpu.buffer("fallline steps", steps_size, storage | BufferUsages::COPY_SRC)?;
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
+        let steps = gpu.buffer("fallline steps", steps_size, usage)?;
         let group_records: Vec<abi::Group> = groups
             .iter()
             .zip(hypers)
             .map(|(group, hyper)| group_record(group.rule.definition(), options, *hyper))
             .collect();
-        let group_buffer =
-            gpu.buffer("fallline groups", size_of_val(&*group_records) as u64, storage)?;
-        gpu.write("fallline groups", &group_buffer, 0, &group_records)?;
+        let group_buffer = gpu.filled("fallline groups", BufferUsages::STORAGE, &group_records)?;
         let decision = first_decision(gpu, groups.len())?;
 
         let inputs = StepInputs::new(gpu, groups.len(), tensors)?;
-        let advance = kernel::kernel(gpu, Recipe::Advance)?;
         let placements = placements(gpu, ground)?;
-        let measure = options
-            .measures(groups)
-            .then(|| Measure::new(gpu, groups, options, &inputs, ground, &placements, &decision));
-        let buffers = [&group_buffer, &placements, &decision, &steps, &records.buffer];
-        let bind_group = bind_advance(gpu, &advance, &inputs, buffers)?;
-        let workgroups = advance_workgroups(gpu, tensors)?;
-        let measure = measure.transpose()?;
-        let groups = group_buffer;
-        Ok(Self {
-            inputs,
+        let around = Around {
+            gpu,
             groups,
-            decision,
-            steps,
-            records,
-            measure,
-            advance,
-            bind_group,
-            workgroups,
-        })
+            inputs: &inputs,
+            ground,
+            placements: &placements,
+            decision: &decision,
+        };
+        let measure =
+            options.measures(groups).then(|| Measure::new(around, options)).transpose()?;
+        let buffers = [&group_buffer, &placements, &decision, &steps, &records.buffer];
+        let kernel = kernel::kernel(gpu, Recipe::Advance)?;
+        let bind_group = bind_advance(gpu, &kernel, &inputs, buffers)?;
+        let workgroups = advance_workgroups(gpu, tensors)?;
+        let advance = Dispatch { kernel, bind_group, workgroups };
+        Ok(Self { inputs, groups: group_buffer, decision, steps, records, measure, advance })
     }
 
     /// The same counters, records and decisions for tensors that lie elsewhere. Steps that are
     /// recorded already keep the old places.
     pub(crate) fn rebound(&self, gpu: &Gpu, groups: &[Group], ground: &Ground<'_>) -> Result<Self> {
         let placements = placements(gpu, ground)?;
-        let Self { groups: records, decision, steps, records: Records { buffer, .. }, .. } = self;
-        let buffers = [records, &placements, decision, steps, buffer];
-        let bind_group = bind_advance(gpu, &self.advance, &self.inputs, buffers)?;
-        let measure = self.measure.as_ref().map(|measure| {
-            measure.rebound(gpu, groups, &self.inputs, ground, &placements, decision)
-        });
-        Ok(Self { bind_group, measure: measure.transpose()?, ..self.clone() })
+        let Self { inputs, decision, .. } = self;
+        let around = Around { gpu, groups, inputs, ground, placements: &placements, decision };
+        let measure = self.measure.as_ref().map(|measure| measure.rebound(around)).transpose()?;
+        let buffers = [&self.groups, &placements, decision, &self.steps, &self.records.buffer];
+        let bind_group = bind_advance(gpu, &self.advance.kernel, inputs, buffers)?;
+        let advance = Dispatch { bind_group, ..self.advance.clone() };
+        Ok(Self { advance, measure, ..self.clone() })
     }
 
     /// What a step measures, if anything.
@@ -147,9 +140,7 @@ impl Control {
         if let Some(measure) = &self.measure {
             measure.record(pass, &written);
         }
-        pass.set_pipeline(&self.advance.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &[written.input, written.absent]);
-        pass.dispatch_workgroups(self.workgroups.0, self.workgroups.1, 1);
+        self.advance.record(pass, &[written.input, written.absent]);
         // The slot is free again when the GPU is done with the step, or its encoder is dropped.
         pass.on_submitted_work_done(move || drop(written.lease));
     }
@@ -166,12 +157,7 @@ fn advance_workgroups(gpu: &Gpu, tensors: usize) -> Result<(u32, u32)> {
 }
 
 fn placements(gpu: &Gpu, ground: &Ground<'_>) -> Result<Buffer> {
-    let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
-    // Room for one where there is none, which a kernel that declares an array must find.
-    let size = size_of_val(&*ground.placements).max(size_of::<Placement>()) as u64;
-    let buffer = gpu.buffer("fallline placements", size, usage)?;
-    gpu.write("fallline placements", &buffer, 0, &ground.placements)?;
-    Ok(buffer)
+    gpu.filled("fallline placements", BufferUsages::STORAGE, &ground.placements)
 }
 
 /// The decision before the first step, and in every step of an optimizer that has nothing to decide.
@@ -179,10 +165,7 @@ fn first_decision(gpu: &Gpu, groups: usize) -> Result<Buffer> {
     let head = abi::Decision { loss_scale: 1.0, unscale: 1.0, ..bytemuck::Zeroable::zeroed() };
     let norms = vec![abi::Norm { norm: 0.0, clip_factor: 1.0 }; 1 + groups];
     let bytes = [bytemuck::bytes_of(&head), bytemuck::cast_slice(&norms)].concat();
-    let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
-    let buffer = gpu.buffer("fallline decision", bytes.len() as u64, usage)?;
-    gpu.write("fallline decision", &buffer, 0, &bytes)?;
-    Ok(buffer)
+    gpu.filled("fallline decision", BufferUsages::STORAGE, &bytes)
 }
 
 fn bind_advance(

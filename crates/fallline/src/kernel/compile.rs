@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use fallline_shaders::{control, join};
+use fallline_shaders::join;
 
 use super::{Kernel, Kernels, Recipe};
 use crate::{Gpu, Result, StateFormat};
@@ -40,9 +40,8 @@ impl Recipe {
                     ("WORKGROUP_SIZE", f64::from(workgroup_size(limits))),
                     row,
                 ];
-                // *Accumulate* does not clip, and so does not declare it.
-                let clip = (update.key.rule != control::ACCUMULATE)
-                    .then_some(("CLIP_VALUE", flag(update.clip_value)));
+                let clip =
+                    (!update.accumulates()).then_some(("CLIP_VALUE", flag(update.clip_value)));
                 let unsigned = (update.formats.state == StateFormat::Int8)
                     .then_some(("UNSIGNED_SLOTS", f64::from(update.key.unsigned_slots)));
                 switches.chain(frame).chain(clip).chain(unsigned).collect()

@@ -159,8 +159,9 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    /// Whether the place of its hyperparameters is said when it is recorded.
-    pub(crate) fn hypers_at(&self) -> bool {
+    /// Whether it adds up gradients: it takes them as they are, and the place of its factor is said when
+    /// it is recorded.
+    pub(crate) fn accumulates(&self) -> bool {
         self.key.rule == control::ACCUMULATE
     }
 }

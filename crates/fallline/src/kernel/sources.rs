@@ -64,7 +64,7 @@ impl Recipe {
                     TensorsIn::Uniform => UNIFORM,
                     TensorsIn::Storage => READ,
                 };
-                let hypers = if update.hypers_at() { UNIFORM_AT } else { UNIFORM };
+                let hypers = if update.accumulates() { UNIFORM_AT } else { UNIFORM };
                 let mut bindings = vec![tensors, READ];
                 bindings.extend([WRITE; 5]);
                 bindings.extend([hypers, UNIFORM, WRITE]);
@@ -118,11 +118,6 @@ fn update_sources(update: &Update) -> Vec<Source> {
             Precision::Master => precision::MASTER,
             Precision::Remainder => precision::REMAINDER,
         },
-        match state {
-            StateFormat::F32 => codecs::STATE_F32,
-            StateFormat::Bf16 => codecs::STATE_BF16,
-            StateFormat::Int8 => codecs::STATE_INT8,
-        },
         tensors,
         shared::TENSOR,
         shared::PLACE,
@@ -131,22 +126,20 @@ fn update_sources(update: &Update) -> Vec<Source> {
         shared::UPDATED,
         shared::LERP,
     ]);
-    if update.key.rule != control::ACCUMULATE {
+    if !update.accumulates() {
         sources.push(shared::GRADIENT);
     }
     if precision == Precision::Stochastic || state == StateFormat::Bf16 {
         sources.push(shared::NOISE);
     }
-    let state = match state {
-        StateFormat::F32 => Dtype::F32,
-        StateFormat::Bf16 => Dtype::Bf16,
-        StateFormat::Int8 => {
-            sources.push(formats::DYNAMIC);
-            Dtype::F32
-        }
-    };
+    sources.extend(match state {
+        StateFormat::F32 => [codecs::STATE_F32, words::SLOT_VEC4],
+        StateFormat::Bf16 => [codecs::STATE_BF16, words::SLOT_VEC4],
+        StateFormat::Int8 => [codecs::STATE_INT8, formats::DYNAMIC],
+    });
+    let is_used = |dtype| param == dtype || grad == dtype;
     for dtype in [Dtype::F16, Dtype::Bf16] {
-        if [param, grad, state].contains(&dtype) {
+        if is_used(dtype) || (dtype == Dtype::Bf16 && state == StateFormat::Bf16) {
             sources.extend(format(dtype));
         }
     }

@@ -115,7 +115,6 @@ impl Optimizer {
     /// [`Error::Gpu`] from the submission. The step is not done then.
     pub fn step(&mut self, step: &Step<'_>) -> Result<()> {
         let gpu = self.gpu.clone();
-        gpu.check_lost()?;
         gpu.checked("step", || {
             let mut encoder =
                 gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {

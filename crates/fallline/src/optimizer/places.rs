@@ -73,12 +73,7 @@ pub(super) fn borrowed_plan(site: Site<'_>, infos: &[Info], lending: &Lending) -
 
 /// What the bindings of an update can reach.
 pub(super) fn reach(gpu: &Gpu) -> Reach {
-    let limits = gpu.limits();
-    Reach {
-        max_binding_bytes: plan::max_binding_bytes(limits),
-        alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(16)),
-        max_chunks: plan::max_chunks(limits),
-    }
+    plan::reach(gpu.limits(), plan::max_chunks(gpu.limits()))
 }
 
 /// A number that an earlier check has shown to fit.
