@@ -6,11 +6,17 @@
 
 alias SlotWord = vec2<u32>;
 
+// Otherwise to nearest, ties to even: for conversions that are not steps.
+override STOCHASTIC_SLOTS: bool = true;
+
 fn decode_slot(word: vec2<u32>) -> vec4<f32> {
     return bf16_decode(unpack_codes(word));
 }
 
 fn encode_slot(slot: u32, place: Place, value: vec4<f32>, tensor: Tensor) -> vec2<u32> {
+    if (!STOCHASTIC_SLOTS) {
+        return pack_codes(bf16_encode(value));
+    }
     let seed = tensor.seed ^ (0x9e3779b9u * (slot + 1u));
     let random = noise(vec4<u32>(place.index, tensor.number, tensor.step, seed));
     return pack_codes(bf16_encode_stochastic(value, random));

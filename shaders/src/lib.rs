@@ -9,7 +9,8 @@
 //! | `frames/`    | the entry point `main` and every binding; gives each lane eight elements         |
 //! | `rules/`     | one optimizer as a pure function, with its `Hyper` constants and `State` slots   |
 //! | `words/`     | how four codes lie in memory: their size, whose binding, whole vec4s or elements |
-//! | `formats/`   | what a code means: f16, bf16, the dynamic code books of 8 bits                   |
+//! | `blocks/`    | which elements of a state slot share a scale: their largest magnitude             |
+//! | `formats/`   | what a code means: f16, bf16, e4m3, the code books of 8 and 4 bits                |
 //! | `codecs/`    | the format of a role: parameter, gradient, state slot                            |
 //! | `precision/` | what a parameter keeps of an update that is smaller than its last bit            |
 //! | `control/`   | whole kernels that run before the update in the same pass, and *accumulate*      |
@@ -25,8 +26,10 @@
 //!   `param_codes(at, count)`, `set_param_codes(at, codes, count)` or the same of `grad`; `count` is
 //!   how many of the four elements exist, 0 for a lane without work;
 //! - a **codec**: `decode_param(codes)` and `encode_param(value)`, or `decode_grad(codes)`; for the
-//!   state the alias `SlotWord`, and for `words/slot_vec4` the conversions of a word; or, where a format
-//!   looks at a whole block, `load_slots(place)` and `store_slots(a, b, of_a, of_b, tensor)` itself;
+//!   state either, for `words/slot_vec4`, the alias `SlotWord` and the conversions of a word, or, for
+//!   `words/slot_blocks`, the scale of a block, and codes from values and values from codes;
+//! - **blocks**: where scales lie (`SCALE_WORDS`, `load_scale`, `store_scale`), and
+//!   `largest_of_blocks(place, of_a, of_b)`, through workgroup memory;
 //! - a **precision**: `MasterWord`, `load_param(place)` and `store_param(place, value, tensor)`;
 //! - a **frame**: the bindings `param`, `grad`, `slot0` … `slot2`, `master` with these words.
 //!
@@ -128,9 +131,33 @@ pub mod words {
     /// State slots with a word for each vec4.
     pub const SLOT_VEC4: Source =
         Source { path: "words/slot_vec4", text: include_str!("../words/slot_vec4.wgsl") };
+    /// State slots in blocks of codes with a scale.
+    pub const SLOT_BLOCKS: Source =
+        Source { path: "words/slot_blocks", text: include_str!("../words/slot_blocks.wgsl") };
+    /// Codes of eight bits in blocks.
+    pub const SLOT_8: Source =
+        Source { path: "words/slot_8", text: include_str!("../words/slot_8.wgsl") };
+    /// Codes of four bits in blocks.
+    pub const SLOT_4: Source =
+        Source { path: "words/slot_4", text: include_str!("../words/slot_4.wgsl") };
     /// Two codes in a u32.
     pub const HALVES: Source =
         Source { path: "words/halves", text: include_str!("../words/halves.wgsl") };
+}
+
+/// Which elements of a state slot share a scale.
+pub mod blocks {
+    use super::Source;
+
+    /// 256 elements.
+    pub const ELEMS_256: Source =
+        Source { path: "blocks/elems_256", text: include_str!("../blocks/elems_256.wgsl") };
+    /// 128 elements.
+    pub const ELEMS_128: Source =
+        Source { path: "blocks/elems_128", text: include_str!("../blocks/elems_128.wgsl") };
+    /// 32 elements.
+    pub const ELEMS_32: Source =
+        Source { path: "blocks/elems_32", text: include_str!("../blocks/elems_32.wgsl") };
 }
 
 /// What codes mean.
@@ -146,6 +173,15 @@ pub mod formats {
     /// The dynamic code books of 8 bits.
     pub const DYNAMIC: Source =
         Source { path: "formats/dynamic", text: include_str!("../formats/dynamic.wgsl") };
+    /// The code books of 4 bits.
+    pub const NIBBLE: Source =
+        Source { path: "formats/nibble", text: include_str!("../formats/nibble.wgsl") };
+    /// fp8 with 4 bits of exponent and 3 of mantissa.
+    pub const E4M3: Source =
+        Source { path: "formats/e4m3", text: include_str!("../formats/e4m3.wgsl") };
+    /// Companded integers of 8 bits.
+    pub const COMPANDED: Source =
+        Source { path: "formats/companded", text: include_str!("../formats/companded.wgsl") };
 }
 
 /// The formats of the roles.
@@ -179,6 +215,17 @@ pub mod codecs {
     /// Block-wise 8-bit state.
     pub const STATE_INT8: Source =
         Source { path: "codecs/state_int8", text: include_str!("../codecs/state_int8.wgsl") };
+    /// Block-wise 4-bit state.
+    pub const STATE_INT4: Source =
+        Source { path: "codecs/state_int4", text: include_str!("../codecs/state_int4.wgsl") };
+    /// Block-wise fp8 state.
+    pub const STATE_FP8: Source =
+        Source { path: "codecs/state_fp8", text: include_str!("../codecs/state_fp8.wgsl") };
+    /// Block-wise companded 8-bit state.
+    pub const STATE_COMPANDED: Source = Source {
+        path: "codecs/state_companded",
+        text: include_str!("../codecs/state_companded.wgsl"),
+    };
 }
 
 /// What a parameter keeps of small updates.
@@ -197,6 +244,9 @@ pub mod precision {
     /// All: the lower 16 bits of the f32 whose upper 16 the bf16 is.
     pub const REMAINDER: Source =
         Source { path: "precision/remainder", text: include_str!("../precision/remainder.wgsl") };
+    /// Nearly all: 8 bits of these.
+    pub const REMAINDER8: Source =
+        Source { path: "precision/remainder8", text: include_str!("../precision/remainder8.wgsl") };
 }
 
 /// Kernels around the update.
@@ -263,6 +313,9 @@ pub mod shared {
     /// Where a tensor lies.
     pub const PLACEMENT: Source =
         Source { path: "shared/placement", text: include_str!("../shared/placement.wgsl") };
+    /// A bf16 and what it lacks of an f32.
+    pub const REMAINDER: Source =
+        Source { path: "shared/remainder", text: include_str!("../shared/remainder.wgsl") };
     /// The state of four elements.
     pub const SLOTS: Source =
         Source { path: "shared/slots", text: include_str!("../shared/slots.wgsl") };

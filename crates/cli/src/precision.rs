@@ -30,7 +30,7 @@ pub(crate) struct PrecisionArgs {
     grad: Option<Format>,
 
     /// What is kept beside each parameter of 16 bits: an f32 copy, or for bf16 the 16 bits that
-    /// make it an f32
+    /// make it an f32, or 8 of these
     #[arg(long, help_heading = HEADING, value_enum, default_value_t = Master::None)]
     master: Master,
 
@@ -81,9 +81,9 @@ impl PrecisionArgs {
                 param != Format::F32,
                 "--master f32 needs --param f16 or bf16, found --param f32"
             ),
-            Master::Remainder => ensure!(
+            Master::Remainder | Master::Remainder8 => ensure!(
                 param == Format::Bf16,
-                "--master remainder needs --param bf16, found --param {param}"
+                "--master {master} needs --param bf16, found --param {param}"
             ),
         }
         ensure!(
@@ -152,6 +152,7 @@ impl Numerics {
             Master::None => Precision::Nearest,
             Master::F32 => Precision::Master,
             Master::Remainder => Precision::Remainder,
+            Master::Remainder8 => Precision::Remainder8,
         }
     }
 }
@@ -209,17 +210,15 @@ pub(crate) enum State {
     F32,
     Bf16,
     Int8,
+    Int4,
+    Fp8,
+    Companded,
 }
 
 impl State {
     /// Bytes of an element in one slot, of a large tensor.
     pub(crate) fn size_bytes(self) -> f64 {
-        match self {
-            State::F32 => 4.0,
-            State::Bf16 => 2.0,
-            // A code, and an f32 for each 256.
-            State::Int8 => 1.0 + 4.0 / 256.0,
-        }
+        StateFormat::from(self).size_bytes(256) as f64 / 256.0
     }
 }
 
@@ -229,6 +228,9 @@ impl From<State> for StateFormat {
             State::F32 => StateFormat::F32,
             State::Bf16 => StateFormat::Bf16,
             State::Int8 => StateFormat::Int8,
+            State::Int4 => StateFormat::Int4,
+            State::Fp8 => StateFormat::Fp8,
+            State::Companded => StateFormat::Companded,
         }
     }
 }
@@ -246,6 +248,7 @@ pub(crate) enum Master {
     None,
     F32,
     Remainder,
+    Remainder8,
 }
 
 impl Display for Master {
@@ -254,6 +257,7 @@ impl Display for Master {
             Master::None => "none",
             Master::F32 => "f32",
             Master::Remainder => "remainder",
+            Master::Remainder8 => "remainder8",
         })
     }
 }

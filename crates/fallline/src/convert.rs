@@ -34,6 +34,11 @@ pub(crate) fn split(value: f32) -> (u16, u16) {
     (code, lower(bits.wrapping_sub(u32::from(code) << 16)))
 }
 
+/// Rounded to the upper 24 bits, ties away from zero.
+pub(crate) fn round24(value: f32) -> f32 {
+    if value.is_nan() { value } else { f32::from_bits((value.to_bits() + 0x80) & 0xffff_ff00) }
+}
+
 /// The f32 of a parameter in bf16 and its remainder.
 pub(crate) fn join(code: u16, remainder: u16) -> f32 {
     let magnitude = i32::from(code & 0x7fff) << 16;

@@ -42,10 +42,10 @@
 //! | `abi`       | the structs that cross to the GPU                                            |
 
 mod abi;
+mod blocks;
 mod chunks;
 mod control;
 mod convert;
-mod dynamic;
 mod error;
 mod gpu;
 mod kernel;

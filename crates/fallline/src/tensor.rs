@@ -67,6 +67,11 @@ pub enum Precision {
     /// Where somebody else writes a parameter, the remainder stays, up to half a unit in the
     /// parameter's last place; [`Optimizer::write_param`](crate::Optimizer::write_param) writes both.
     Remainder,
+    /// Nearly all, for bf16: parameter and a remainder of 8 bits are a number of 24 bits, rounded up or
+    /// down by a chance as that of [`Stochastic`](Self::Stochastic) (after FlashOptim's 8-bit weight
+    /// correction, arXiv:2602.23349). 1 byte more for each element; otherwise as
+    /// [`Remainder`](Self::Remainder).
+    Remainder8,
 }
 
 impl Precision {
@@ -77,6 +82,7 @@ impl Precision {
             Precision::Nearest | Precision::Stochastic => 0,
             Precision::Master => 4,
             Precision::Remainder => 2,
+            Precision::Remainder8 => 1,
         }
     }
 }
@@ -88,6 +94,7 @@ impl std::fmt::Display for Precision {
             Precision::Stochastic => "stochastic rounding",
             Precision::Master => "an f32 master copy",
             Precision::Remainder => "a 16-bit remainder",
+            Precision::Remainder8 => "an 8-bit remainder",
         })
     }
 }
@@ -112,24 +119,45 @@ pub enum StateFormat {
     /// m / eps. If a moment is infinite or NaN, so is its whole block afterwards: look for overflow
     /// ([`Options::skip_non_finite`](crate::Options::skip_non_finite)) to skip such steps.
     Int8,
+    /// Four bits: blocks of 128 elements with torchao's maps (Li et al., *Memory Efficient Optimizers
+    /// with 4-bit States*, 2023), one f32 for the block. 1.06 bytes for the two moments of Adam. Codes
+    /// are the nearest, ties to the larger magnitude.
+    Int4,
+    /// fp8: blocks of 256 elements with an e4m3 number each, and one f32 that brings the block's
+    /// largest magnitude to 448, as torchao's `OptimStateFp8`. 2.03 bytes for the two moments of Adam. Codes
+    /// are the nearest, ties to the even one; a second moment above 0 never becomes 0.
+    Fp8,
+    /// Eight companded bits: blocks of 32 elements with an integer each and one bf16 for the block; first
+    /// moments through 2x / (1 + |x|), second moments by their square roots (FlashOptim,
+    /// arXiv:2602.23349, which keeps an f16 for the block). 2.13 bytes for the two moments of Adam. A second
+    /// moment above 0 never becomes 0.
+    Companded,
 }
 
 impl StateFormat {
+    /// Whether it keeps codes and scales of blocks.
+    pub(crate) const fn has_blocks(self) -> bool {
+        !matches!(self, StateFormat::F32 | StateFormat::Bf16)
+    }
+
     /// Bytes of a block of 256 elements in one slot.
     pub(crate) const fn block_bytes(self) -> u64 {
         match self {
             StateFormat::F32 => 4 * BLOCK_ELEMS,
             StateFormat::Bf16 => 2 * BLOCK_ELEMS,
-            StateFormat::Int8 => BLOCK_ELEMS + 4,
+            StateFormat::Int8 | StateFormat::Fp8 => BLOCK_ELEMS + 4,
+            StateFormat::Int4 => BLOCK_ELEMS / 2 + 2 * 4,
+            StateFormat::Companded => BLOCK_ELEMS + 8 * 2,
         }
     }
 
     /// Bytes of a tensor of this length in one slot, without padding that nothing needs.
-    pub(crate) const fn size_bytes(self, len_elems: u64) -> u64 {
+    #[must_use]
+    pub const fn size_bytes(self, len_elems: u64) -> u64 {
         match self {
             StateFormat::F32 => 4 * len_elems,
             StateFormat::Bf16 => 2 * len_elems,
-            StateFormat::Int8 => len_elems.div_ceil(BLOCK_ELEMS) * self.block_bytes(),
+            _ => len_elems.div_ceil(BLOCK_ELEMS) * self.block_bytes(),
         }
     }
 }
@@ -140,6 +168,9 @@ impl std::fmt::Display for StateFormat {
             StateFormat::F32 => "f32",
             StateFormat::Bf16 => "bf16",
             StateFormat::Int8 => "int8",
+            StateFormat::Int4 => "int4",
+            StateFormat::Fp8 => "fp8",
+            StateFormat::Companded => "companded",
         })
     }
 }
@@ -166,6 +197,8 @@ pub struct TensorSpec {
     pub grad_dtype: Dtype,
     /// How a parameter of 16 bits is kept.
     pub precision: Precision,
+    /// The format of its state, whatever its length; `None`: the [group's](crate::Group::state).
+    pub state: Option<StateFormat>,
     /// The name of its group; `None`: the first group.
     pub group: Option<String>,
 }
@@ -179,6 +212,7 @@ impl TensorSpec {
             dtype: Dtype::F32,
             grad_dtype: Dtype::F32,
             precision: Precision::Nearest,
+            state: None,
             group: None,
         }
     }
@@ -202,6 +236,13 @@ impl TensorSpec {
     #[must_use]
     pub fn precision(mut self, precision: Precision) -> Self {
         self.precision = precision;
+        self
+    }
+
+    /// The format of its state, instead of the group's: to pin an embedding to f32, say.
+    #[must_use]
+    pub fn state(mut self, state: StateFormat) -> Self {
+        self.state = Some(state);
         self
     }
 
@@ -234,11 +275,11 @@ impl TensorSpec {
         let fits = match precision {
             Precision::Nearest => true,
             Precision::Stochastic | Precision::Master => param != Dtype::F32,
-            Precision::Remainder => param == Dtype::Bf16,
+            Precision::Remainder | Precision::Remainder8 => param == Dtype::Bf16,
         };
         if !fits {
             let expected = match precision {
-                Precision::Remainder => "bf16",
+                Precision::Remainder | Precision::Remainder8 => "bf16",
                 _ => "f16 or bf16",
             };
             let tensor = self.name.clone();

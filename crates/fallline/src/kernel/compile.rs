@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use fallline_shaders::join;
 
 use super::{Kernel, Kernels, Recipe};
-use crate::{Gpu, Result, StateFormat};
+use crate::{Gpu, Result};
 
 /// The kernels of a device that were compiled so far.
 #[derive(Debug, Default)]
@@ -42,7 +42,10 @@ impl Recipe {
                 ];
                 let clip =
                     (!update.accumulates()).then_some(("CLIP_VALUE", flag(update.clip_value)));
-                let unsigned = (update.formats.state == StateFormat::Int8)
+                let unsigned = update
+                    .formats
+                    .state
+                    .has_blocks()
                     .then_some(("UNSIGNED_SLOTS", f64::from(update.key.unsigned_slots)));
                 switches.chain(frame).chain(clip).chain(unsigned).collect()
             }

@@ -1,6 +1,8 @@
 //! Which files make up a kernel, and what it binds.
 
-use fallline_shaders::{Source, codecs, control, formats, frames, precision, shared, words};
+use fallline_shaders::{
+    Source, blocks, codecs, control, formats, frames, precision, shared, words,
+};
 use wgpu::{BindingType, BufferBindingType};
 
 use super::{Frame, Recipe, TensorsIn, Update};
@@ -117,6 +119,7 @@ fn update_sources(update: &Update) -> Vec<Source> {
             Precision::Stochastic => precision::STOCHASTIC,
             Precision::Master => precision::MASTER,
             Precision::Remainder => precision::REMAINDER,
+            Precision::Remainder8 => precision::REMAINDER8,
         },
         tensors,
         shared::TENSOR,
@@ -129,14 +132,14 @@ fn update_sources(update: &Update) -> Vec<Source> {
     if !update.accumulates() {
         sources.push(shared::GRADIENT);
     }
-    if precision == Precision::Stochastic || state == StateFormat::Bf16 {
+    if matches!(precision, Precision::Remainder | Precision::Remainder8) {
+        sources.push(shared::REMAINDER);
+    }
+    let by_chance = matches!(precision, Precision::Stochastic | Precision::Remainder8);
+    if by_chance || state == StateFormat::Bf16 {
         sources.push(shared::NOISE);
     }
-    sources.extend(match state {
-        StateFormat::F32 => [codecs::STATE_F32, words::SLOT_VEC4],
-        StateFormat::Bf16 => [codecs::STATE_BF16, words::SLOT_VEC4],
-        StateFormat::Int8 => [codecs::STATE_INT8, formats::DYNAMIC],
-    });
+    sources.extend(state_sources(state));
     let is_used = |dtype| param == dtype || grad == dtype;
     for dtype in [Dtype::F16, Dtype::Bf16] {
         if is_used(dtype) || (dtype == Dtype::Bf16 && state == StateFormat::Bf16) {
@@ -144,6 +147,24 @@ fn update_sources(update: &Update) -> Vec<Source> {
         }
     }
     sources
+}
+
+fn state_sources(state: StateFormat) -> Vec<Source> {
+    let (codec, format, code, block) = match state {
+        StateFormat::F32 => return vec![codecs::STATE_F32, words::SLOT_VEC4],
+        StateFormat::Bf16 => return vec![codecs::STATE_BF16, words::SLOT_VEC4],
+        StateFormat::Int8 => {
+            (codecs::STATE_INT8, formats::DYNAMIC, words::SLOT_8, blocks::ELEMS_256)
+        }
+        StateFormat::Int4 => {
+            (codecs::STATE_INT4, formats::NIBBLE, words::SLOT_4, blocks::ELEMS_128)
+        }
+        StateFormat::Fp8 => (codecs::STATE_FP8, formats::E4M3, words::SLOT_8, blocks::ELEMS_256),
+        StateFormat::Companded => {
+            (codecs::STATE_COMPANDED, formats::COMPANDED, words::SLOT_8, blocks::ELEMS_32)
+        }
+    };
+    vec![codec, format, code, block, words::SLOT_BLOCKS]
 }
 
 fn param_words(dtype: Dtype, scalar: bool) -> Source {

@@ -33,7 +33,13 @@ fn rules() -> Vec<Rule> {
 /// Every parameter format with every precision that it can have, beside every gradient format.
 fn formats(state: StateFormat) -> Vec<Formats> {
     let dtypes = [Dtype::F32, Dtype::F16, Dtype::Bf16];
-    let all = [Precision::Nearest, Precision::Stochastic, Precision::Master, Precision::Remainder];
+    let all = [
+        Precision::Nearest,
+        Precision::Stochastic,
+        Precision::Master,
+        Precision::Remainder,
+        Precision::Remainder8,
+    ];
     let mut formats = Vec::new();
     for param in dtypes {
         for precision in all {
@@ -43,7 +49,7 @@ fn formats(state: StateFormat) -> Vec<Formats> {
             );
         }
     }
-    assert_eq!(formats.len(), (1 + 3 + 4) * 3);
+    assert_eq!(formats.len(), (1 + 3 + 5) * 3);
     formats
 }
 
@@ -86,7 +92,14 @@ fn updates() -> Vec<Update> {
     }
     // Formats do not know the rule, nor the rule the formats.
     let adamw = KernelKey::new(Group::new("g", AdamW::default()).rule.definition());
-    let states = [StateFormat::F32, StateFormat::Bf16, StateFormat::Int8];
+    let states = [
+        StateFormat::F32,
+        StateFormat::Bf16,
+        StateFormat::Int8,
+        StateFormat::Int4,
+        StateFormat::Fp8,
+        StateFormat::Companded,
+    ];
     for formats in states.into_iter().flat_map(formats) {
         add(&adamw, formats, TensorsIn::Storage);
         if formats.precision == Precision::Nearest && formats.state == StateFormat::F32 {
@@ -148,7 +161,7 @@ fn translate(source: &str, constants: &[(&str, f64)]) {
 #[test]
 fn every_kernel_is_valid_everywhere() {
     let recipes = recipes();
-    assert_eq!(recipes.len(), (8 * 2 * 2 + 3 * 24 + 9) * 5 + 6 + 2 + 1);
+    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 + 9) * 5 + 6 + 2 + 1);
     for recipe in &recipes {
         for max_compute_invocations_per_workgroup in [64, 128, 256] {
             let limits =

@@ -61,7 +61,7 @@ impl Parts {
             };
             let len_elems = spec.len_elems()?;
             let (key, hypers) = &rules[rule_of[group]];
-            let state = groups[group].state_of(len_elems);
+            let state = spec.state.unwrap_or_else(|| groups[group].state_of(len_elems));
             let formats = spec.formats(state)?;
             let same = |p: &Program| p.key == *key && p.formats == formats;
             let kernel = programs.iter().position(same).unwrap_or_else(|| {

@@ -4,7 +4,7 @@ use wgpu::{Buffer, BufferSlice, BufferUsages};
 
 use super::Optimizer;
 use crate::{
-    Dtype, Error, Precision, Result, Role, StateFormat, TensorId, convert, dynamic::Book,
+    Dtype, Error, Precision, Result, Role, StateFormat, TensorId, blocks, convert,
     layout::BLOCK_ELEMS, transfer,
 };
 
@@ -72,14 +72,10 @@ impl Optimizer {
         let len_elems = self.infos[id.0].len_elems;
         let size = self.infos[id.0].state.size_bytes(len_elems);
         let bytes = self.read_padded(buffer, offset, size)?;
-        Ok(match self.infos[id.0].state {
-            StateFormat::F32 => convert::decode(Dtype::F32, &bytes),
-            StateFormat::Bf16 => convert::decode(Dtype::Bf16, &bytes),
-            StateFormat::Int8 => {
-                let len = usize::try_from(len_elems).unwrap_or(usize::MAX);
-                self.book(id, number).decode(&bytes, len)
-            }
-        })
+        let (format, unsigned) = (self.infos[id.0].state, self.is_unsigned(id, number));
+        let len = usize::try_from(len_elems).unwrap_or(usize::MAX);
+        Ok(blocks::decode(format, unsigned, &bytes, len)
+            .unwrap_or_else(|| convert::decode(dtype_of(format), &bytes)))
     }
 
     /// Writes a state slot, by torch's name, in the format that it is kept in; takes effect before the next submission. SGD looks at its
@@ -90,11 +86,9 @@ impl Optimizer {
     pub fn write_state(&self, id: TensorId, slot: &str, values: &[f32]) -> Result<()> {
         let (number, buffer, offset) = self.slot(id, slot)?;
         self.check_len(id, slot, self.infos[id.0].len_elems, values.len())?;
-        let bytes = match self.infos[id.0].state {
-            StateFormat::F32 => convert::encode(Dtype::F32, values),
-            StateFormat::Bf16 => convert::encode(Dtype::Bf16, values),
-            StateFormat::Int8 => self.book(id, number).encode(values),
-        };
+        let (format, unsigned) = (self.infos[id.0].state, self.is_unsigned(id, number));
+        let bytes = blocks::encode(format, unsigned, values)
+            .unwrap_or_else(|| convert::encode(dtype_of(format), values));
         self.write_padded((buffer, offset), bytes)
     }
 
@@ -132,6 +126,11 @@ impl Optimizer {
         if spec.precision == Precision::Remainder {
             let bytes = self.read_padded(master, offset, len_elems * 2)?;
             let rest = bytes.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
+            return Ok(codes.zip(rest).map(|(code, rest)| convert::join(code, rest)).collect());
+        }
+        if spec.precision == Precision::Remainder8 {
+            let rest = self.read_padded(master, offset, len_elems)?;
+            let rest = rest.into_iter().map(|byte| u16::from(byte) << 8);
             return Ok(codes.zip(rest).map(|(code, rest)| convert::join(code, rest)).collect());
         }
         let kept: Vec<f32> = transfer::read(&self.gpu, master, offset, len_elems)?;
@@ -173,13 +172,10 @@ impl Optimizer {
         Err(Error::Length { tensor, what: what.to_owned(), expected, found })
     }
 
-    /// The code book of a slot in eight bits.
-    fn book(&self, id: TensorId, slot: usize) -> Book {
+    /// Whether a slot is never negative, and so has other codes.
+    fn is_unsigned(&self, id: TensorId, slot: usize) -> bool {
         let rule = &self.groups[self.infos[id.0].group].rule;
-        match rule.definition().unsigned_slots() >> slot & 1 {
-            0 => Book::Signed,
-            _ => Book::Unsigned,
-        }
+        rule.definition().unsigned_slots() >> slot & 1 == 1
     }
 
     fn dtype(&self, id: TensorId, role: Role) -> Result<Dtype> {
@@ -246,18 +242,26 @@ impl Optimizer {
                 self.write_padded(master, bytes(rest))?;
                 return self.write_padded(place, bytes(codes));
             }
+            Some(master) if precision == Precision::Remainder8 => {
+                let split = values.iter().map(|value| convert::split(convert::round24(*value)));
+                let (codes, rest): (Vec<u16>, Vec<u16>) = split.unzip();
+                self.write_padded(master, rest.iter().map(|rest| rest.to_le_bytes()[1]).collect())?;
+                return self
+                    .write_padded(place, codes.into_iter().flat_map(u16::to_le_bytes).collect());
+            }
             Some((buffer, offset)) => transfer::write(&self.gpu, buffer, offset, values)?,
             None => {}
         }
         self.write_padded(place, convert::encode(dtype, values))
     }
 
-    /// Writes bytes in whole words: half a word that is not ours is written as it is found.
+    /// Writes bytes in whole words: the part of a word that is not ours is written as it is found.
     fn write_padded(&self, (buffer, offset): (&Buffer, u64), mut bytes: Vec<u8>) -> Result<()> {
-        if !bytes.len().is_multiple_of(4) {
-            let last = bytes.len() as u64 - 2;
+        let rest = bytes.len() % 4;
+        if rest != 0 {
+            let last = (bytes.len() - rest) as u64;
             let found: Vec<u8> = transfer::read(&self.gpu, buffer, offset + last, 4)?;
-            bytes.extend_from_slice(&found[2..]);
+            bytes.extend_from_slice(&found[rest..]);
         }
         transfer::write(&self.gpu, buffer, offset, &bytes)
     }
@@ -276,4 +280,9 @@ impl Optimizer {
         let tensor = self.info(id)?.spec.name.clone();
         Err(Error::BufferUsage { tensor, role, expected, found })
     }
+}
+
+/// The format of the elements of a state without blocks.
+fn dtype_of(format: StateFormat) -> Dtype {
+    if format == StateFormat::Bf16 { Dtype::Bf16 } else { Dtype::F32 }
 }

@@ -1,6 +1,8 @@
 //! Twin of `shaders/formats/dynamic.wgsl`: the dynamic code books of eight bits, as tables, and the
 //! nearest code by comparing all 256 in f64.
 
+use std::sync::LazyLock;
+
 /// The 256 values of a book, ascending; `create_dynamic_map` of bitsandbytes.
 #[must_use]
 pub fn book(unsigned: bool) -> Vec<f64> {
@@ -46,6 +48,17 @@ pub fn nearest(book: &[f64], value: f32, absmax: f32, ulps: f64) -> (u8, Option<
     let ulp = f64::from((quotient.abs() as f32).next_up()) - f64::from(quotient.abs() as f32);
     let close = (quotient - middle).abs() <= ulps * ulp;
     (best as u8, close.then_some(never_zero(order[1]) as u8))
+}
+
+/// The value that `value` may become in a block of this largest magnitude: the nearest, and in the
+/// middle between two, up to `ulps` of f32, either.
+#[must_use]
+pub fn rounded(value: f32, absmax: f32, unsigned: bool, ulps: f64) -> Vec<f64> {
+    static BOOKS: LazyLock<[Vec<f64>; 2]> = LazyLock::new(|| [book(false), book(true)]);
+    let book = &BOOKS[usize::from(unsigned)];
+    let (code, other) = nearest(book, value, absmax, ulps);
+    let value = |code: u8| book[usize::from(code)] * f64::from(absmax);
+    [Some(code), other].into_iter().flatten().map(value).collect()
 }
 
 #[cfg(test)]

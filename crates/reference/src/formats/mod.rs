@@ -1,8 +1,27 @@
 //! Twins of `shaders/formats`, one element at a time.
 
 pub mod bf16;
+pub mod companded;
 pub mod dynamic;
+pub mod e4m3;
 pub mod f16;
+pub mod nibble;
+
+/// The unit in the last place of an f32 of this size.
+fn ulp(value: f64) -> f64 {
+    let narrow = (value.abs() as f32).min(f32::MAX.next_down());
+    f64::from(narrow.next_up()) - f64::from(narrow)
+}
+
+/// The nearest of ascending values, and those that are as near up to twice a tolerance.
+fn near(values: &[f64], value: f64, tolerance: f64) -> impl Iterator<Item = usize> {
+    let distance = move |other: f64| (other - value).abs();
+    let least = values.iter().map(|other| distance(*other)).fold(f64::INFINITY, f64::min);
+    let is_near = move |(index, other): (usize, &f64)| {
+        (distance(*other) <= least + 2.0 * tolerance).then_some(index)
+    };
+    values.iter().enumerate().filter_map(is_near)
+}
 
 #[cfg(test)]
 mod tests {

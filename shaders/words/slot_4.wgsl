@@ -1,0 +1,21 @@
+// Codes of four bits, two to a byte, the even element in the upper half (as torchao packs them). The
+// word of a lane holds its two vec4s, which lie 128 elements apart: the first in the lower 16 bits. So
+// no two lanes write one word.
+
+const CODE_WORDS: u32 = 32u;
+
+fn load_codes(slot: u32, place: Place) -> vec4<u32> {
+    let word = slot_word(slot, first_word(place) + place.home % 32u);
+    let codes = word >> select(0u, 16u, place.home % 64u >= 32u);
+    return (vec4<u32>(codes) >> vec4<u32>(4u, 0u, 12u, 8u)) & vec4<u32>(0xfu);
+}
+
+fn store_codes(slot: u32, a: Place, b: Place, of_a: vec4<u32>, of_b: vec4<u32>) {
+    // Where the second vec4 has no elements, its codes are padding.
+    set_slot_word(slot, first_word(a) + a.home % 32u, pack_nibbles(of_a) | (pack_nibbles(of_b) << 16u));
+}
+
+fn pack_nibbles(codes: vec4<u32>) -> u32 {
+    let shifted = codes << vec4<u32>(4u, 0u, 12u, 8u);
+    return (shifted.x | shifted.y) | (shifted.z | shifted.w);
+}

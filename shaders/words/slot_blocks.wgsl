@@ -1,0 +1,110 @@
+// State slots in blocks of a few bits for each element: codes, and a scale for each block.
+//
+//   scale  = of the largest magnitude in the block
+//   code   = nearest to value / scale
+//   value <- value of the code * scale
+//
+// The update has used the moments before they are rounded here.
+//
+// Joined with: a codec (scale_of, decode_codes, encode_codes), the size of a code (slot_8 or slot_4:
+// CODE_WORDS, load_codes, store_codes) and the size of a block (blocks/: SCALE_WORDS, load_scale,
+// store_scale, largest_of_blocks). 256 elements, the frame's block, are CODE_WORDS of codes and
+// SCALE_WORDS of scales behind them.
+//
+// Where a moment is infinite or not a number, its block's scale is, and so is the whole block
+// afterwards.
+
+alias SlotWord = u32;
+
+// The slots that are never negative: bit n for slot n.
+override UNSIGNED_SLOTS: u32 = 0u;
+
+fn is_unsigned(slot: u32) -> bool {
+    return ((UNSIGNED_SLOTS >> slot) & 1u) == 1u;
+}
+
+fn slot_word(slot: u32, at: u32) -> u32 {
+    switch slot {
+        case 0u: { return slot0[at]; }
+        case 1u: { return slot1[at]; }
+        default: { return slot2[at]; }
+    }
+}
+
+fn set_slot_word(slot: u32, at: u32, word: u32) {
+    switch slot {
+        case 0u: { slot0[at] = word; }
+        case 1u: { slot1[at] = word; }
+        default: { slot2[at] = word; }
+    }
+}
+
+// The first word of the 256 elements around a place.
+fn first_word(place: Place) -> u32 {
+    return place.home / 64u * (CODE_WORDS + SCALE_WORDS);
+}
+
+fn load_slots(place: Place) -> Slots {
+    var slots = Slots();
+    if (SLOTS > 0u) {
+        slots.slot0 = load_slot(0u, place);
+    }
+    if (SLOTS > 1u) {
+        slots.slot1 = load_slot(1u, place);
+    }
+    if (SLOTS > 2u) {
+        slots.slot2 = load_slot(2u, place);
+    }
+    return slots;
+}
+
+fn load_slot(slot: u32, place: Place) -> vec4<f32> {
+    return decode_codes(load_codes(slot, place), load_scale(slot, place), slot);
+}
+
+fn store_slots(a: Place, b: Place, of_a: Slots, of_b: Slots, tensor: Tensor) {
+    let largest = largest_of_blocks(a, magnitudes(of_a, a.count), magnitudes(of_b, b.count));
+    if (a.count == 0u) {
+        return;
+    }
+    if (SLOTS > 0u) {
+        store_slot(0u, a, b, of_a.slot0, of_b.slot0, vec2<u32>(largest.a.x, largest.b.x));
+    }
+    if (SLOTS > 1u) {
+        store_slot(1u, a, b, of_a.slot1, of_b.slot1, vec2<u32>(largest.a.y, largest.b.y));
+    }
+    if (SLOTS > 2u) {
+        store_slot(2u, a, b, of_a.slot2, of_b.slot2, vec2<u32>(largest.a.z, largest.b.z));
+    }
+}
+
+// A lane's share of a slot; `largest` are the magnitudes of the blocks that its two vec4s lie in.
+fn store_slot(slot: u32, a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, largest: vec2<u32>) {
+    let scale_a = scale_of(largest.x, slot);
+    let scale_b = scale_of(largest.y, slot);
+    let codes_a = encode_codes(of_a, bitcast<f32>(scale_a), slot);
+    let codes_b = encode_codes(of_b, bitcast<f32>(scale_b), slot);
+    store_codes(slot, a, b, codes_a, codes_b);
+    store_scale(slot, a, scale_a, scale_b);
+}
+
+// The bits of the largest magnitude of each slot, among those of the four elements that exist.
+fn magnitudes(slots: Slots, count: u32) -> vec4<u32> {
+    var bits = vec4<u32>();
+    if (SLOTS > 0u) {
+        bits.x = magnitude(slots.slot0, count);
+    }
+    if (SLOTS > 1u) {
+        bits.y = magnitude(slots.slot1, count);
+    }
+    if (SLOTS > 2u) {
+        bits.z = magnitude(slots.slot2, count);
+    }
+    return bits;
+}
+
+fn magnitude(value: vec4<f32>, count: u32) -> u32 {
+    let exists = vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count);
+    let bits = bitcast<vec4<u32>>(value) & select(vec4<u32>(), vec4<u32>(0x7fffffffu), exists);
+    return max(max(bits.x, bits.y), max(bits.z, bits.w));
+}
