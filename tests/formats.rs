@@ -17,7 +17,7 @@ use fallline_reference::{
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
 
 /// Every format of a parameter with every precision that it can have.
-const PARAMS: [(Dtype, Precision); 8] = [
+const PARAMS: [(Dtype, Precision); 9] = [
     (Dtype::F32, Precision::Nearest),
     (Dtype::F16, Precision::Nearest),
     (Dtype::F16, Precision::Stochastic),
@@ -26,6 +26,7 @@ const PARAMS: [(Dtype, Precision); 8] = [
     (Dtype::Bf16, Precision::Stochastic),
     (Dtype::Bf16, Precision::Master),
     (Dtype::Bf16, Precision::Remainder),
+    (Dtype::Bf16, Precision::Remainder8),
 ];
 
 const SEED: u32 = 77;
@@ -130,17 +131,26 @@ fn build(gpu: &Gpu, site: Site, specs: &[TensorSpec]) -> Lent {
     Lent { optimizer, buffers: buffers.into_iter().zip(used).collect() }
 }
 
+/// The random bits of an element of a tensor in the first step.
+fn random(number: usize, index: usize) -> u32 {
+    let place = u32::try_from(index / 4).unwrap();
+    noise([place, u32::try_from(number).unwrap(), 1, SEED])[index % 4]
+}
+
+/// The values within some ULP, which WGSL leaves open.
+fn within(value: f32, ulps: u32) -> impl Iterator<Item = f32> {
+    let bits = value.to_bits();
+    (bits - ulps..=bits + ulps).map(f32::from_bits)
+}
+
 /// The parameter that the twin says, as its code: what of a rounded value may differ by the ULPs that
 /// WGSL leaves open is `near`.
 fn expected_code(spec: &TensorSpec, number: usize, index: usize, value: f32) -> u32 {
-    let random = || {
-        let place = u32::try_from(index / 4).unwrap();
-        noise([place, u32::try_from(number).unwrap(), 1, SEED])[index % 4]
-    };
+    let random = || random(number, index);
     match (spec.dtype, spec.precision) {
         (Dtype::F16, Precision::Stochastic) => f16::encode_stochastic(value, random()).into(),
         (Dtype::Bf16, Precision::Stochastic) => bf16::encode_stochastic(value, random()).into(),
-        (_, Precision::Remainder) => bf16::encode_away(value).into(),
+        (_, Precision::Remainder | Precision::Remainder8) => bf16::encode_away(value).into(),
         (dtype, _) => encode(dtype, value),
     }
 }
@@ -178,14 +188,15 @@ fn check(gpu: &Gpu, site: Site, dtype: Dtype, precision: Precision, grad_dtype: 
                 let distance = ulp::distance(*master, twin.param[at]);
                 assert!(distance <= 2, "{what} {index}[{at}]: {master:e}, {distance} ulp");
                 assert_eq!(code, expected_code(&specs[index], index, at, *master), "{what}");
+            } else if precision == Precision::Remainder8 {
+                let random = random(index, at);
+                let mut rounded =
+                    within(twin.param[at], 2).map(|value| bf16::round24_stochastic(value, random));
+                assert!(rounded.any(|value| value.to_bits() == master.to_bits()), "{what}");
+                assert_eq!(code, expected_code(&specs[index], index, at, *master), "{what}");
             } else {
-                // The value that is rounded may be off by the ULPs that WGSL leaves open.
-                let near = [0, 1, 2].iter().any(|ulps| {
-                    let bits = twin.param[at].to_bits();
-                    [bits + ulps, bits - ulps].iter().any(|bits| {
-                        code == expected_code(&specs[index], index, at, f32::from_bits(*bits))
-                    })
-                });
+                let near = within(twin.param[at], 2)
+                    .any(|value| code == expected_code(&specs[index], index, at, value));
                 let (param, twin) = (*param, twin.param[at]);
                 assert!(near, "{what} {index}[{at}]: {param:e} of {twin:e}");
             }
@@ -228,6 +239,7 @@ fn formats_keep_within_small_limits() {
     for gpu in [tiny_gpu(), webgpu_default_gpu()] {
         for site in [Site::Arena, Site::Apart, Site::Together] {
             check(&gpu, site, Dtype::Bf16, Precision::Remainder, Dtype::F32);
+            check(&gpu, site, Dtype::Bf16, Precision::Remainder8, Dtype::Bf16);
             check(&gpu, site, Dtype::F16, Precision::Stochastic, Dtype::F16);
         }
     }
@@ -298,6 +310,10 @@ fn small_updates_are_kept_by_all_but_rounding_to_nearest() {
         // The parameter is the nearest code.
         assert!(param.iter().all(|p| *p == decode(dtype, encode(dtype, master[0]))));
     }
+    // 24 bits: a walk over units of 2^-16.
+    let (_, master) = run(Dtype::Bf16, Precision::Remainder8, 1);
+    near(mean(&master), 4e-6);
+    assert!(master.iter().all(|value| (f64::from(*value) - 0.99).abs() < 1e-3));
     for dtype in [Dtype::Bf16, Dtype::F16] {
         let (param, _) = run(dtype, Precision::Stochastic, 1);
         // In bf16 a walk of 100 steps over units of 2^-8 and 2^-9 of chance 1/40 or so: its mean over
@@ -348,7 +364,7 @@ fn formats_mix_freely_in_one_optimizer() {
     let mut optimizer =
         Optimizer::arena_with(&gpu, &[Group::new("all", adamw())], &specs, &options).unwrap();
     // A kernel for each pair, a measurement for each gradient format and its buffers, and two more.
-    assert_eq!(optimizer.dispatches(), 24 + 24 + 2);
+    assert_eq!(optimizer.dispatches(), 27 + 27 + 2);
     for index in 0..specs.len() {
         optimizer.write_grad(TensorId::new(index), &[2.0; 1000]).unwrap();
         optimizer.write_param(TensorId::new(index), &[1.0; 1000]).unwrap();

@@ -127,15 +127,20 @@ fn groups_and_thresholds_choose_the_format() {
         spec("bias", 256, "large"),
         spec("embedding", 1 << 16, "pinned"),
         spec("scale", 256, "small"),
+        spec("another", 1 << 16, "large").state(StateFormat::F32),
+        spec("few", 256, "large").state(StateFormat::Int8),
     ];
     let mut optimizer = Optimizer::arena(&gpu(), &groups, &tensors).unwrap();
     let weight = (1 << 16) * (2 * 2 + 2);
-    assert_eq!(optimizer.state_size_bytes(), weight + 256 * 8 + (1 << 16) * 8 + 256 * 4);
+    assert_eq!(
+        optimizer.state_size_bytes(),
+        weight + 256 * 8 + 2 * (1 << 16) * 8 + 256 * 4 + 2 * 260
+    );
     // State is written and read as values, whatever the format.
     let id = optimizer.id("scale").unwrap();
     let values: Vec<f32> = (0..256).map(|i| i as f32).collect();
     optimizer.write_state(id, "exp_avg", &values).unwrap();
     assert_eq!(optimizer.read_state(id, "exp_avg").unwrap(), values);
     optimizer.step(&Step::new()).unwrap();
-    assert_eq!(optimizer.read_steps().unwrap(), [1; 4]);
+    assert_eq!(optimizer.read_steps().unwrap(), [1; 6]);
 }

@@ -25,6 +25,13 @@ pub fn encode_stochastic(value: f32, random: u32) -> u16 {
     code(bits, bits.wrapping_add(random >> 16))
 }
 
+/// The upper 24 bits, away from zero if the lower 8 and the upper 8 of `random` carry: the number that
+/// `shaders/precision/remainder8.wgsl` keeps.
+#[must_use]
+pub fn round24_stochastic(value: f32, random: u32) -> f32 {
+    f32::from_bits(value.to_bits().wrapping_add(random >> 24) & 0xffff_ff00)
+}
+
 /// The nearest code, ties away from zero: the parameter beside a remainder.
 #[must_use]
 pub fn encode_away(value: f32) -> u16 {
