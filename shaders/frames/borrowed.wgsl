@@ -20,6 +20,8 @@
 //   8 window    where these windows begin
 //   9 master    master copy or remainder of the parameter, windowed as the state
 //
+// Control flow is uniform within a workgroup, so codecs may use workgroup barriers.
+//
 // Everything is bound read_write: WebGPU rejects a buffer that is bound read and read_write in the
 // same dispatch, even for ranges that do not overlap.
 
@@ -29,6 +31,9 @@ const BLOCK_LANES: u32 = 32u;
 override WORKGROUP_SIZE: u32 = 256u;
 // Workgroups in one row of the dispatch: more than the device's limit fold into the y dimension.
 override ROW_WORKGROUPS: u32 = 32768u;
+// What is stored: both by a step, one by control/quantize.wgsl.
+override STORES_PARAM: bool = true;
+override STORES_SLOTS: bool = true;
 
 @group(0) @binding(1) var<storage, read> chunks: array<Chunk>;
 @group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
@@ -72,9 +77,13 @@ fn main(
     let state_b = state_of(load_slots(b));
     let updated_a = rule(param_a, grad_a, state_a, tensor, hyper);
     let updated_b = rule(param_b, grad_b, state_b, tensor, hyper);
-    store_param(a, updated_a.param, tensor);
-    store_param(b, updated_b.param, tensor);
-    store_slots(a, b, slots_of(updated_a.state), slots_of(updated_b.state), tensor);
+    if (STORES_PARAM) {
+        store_param(a, updated_a.param, tensor);
+        store_param(b, updated_b.param, tensor);
+    }
+    if (STORES_SLOTS) {
+        store_slots(a, b, slots_of(updated_a.state), slots_of(updated_b.state), tensor);
+    }
     clear_grad(a, exists_a, tensor);
     clear_grad(b, exists_b, tensor);
 }

@@ -262,6 +262,9 @@ pub mod control {
     /// Counts each tensor's step and derives its scalars.
     pub const ADVANCE: Source =
         Source { path: "control/advance", text: include_str!("../control/advance.wgsl") };
+    /// Values into blocks of codes, and back.
+    pub const QUANTIZE: Source =
+        Source { path: "control/quantize", text: include_str!("../control/quantize.wgsl") };
     /// Adds a micro-batch's gradients to the batch's.
     pub const ACCUMULATE: Source =
         Source { path: "control/accumulate", text: include_str!("../control/accumulate.wgsl") };

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use crate::{
-    abi::{Chunk, Window},
+    abi::{Chunk, Tensor, Window},
     layout::{BLOCK_ELEMS, Place, WINDOW_BLOCKS, blocks_of},
 };
 
@@ -41,6 +41,22 @@ pub(crate) struct LentTensor {
     pub(crate) place: Place,
     /// Bytes of a block in the largest of the engine's own buffers; 0 if there is none.
     pub(crate) home_bytes: u64,
+}
+
+impl LentTensor {
+    /// A record that never changes: for kernels that are no steps.
+    pub(crate) fn record(&self) -> Tensor {
+        let first = |lent: Lent| u32::try_from(lent.offset / lent.vec4_bytes()).unwrap_or(u32::MAX);
+        Tensor {
+            grad_scale: 1.0,
+            clip_factor: 1.0,
+            step: 1,
+            param_vec4: first(self.param),
+            grad_vec4: first(self.grad),
+            state_vec4: self.place.first_block * 64,
+            ..bytemuck::Zeroable::zeroed()
+        }
+    }
 }
 
 /// What a binding can reach.

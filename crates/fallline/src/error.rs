@@ -10,6 +10,10 @@ pub enum Role {
     Param,
     /// Its gradient.
     Grad,
+    /// Values to quantize, or dequantized.
+    Values,
+    /// The blocks of codes that these become.
+    Blocks,
 }
 
 impl std::fmt::Display for Role {
@@ -17,6 +21,8 @@ impl std::fmt::Display for Role {
         f.write_str(match self {
             Role::Param => "parameter",
             Role::Grad => "gradient",
+            Role::Values => "values",
+            Role::Blocks => "blocks",
         })
     }
 }
@@ -299,6 +305,24 @@ pub enum Error {
         role: Role,
         /// The tensor that this belongs to.
         other: String,
+    },
+    /// Values and blocks of a [`Quantizer`](crate::Quantizer) that share bytes, or that lie in one buffer so
+    /// close that no two bindings can tell them apart.
+    #[error(
+        "the {role} of tensor '{tensor}' and the {other_role} of tensor '{other}' lie on the same \
+         bytes of a buffer, or in the same {alignment} bytes"
+    )]
+    BlocksOverlap {
+        /// A tensor.
+        tensor: String,
+        /// What of it.
+        role: Role,
+        /// The other tensor, or the same.
+        other: String,
+        /// What of that.
+        other_role: Role,
+        /// At multiples of how many bytes a binding may begin.
+        alignment: u64,
     },
 
     /// A learning rate that is negative or not finite.

@@ -33,6 +33,8 @@
 //! | `optimizer` | [`Optimizer`], the public type; [`Step`], what a step brings                  |
 //! | `rules`     | [`Rule`], [`Group`] and one file for each optimizer                          |
 //! | `tensor`    | [`TensorSpec`], [`BorrowedTensor`]: what a caller says about a tensor         |
+//! | `quantizer` | [`Quantizer`]: values into blocks of codes, and back                        |
+//! | `blocks`    | these on the host                                                           |
 //! | `gpu`       | [`Gpu`]: the device, and its errors as values                                |
 //! | `layout`    | where tensors lie in the arena, and the windows of a binding (pure)          |
 //! | `chunks`    | which pieces of borrowed buffers share a dispatch (pure)                     |
@@ -55,6 +57,7 @@ mod lend;
 mod optimizer;
 mod options;
 mod plan;
+mod quantizer;
 mod report;
 mod rules;
 mod scaler;
@@ -65,6 +68,7 @@ pub use error::{Error, Result, Role};
 pub use gpu::{Gpu, GpuOptions, adapters};
 pub use optimizer::{Accumulator, MicroGrad, Optimizer, Step, Traffic};
 pub use options::Options;
+pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
 pub use report::StepReport;
 pub use rules::{Adam, AdamW, Group, Lion, Rule, Sgd};
 pub use scaler::{DynamicScale, LossScaler};

@@ -17,8 +17,8 @@ use crate::{
 pub(crate) struct SegmentBuffers {
     /// Parameters and gradients, if the engine owns them.
     pub(crate) owned: Option<(Buffer, Buffer)>,
-    /// The state slots.
-    pub(crate) slots: Vec<Buffer>,
+    /// The state slots, each from a byte of its buffer on.
+    pub(crate) slots: Vec<(Buffer, u64)>,
     /// Master copies or remainders of the parameters, if they are kept.
     pub(crate) master: Option<Buffer>,
 }
@@ -77,7 +77,7 @@ impl Plan {
             let origins = Tables::windows(gpu, &origins)?;
             for (index, window) in windows.iter().enumerate() {
                 let role = |buffer, dtype: Dtype| {
-                    blocks_part(buffer, window, BLOCK_ELEMS * dtype.size_bytes())
+                    blocks_part(buffer, 0, window, BLOCK_ELEMS * dtype.size_bytes())
                 };
                 let bound = Bindings {
                     records: &records.buffer,
@@ -209,16 +209,17 @@ impl Bindings<'_> {
         bound.push(self.grad.unwrap_or_else(|| none(3)));
         let slot_bytes = program.formats.state.block_bytes();
         for slot in 0..3 {
-            let buffer = home.slots.get(slot);
-            let window = |buffer| blocks_part(buffer, blocks, slot_bytes);
-            bound.push(buffer.map_or_else(|| none(slot as u64), window));
+            bound.push(match home.slots.get(slot) {
+                Some((buffer, first)) => blocks_part(buffer, *first, blocks, slot_bytes),
+                None => none(slot as u64),
+            });
         }
         let hypers_size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
         bound.push(part(self.hypers, 0, hypers_size));
         bound.push(self.window);
         let master_bytes = BLOCK_ELEMS * program.formats.precision.size_bytes();
         let master = home.master.as_ref();
-        bound.push(master.map_or_else(|| none(4), |b| blocks_part(b, blocks, master_bytes)));
+        bound.push(master.map_or_else(|| none(4), |b| blocks_part(b, 0, blocks, master_bytes)));
         bind(gpu, label, kernel, &bound)
     }
 }
@@ -349,14 +350,15 @@ fn dummy(gpu: &Gpu) -> Result<Buffer> {
     gpu.buffer("fallline dummy", 5 * PART_ALIGNMENT, BufferUsages::STORAGE)
 }
 
-/// Some blocks of a buffer.
+/// Some blocks of those that begin at a byte of a buffer.
 fn blocks_part<'a>(
     buffer: &'a Buffer,
+    first: u64,
     blocks: &std::ops::Range<u32>,
     block_bytes: u64,
 ) -> BindingResource<'a> {
     let blocks_len = u64::from(blocks.end - blocks.start);
-    part(buffer, u64::from(blocks.start) * block_bytes, blocks_len * block_bytes)
+    part(buffer, first + u64::from(blocks.start) * block_bytes, blocks_len * block_bytes)
 }
 
 pub(crate) fn part(buffer: &Buffer, offset: u64, size: u64) -> BindingResource<'_> {

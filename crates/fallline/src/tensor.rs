@@ -140,6 +140,13 @@ impl StateFormat {
         !matches!(self, StateFormat::F32 | StateFormat::Bf16)
     }
 
+    /// Bytes of a tensor of this length in whole blocks of 256 elements: what a
+    /// [`Quantizer`](crate::Quantizer) writes.
+    #[must_use]
+    pub const fn blocks_size_bytes(self, len_elems: u64) -> u64 {
+        len_elems.div_ceil(BLOCK_ELEMS) * self.block_bytes()
+    }
+
     /// Bytes of a block of 256 elements in one slot.
     pub(crate) const fn block_bytes(self) -> u64 {
         match self {
@@ -157,7 +164,7 @@ impl StateFormat {
         match self {
             StateFormat::F32 => 4 * len_elems,
             StateFormat::Bf16 => 2 * len_elems,
-            _ => len_elems.div_ceil(BLOCK_ELEMS) * self.block_bytes(),
+            _ => self.blocks_size_bytes(len_elems),
         }
     }
 }

@@ -51,3 +51,25 @@ pub(crate) fn write<T: bytemuck::Pod>(
 ) -> Result<()> {
     gpu.write("upload", buffer, offset, values)
 }
+
+/// Reads so many bytes; copies are made in words.
+pub(crate) fn read_bytes(gpu: &Gpu, buffer: &Buffer, offset: u64, size: u64) -> Result<Vec<u8>> {
+    let mut bytes = read(gpu, buffer, offset, size.next_multiple_of(4))?;
+    bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+    Ok(bytes)
+}
+
+/// Writes bytes in whole words: the part of a word that is not ours is written as it is found.
+pub(crate) fn write_bytes(
+    gpu: &Gpu,
+    (buffer, offset): (&Buffer, u64),
+    mut bytes: Vec<u8>,
+) -> Result<()> {
+    let rest = bytes.len() % 4;
+    if rest != 0 {
+        let last = (bytes.len() - rest) as u64;
+        let found: Vec<u8> = read(gpu, buffer, offset + last, 4)?;
+        bytes.extend_from_slice(&found[rest..]);
+    }
+    write(gpu, buffer, offset, &bytes)
+}

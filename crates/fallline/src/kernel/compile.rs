@@ -41,7 +41,7 @@ impl Recipe {
                     row,
                 ];
                 let clip =
-                    (!update.accumulates()).then_some(("CLIP_VALUE", flag(update.clip_value)));
+                    update.prepares_gradients().then_some(("CLIP_VALUE", flag(update.clip_value)));
                 let unsigned = update
                     .formats
                     .state

@@ -12,7 +12,7 @@ use wgpu::{BindGroupLayout, ComputePipeline};
 
 pub(crate) use compile::{KernelCache, fold, kernel, row_workgroups, workgroup_size};
 
-use crate::{Dtype, abi, layout::BLOCK_ELEMS, rules::Definition, tensor::Formats};
+use crate::{Dtype, StateFormat, abi, layout::BLOCK_ELEMS, rules::Definition, tensor::Formats};
 
 /// Tensors whose records fit the uniform buffer of `shared/tensors_uniform.wgsl`.
 pub(crate) const MAX_UNIFORM_TENSORS: usize = 1024;
@@ -56,6 +56,13 @@ pub(crate) enum Frame {
     },
 }
 
+/// Which way [`KernelKey::quantize`] goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    ToBlocks,
+    ToValues,
+}
+
 /// What makes the kernel of one rule differ from another's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KernelKey {
@@ -85,6 +92,20 @@ impl KernelKey {
     pub(crate) fn accumulate() -> Self {
         let rule = control::ACCUMULATE;
         Self { rule, switches: Vec::new(), slots: &[], unsigned_slots: 0 }
+    }
+
+    /// The kernel that makes blocks of values (of whatever sign, or never negative), or values of blocks.
+    pub(crate) fn quantize(state: StateFormat, signed: bool, direction: Direction) -> Self {
+        let stores = |what, on: bool| (what, u8::from(on));
+        let mut switches = vec![
+            stores("STORES_SLOTS", direction == Direction::ToBlocks),
+            stores("STORES_PARAM", direction == Direction::ToValues),
+        ];
+        if state == StateFormat::Bf16 {
+            switches.push(("STOCHASTIC_SLOTS", 0));
+        }
+        let unsigned_slots = u8::from(!signed);
+        Self { rule: control::QUANTIZE, switches, slots: &["blocks"], unsigned_slots }
     }
 
     /// The kernel that moves what this one moves, and computes nothing.
@@ -159,10 +180,14 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    /// Whether it adds up gradients: it takes them as they are, and the place of its factor is said when
-    /// it is recorded.
+    /// Whether it adds up gradients: the place of its factor is said when it is recorded.
     pub(crate) fn accumulates(&self) -> bool {
         self.key.rule == control::ACCUMULATE
+    }
+
+    /// Whether it unscales and clips gradients: others take them as they are, or have none.
+    pub(crate) fn prepares_gradients(&self) -> bool {
+        ![control::ACCUMULATE, control::QUANTIZE].contains(&self.key.rule)
     }
 }
 

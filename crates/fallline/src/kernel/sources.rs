@@ -129,7 +129,7 @@ fn update_sources(update: &Update) -> Vec<Source> {
         shared::UPDATED,
         shared::LERP,
     ]);
-    if !update.accumulates() {
+    if update.prepares_gradients() {
         sources.push(shared::GRADIENT);
     }
     if matches!(precision, Precision::Remainder | Precision::Remainder8) {

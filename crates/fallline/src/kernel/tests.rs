@@ -60,6 +60,15 @@ const F32: Formats = Formats {
     state: StateFormat::F32,
 };
 
+const STATES: [StateFormat; 6] = [
+    StateFormat::F32,
+    StateFormat::Bf16,
+    StateFormat::Int8,
+    StateFormat::Int4,
+    StateFormat::Fp8,
+    StateFormat::Companded,
+];
+
 fn frames() -> Vec<Frame> {
     let mut frames = vec![Frame::Arena];
     for ragged in [false, true] {
@@ -92,18 +101,26 @@ fn updates() -> Vec<Update> {
     }
     // Formats do not know the rule, nor the rule the formats.
     let adamw = KernelKey::new(Group::new("g", AdamW::default()).rule.definition());
-    let states = [
-        StateFormat::F32,
-        StateFormat::Bf16,
-        StateFormat::Int8,
-        StateFormat::Int4,
-        StateFormat::Fp8,
-        StateFormat::Companded,
-    ];
-    for formats in states.into_iter().flat_map(formats) {
+    for formats in STATES.into_iter().flat_map(formats) {
         add(&adamw, formats, TensorsIn::Storage);
         if formats.precision == Precision::Nearest && formats.state == StateFormat::F32 {
             add(&KernelKey::accumulate(), formats, TensorsIn::Uniform);
+        }
+    }
+    for direction in [Direction::ToBlocks, Direction::ToValues] {
+        for state in STATES {
+            for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+                let formats = Formats { param: dtype, grad: dtype, state, ..F32 };
+                let key = KernelKey::quantize(state, true, direction);
+                updates.extend([false, true].map(|ragged| Update {
+                    frame: Frame::Borrowed { ragged, shared: true },
+                    tensors_in: TensorsIn::Uniform,
+                    one_hyper: true,
+                    clip_value: false,
+                    key: key.clone(),
+                    formats,
+                }));
+            }
         }
     }
     updates
@@ -161,7 +178,7 @@ fn translate(source: &str, constants: &[(&str, f64)]) {
 #[test]
 fn every_kernel_is_valid_everywhere() {
     let recipes = recipes();
-    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 + 9) * 5 + 6 + 2 + 1);
+    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 + 9) * 5 + 2 * 6 * 3 * 2 + 6 + 2 + 1);
     for recipe in &recipes {
         for max_compute_invocations_per_workgroup in [64, 128, 256] {
             let limits =

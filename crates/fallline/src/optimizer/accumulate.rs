@@ -2,10 +2,7 @@
 
 use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePass};
 
-use super::{
-    Optimizer,
-    places::{number, reach},
-};
+use super::{Optimizer, places::reach};
 use crate::{
     BorrowedTensor, BufferRange, Dtype, Error, Gpu, Precision, Result, StateFormat, TensorSpec,
     abi::{self, Tensor},
@@ -100,7 +97,7 @@ impl Optimizer {
             items.iter().zip(&layout.places).zip(&lending.ranges).map(lent).collect();
 
         let records = Records::new(gpu, tensors.len())?;
-        let contents: Vec<Tensor> = lent.iter().map(record).collect();
+        let contents: Vec<Tensor> = lent.iter().map(LentTensor::record).collect();
         gpu.write("fallline accumulated tensors", &records.buffer, 0, &contents)?;
         let hypers_size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
         let size = u64::from((SLOTS - 1) * SLOT_BYTES) + hypers_size;
@@ -137,17 +134,6 @@ impl Optimizer {
             })
         };
         micro.iter().enumerate().map(tensor).collect()
-    }
-}
-
-fn record(lent: &LentTensor) -> Tensor {
-    Tensor {
-        grad_scale: 1.0,
-        clip_factor: 1.0,
-        step: 1,
-        param_vec4: number(lent.param.offset / lent.param.vec4_bytes()),
-        grad_vec4: number(lent.grad.offset / lent.grad.vec4_bytes()),
-        ..bytemuck::Zeroable::zeroed()
     }
 }
 

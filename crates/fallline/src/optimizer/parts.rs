@@ -109,7 +109,8 @@ impl Parts {
         let elems = u64::from(segment.blocks) * BLOCK_ELEMS;
         let Program { key, formats, .. } = &self.programs[segment.kernel];
         let slot_bytes = u64::from(segment.blocks) * formats.state.block_bytes();
-        let slot = |slot: &&str| gpu.buffer(&format!("fallline {slot}"), slot_bytes, OWNED);
+        let slot =
+            |slot: &&str| Ok((gpu.buffer(&format!("fallline {slot}"), slot_bytes, OWNED)?, 0));
         let slots = key.slots.iter().map(slot).collect::<Result<_>>()?;
         let master = match formats.precision.size_bytes() {
             0 => None,

@@ -71,7 +71,7 @@ impl Optimizer {
         let (number, buffer, offset) = self.slot(id, slot)?;
         let len_elems = self.infos[id.0].len_elems;
         let size = self.infos[id.0].state.size_bytes(len_elems);
-        let bytes = self.read_padded(buffer, offset, size)?;
+        let bytes = transfer::read_bytes(&self.gpu, buffer, offset, size)?;
         let (format, unsigned) = (self.infos[id.0].state, self.is_unsigned(id, number));
         let len = usize::try_from(len_elems).unwrap_or(usize::MAX);
         Ok(blocks::decode(format, unsigned, &bytes, len)
@@ -89,7 +89,7 @@ impl Optimizer {
         let (format, unsigned) = (self.infos[id.0].state, self.is_unsigned(id, number));
         let bytes = blocks::encode(format, unsigned, values)
             .unwrap_or_else(|| convert::encode(dtype_of(format), values));
-        self.write_padded((buffer, offset), bytes)
+        transfer::write_bytes(&self.gpu, (buffer, offset), bytes)
     }
 
     /// Reads the step counter of every tensor back; waits for the GPU.
@@ -124,12 +124,12 @@ impl Optimizer {
         let len_elems = self.infos[id.0].len_elems;
         let codes = param.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
         if spec.precision == Precision::Remainder {
-            let bytes = self.read_padded(master, offset, len_elems * 2)?;
+            let bytes = transfer::read_bytes(&self.gpu, master, offset, len_elems * 2)?;
             let rest = bytes.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
             return Ok(codes.zip(rest).map(|(code, rest)| convert::join(code, rest)).collect());
         }
         if spec.precision == Precision::Remainder8 {
-            let rest = self.read_padded(master, offset, len_elems)?;
+            let rest = transfer::read_bytes(&self.gpu, master, offset, len_elems)?;
             let rest = rest.into_iter().map(|byte| u16::from(byte) << 8);
             return Ok(codes.zip(rest).map(|(code, rest)| convert::join(code, rest)).collect());
         }
@@ -159,8 +159,9 @@ impl Optimizer {
             Error::UnknownSlot { tensor: info.spec.name.clone(), slot: slot.to_owned(), known }
         })?;
         let place = &self.layout.places[id.0];
-        let buffer = &self.memory.segments[place.segment].slots[number];
-        Ok((number, buffer, u64::from(place.first_block) * info.state.block_bytes()))
+        let (buffer, first) = &self.memory.segments[place.segment].slots[number];
+        let offset = first + u64::from(place.first_block) * info.state.block_bytes();
+        Ok((number, buffer, offset))
     }
 
     fn check_len(&self, id: TensorId, what: &str, expected: u64, found: usize) -> Result<()> {
@@ -190,7 +191,7 @@ impl Optimizer {
         if let Some(borrowed) = &self.memory.borrowed {
             let range = match role {
                 Role::Param => &borrowed[id.0].param,
-                Role::Grad => &borrowed[id.0].grad,
+                _ => &borrowed[id.0].grad,
             };
             return Ok(range.buffer.slice(range.offset..range.offset + size));
         }
@@ -213,14 +214,7 @@ impl Optimizer {
         let slice = self.slice(id, role)?;
         self.need(id, role, slice.buffer(), BufferUsages::COPY_SRC)?;
         let size = self.infos[id.0].len_elems * self.dtype(id, role)?.size_bytes();
-        self.read_padded(slice.buffer(), slice.offset(), size)
-    }
-
-    /// Reads so many bytes; copies are made in words.
-    fn read_padded(&self, buffer: &Buffer, offset: u64, size: u64) -> Result<Vec<u8>> {
-        let mut bytes = transfer::read(&self.gpu, buffer, offset, size.next_multiple_of(4))?;
-        bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-        Ok(bytes)
+        transfer::read_bytes(&self.gpu, slice.buffer(), slice.offset(), size)
     }
 
     fn write(&self, id: TensorId, role: Role, values: &[f32]) -> Result<()> {
@@ -239,31 +233,27 @@ impl Optimizer {
                 let (codes, rest): (Vec<u16>, Vec<u16>) = split.unzip();
                 let bytes =
                     |words: Vec<u16>| words.into_iter().flat_map(u16::to_le_bytes).collect();
-                self.write_padded(master, bytes(rest))?;
-                return self.write_padded(place, bytes(codes));
+                transfer::write_bytes(&self.gpu, master, bytes(rest))?;
+                return transfer::write_bytes(&self.gpu, place, bytes(codes));
             }
             Some(master) if precision == Precision::Remainder8 => {
                 let split = values.iter().map(|value| convert::split(convert::round24(*value)));
                 let (codes, rest): (Vec<u16>, Vec<u16>) = split.unzip();
-                self.write_padded(master, rest.iter().map(|rest| rest.to_le_bytes()[1]).collect())?;
-                return self
-                    .write_padded(place, codes.into_iter().flat_map(u16::to_le_bytes).collect());
+                transfer::write_bytes(
+                    &self.gpu,
+                    master,
+                    rest.iter().map(|rest| rest.to_le_bytes()[1]).collect(),
+                )?;
+                return transfer::write_bytes(
+                    &self.gpu,
+                    place,
+                    codes.into_iter().flat_map(u16::to_le_bytes).collect(),
+                );
             }
             Some((buffer, offset)) => transfer::write(&self.gpu, buffer, offset, values)?,
             None => {}
         }
-        self.write_padded(place, convert::encode(dtype, values))
-    }
-
-    /// Writes bytes in whole words: the part of a word that is not ours is written as it is found.
-    fn write_padded(&self, (buffer, offset): (&Buffer, u64), mut bytes: Vec<u8>) -> Result<()> {
-        let rest = bytes.len() % 4;
-        if rest != 0 {
-            let last = (bytes.len() - rest) as u64;
-            let found: Vec<u8> = transfer::read(&self.gpu, buffer, offset + last, 4)?;
-            bytes.extend_from_slice(&found[rest..]);
-        }
-        transfer::write(&self.gpu, buffer, offset, &bytes)
+        transfer::write_bytes(&self.gpu, place, convert::encode(dtype, values))
     }
 
     fn need(

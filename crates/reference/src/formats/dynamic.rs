@@ -28,12 +28,13 @@ pub fn book(unsigned: bool) -> Vec<f64> {
 #[must_use]
 pub fn nearest(book: &[f64], value: f32, absmax: f32, ulps: f64) -> (u8, Option<u8>) {
     let quotient = f64::from(value) / f64::from(absmax);
+    let above = book.partition_point(|code| *code < quotient).clamp(1, book.len() - 1);
     let distance = |code: usize| (book[code] - quotient).abs();
-    let mut order: Vec<usize> = (0..book.len()).collect();
     // The larger magnitude first where two are equally near.
     let by = |a: &usize, b: &usize| {
         distance(*a).total_cmp(&distance(*b)).then(book[*b].abs().total_cmp(&book[*a].abs()))
     };
+    let mut order = [above - 1, above];
     order.sort_by(by);
     let mut best = order[0];
     // A negative value never becomes 0, nor a positive one in the unsigned book.

@@ -1,0 +1,221 @@
+//! Values into blocks of codes on the GPU, and back.
+
+mod spec;
+mod values;
+
+use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePass};
+
+pub use spec::{BlockRange, BlockSpec, BlockTensor};
+
+use crate::{
+    Error, Gpu, Precision, Result, abi,
+    chunks::{self, Lent, LentTensor},
+    control::Records,
+    kernel::{Direction, KernelKey, Program},
+    layout::{BLOCK_ELEMS, Item, Layout, Place, Segment, blocks_of},
+    plan::{self, BLOCK_VEC4, Plan, SegmentBuffers, Site},
+    tensor::Formats,
+};
+
+/// Quantizes buffers on the GPU, and dequantizes them: gradients, activations, checkpoints, in the formats
+/// that optimizer state is kept in ([`StateFormat`](crate::StateFormat)).
+///
+/// ```text
+/// blocks ← codes and scales of the values         quantize
+/// values ← codes · scales                         dequantize
+/// ```
+///
+/// Either is one compute pass for all tensors, recorded into an encoder of the caller's. Rounding is to
+/// nearest, also in bf16. What is infinite or NaN makes its block so.
+///
+/// **Blocks.** A tensor's blocks are spans of 256 elements, the last filled up with what need not be
+/// looked at. A span is its codes and then its scales, little-endian:
+///
+/// | format    | codes                                         | scales                           | bytes |
+/// |-----------|-----------------------------------------------|----------------------------------|-------|
+/// | int8      | a byte each, the number in the code book      | absmax, f32                      | 260   |
+/// | fp8       | a byte each, e4m3                             | absmax / 448, f32                | 260   |
+/// | int4      | byte 4w + 2h + b: elements 128h + 4w + 2b in the upper half, and the next | absmax of each half, f32 | 136 |
+/// | companded | a byte each, signed or not                    | bf16 of each 32: 0, 4, 1, 5, 2, 6, 3, 7 | 272 |
+/// | bf16, f32 | the values                                    | none                             | 512, 1024 |
+#[derive(Debug)]
+pub struct Quantizer {
+    gpu: Gpu,
+    tensors: Vec<BlockTensor>,
+    to_blocks: Plan,
+    to_values: Plan,
+}
+
+/// Where tensors lie, for the kernels.
+struct Ground {
+    programs: Vec<Program>,
+    layout: Layout,
+    memory: Vec<SegmentBuffers>,
+    values: Vec<Lent>,
+    buffers: Vec<Buffer>,
+}
+
+impl Quantizer {
+    /// A quantizer with buffers of its own for values and blocks, which begin as zeros.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateTensor`], [`Error::TensorTooLarge`], or the device out of memory or lost.
+    pub fn arena(gpu: &Gpu, specs: &[BlockSpec]) -> Result<Self> {
+        gpu.check_lost()?;
+        spec::check_names(specs.iter())?;
+        let (programs, items) = programs(specs.iter());
+        let max_bytes = gpu.limits().max_buffer_size;
+        let most = |program: &Program| {
+            let blocks = u32::try_from(max_bytes / program.block_bytes()).unwrap_or(u32::MAX);
+            blocks.min(u32::MAX / BLOCK_VEC4)
+        };
+        let max_blocks: Vec<u32> = programs.iter().map(most).collect();
+        let layout = Layout::new(&items, &max_blocks).map_err(|error| {
+            let block_bytes = programs[items[error.tensor].kernel].block_bytes();
+            Error::TensorTooLarge {
+                tensor: specs[error.tensor].name.clone(),
+                size_bytes: blocks_of(specs[error.tensor].len_elems).saturating_mul(block_bytes),
+                max_bytes,
+            }
+        })?;
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
+        let (mut buffers, mut memory) = (Vec::new(), Vec::new());
+        for segment in &layout.segments {
+            let (blocks, formats) = (u64::from(segment.blocks), programs[segment.kernel].formats);
+            let size = blocks * BLOCK_ELEMS * formats.param.size_bytes();
+            buffers.push(gpu.buffer("fallline values", size, usage)?);
+            let size = blocks * formats.state.block_bytes();
+            let slots = vec![(gpu.buffer("fallline blocks of codes", size, usage)?, 0)];
+            memory.push(SegmentBuffers { owned: None, slots, master: None });
+        }
+        let (mut tensors, mut values) = (Vec::new(), Vec::new());
+        for (spec, place) in specs.iter().zip(&layout.places) {
+            let (first, elem_bytes) = (u64::from(place.first_block), spec.dtype.size_bytes());
+            let offset = first * BLOCK_ELEMS * elem_bytes;
+            values.push(Lent { buffer: place.segment, offset, elem_bytes });
+            tensors.push(BlockTensor {
+                spec: spec.clone(),
+                values: crate::BufferRange::new(&buffers[place.segment], offset, spec.len_elems),
+                blocks: BlockRange {
+                    buffer: memory[place.segment].slots[0].0.clone(),
+                    offset: first * spec.format.block_bytes(),
+                },
+            });
+        }
+        Self::build(gpu, tensors, &Ground { programs, layout, memory, values, buffers })
+    }
+
+    /// A quantizer over buffers of the caller's, or of an optimizer's arena: `values` and `blocks` may lie
+    /// anywhere, in one buffer or in many. One dispatch for each tensor, and one more for each whose
+    /// length is no multiple of four. Nothing outside of the given ranges is ever changed.
+    ///
+    /// # Errors
+    /// What is wrong with a range: its length, alignment, usage, or bytes that it shares with another
+    /// ([`Error::BlocksOverlap`]).
+    pub fn borrowed(gpu: &Gpu, tensors: &[BlockTensor]) -> Result<Self> {
+        gpu.check_lost()?;
+        spec::check_names(tensors.iter().map(|tensor| &tensor.spec))?;
+        let alignment = u64::from(gpu.limits().min_storage_buffer_offset_alignment);
+        spec::check(tensors, alignment)?;
+        let (programs, items) = programs(tensors.iter().map(|tensor| &tensor.spec));
+        // A segment for each tensor, since each has its blocks elsewhere.
+        let (mut segments, mut places, mut memory) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut values, mut buffers) = (Vec::new(), Vec::new());
+        for (index, (tensor, item)) in tensors.iter().zip(&items).enumerate() {
+            let BlockTensor { spec, values: range, blocks } = tensor;
+            let count = u32::try_from(blocks_of(spec.len_elems)).unwrap_or(u32::MAX);
+            places.push(Place { segment: index, first_block: 0, blocks: count });
+            segments.push(Segment { kernel: item.kernel, blocks: count, tensors: vec![index] });
+            let slots = vec![(blocks.buffer.clone(), blocks.offset)];
+            memory.push(SegmentBuffers { owned: None, slots, master: None });
+            let elem_bytes = spec.dtype.size_bytes();
+            values.push(Lent { buffer: index, offset: range.offset, elem_bytes });
+            buffers.push(range.buffer.clone());
+        }
+        let layout = Layout { segments, places };
+        Self::build(gpu, tensors.to_vec(), &Ground { programs, layout, memory, values, buffers })
+    }
+
+    fn build(gpu: &Gpu, tensors: Vec<BlockTensor>, ground: &Ground) -> Result<Self> {
+        let Ground { programs, layout, memory, values, buffers } = ground;
+        let lent = |((tensor, place), values): ((&BlockTensor, &Place), &Lent)| LentTensor {
+            param: *values,
+            grad: *values,
+            len_elems: tensor.spec.len_elems,
+            place: *place,
+            home_bytes: tensor.spec.format.block_bytes(),
+        };
+        let lent: Vec<LentTensor> =
+            tensors.iter().zip(&layout.places).zip(values).map(lent).collect();
+        let records = Records::new(gpu, tensors.len())?;
+        let contents: Vec<abi::Tensor> = lent.iter().map(LentTensor::record).collect();
+        gpu.write("fallline quantized tensors", &records.buffer, 0, &contents)?;
+        let limits = gpu.limits();
+        let dispatches = chunks::dispatches(&lent, plan::reach(limits, plan::max_chunks(limits)));
+        let plan = |direction| {
+            let turned = |program: &Program| {
+                let signed = program.key.unsigned_slots == 0;
+                let key = KernelKey::quantize(program.formats.state, signed, direction);
+                Program { key, ..program.clone() }
+            };
+            let programs: Vec<Program> = programs.iter().map(turned).collect();
+            let site = Site { gpu, programs: &programs, layout, memory, records: &records };
+            Plan::borrowed(site, buffers, &dispatches)
+        };
+        let (to_blocks, to_values) = (plan(Direction::ToBlocks)?, plan(Direction::ToValues)?);
+        gpu.checked("tables", || gpu.queue().submit([]))?;
+        gpu.check_lost()?;
+        Ok(Self { gpu: gpu.clone(), tensors, to_blocks, to_values })
+    }
+
+    /// Records values into blocks, as one compute pass.
+    pub fn encode_quantize(&self, encoder: &mut CommandEncoder) {
+        self.record_quantize(&mut begin(encoder, "fallline quantize"));
+    }
+
+    /// Records blocks into values, as one compute pass.
+    pub fn encode_dequantize(&self, encoder: &mut CommandEncoder) {
+        self.record_dequantize(&mut begin(encoder, "fallline dequantize"));
+    }
+
+    /// As [`encode_quantize`](Self::encode_quantize), into a compute pass of the caller's.
+    pub fn record_quantize(&self, pass: &mut ComputePass<'_>) {
+        self.to_blocks.record(pass);
+    }
+
+    /// As [`encode_dequantize`](Self::encode_dequantize), into a compute pass of the caller's.
+    pub fn record_dequantize(&self, pass: &mut ComputePass<'_>) {
+        self.to_values.record(pass);
+    }
+
+    /// How many dispatches either takes.
+    #[must_use]
+    pub fn dispatches(&self) -> usize {
+        self.to_blocks.len()
+    }
+}
+
+fn begin<'a>(encoder: &'a mut CommandEncoder, label: &str) -> ComputePass<'a> {
+    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+        label: Some(label),
+        timestamp_writes: None,
+    })
+}
+
+/// The distinct kernels (of one direction), and which each tensor uses.
+fn programs<'a>(specs: impl Iterator<Item = &'a BlockSpec>) -> (Vec<Program>, Vec<Item>) {
+    let (mut programs, mut items): (Vec<Program>, Vec<Item>) = (Vec::new(), Vec::new());
+    for spec in specs {
+        let key = KernelKey::quantize(spec.format, spec.signed, Direction::ToBlocks);
+        let (param, state) = (spec.dtype, spec.format);
+        let formats = Formats { param, grad: param, precision: Precision::Nearest, state };
+        let same = |program: &Program| program.key == key && program.formats == formats;
+        let kernel = programs.iter().position(same).unwrap_or_else(|| {
+            let hypers = vec![abi::Hyper::default()];
+            programs.push(Program { key: key.clone(), formats, clip_value: false, hypers });
+            programs.len() - 1
+        });
+        items.push(Item { kernel, len_elems: spec.len_elems });
+    }
+    (programs, items)
+}

@@ -1,0 +1,117 @@
+//! Where values and blocks lie, and how to write and read them.
+
+use wgpu::{Buffer, BufferSlice, BufferUsages};
+
+use super::{BlockTensor, Quantizer};
+use crate::{Error, Result, Role, TensorId, convert, transfer};
+
+impl Quantizer {
+    /// The tensors, in the order in which they were given.
+    pub fn tensors(&self) -> impl ExactSizeIterator<Item = (TensorId, &BlockTensor)> {
+        self.tensors.iter().enumerate().map(|(index, tensor)| (TensorId::new(index), tensor))
+    }
+
+    /// Where the values lie. The size is rounded up to four bytes, as a binding's must be.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTensor`].
+    pub fn values(&self, id: TensorId) -> Result<BufferSlice<'_>> {
+        let tensor = self.tensor(id)?;
+        let size = (tensor.spec.len_elems * tensor.spec.dtype.size_bytes()).next_multiple_of(4);
+        Ok(tensor.values.buffer.slice(tensor.values.offset..tensor.values.offset + size))
+    }
+
+    /// Where the blocks lie.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTensor`].
+    pub fn blocks(&self, id: TensorId) -> Result<BufferSlice<'_>> {
+        let tensor = self.tensor(id)?;
+        let size = tensor.spec.format.blocks_size_bytes(tensor.spec.len_elems);
+        Ok(tensor.blocks.buffer.slice(tensor.blocks.offset..tensor.blocks.offset + size))
+    }
+
+    /// Writes values, rounded to nearest where their format is of 16 bits; takes effect before the next
+    /// submission.
+    ///
+    /// # Errors
+    /// [`Error::Length`], [`Error::UnknownTensor`]; [`Error::BufferUsage`] for a borrowed buffer
+    /// without COPY_DST (in 16 bits and of odd length: without COPY_SRC too).
+    pub fn write_values(&self, id: TensorId, values: &[f32]) -> Result<()> {
+        let (slice, spec) = (self.values(id)?, &self.tensor(id)?.spec);
+        self.check_len(id, "values", spec.len_elems, values.len())?;
+        self.need(id, Role::Values, slice.buffer(), BufferUsages::COPY_DST)?;
+        let bytes = convert::encode(spec.dtype, values);
+        if !bytes.len().is_multiple_of(4) {
+            self.need(id, Role::Values, slice.buffer(), BufferUsages::COPY_SRC)?;
+        }
+        transfer::write_bytes(&self.gpu, (slice.buffer(), slice.offset()), bytes)
+    }
+
+    /// Reads values back; waits for the GPU.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTensor`], [`Error::DeviceLost`]; [`Error::BufferUsage`] for a borrowed buffer
+    /// without COPY_SRC.
+    pub fn read_values(&self, id: TensorId) -> Result<Vec<f32>> {
+        let (slice, spec) = (self.values(id)?, &self.tensor(id)?.spec);
+        self.need(id, Role::Values, slice.buffer(), BufferUsages::COPY_SRC)?;
+        let size = spec.len_elems * spec.dtype.size_bytes();
+        let bytes = transfer::read_bytes(&self.gpu, slice.buffer(), slice.offset(), size)?;
+        Ok(convert::decode(spec.dtype, &bytes))
+    }
+
+    /// Writes the bytes of blocks; takes effect before the next submission.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if these are not
+    /// [as many](crate::StateFormat::blocks_size_bytes) as the tensor's blocks have,
+    /// [`Error::UnknownTensor`]; [`Error::BufferUsage`] for a borrowed buffer without COPY_DST.
+    pub fn write_blocks(&self, id: TensorId, bytes: &[u8]) -> Result<()> {
+        let (slice, spec) = (self.blocks(id)?, &self.tensor(id)?.spec);
+        let expected = spec.format.blocks_size_bytes(spec.len_elems);
+        self.check_len(id, "bytes of its blocks", expected, bytes.len())?;
+        self.need(id, Role::Blocks, slice.buffer(), BufferUsages::COPY_DST)?;
+        transfer::write(&self.gpu, slice.buffer(), slice.offset(), bytes)
+    }
+
+    /// Reads the bytes of blocks back; waits for the GPU.
+    ///
+    /// # Errors
+    /// As [`read_values`](Self::read_values).
+    pub fn read_blocks(&self, id: TensorId) -> Result<Vec<u8>> {
+        let (slice, spec) = (self.blocks(id)?, &self.tensor(id)?.spec);
+        self.need(id, Role::Blocks, slice.buffer(), BufferUsages::COPY_SRC)?;
+        let size = spec.format.blocks_size_bytes(spec.len_elems);
+        transfer::read(&self.gpu, slice.buffer(), slice.offset(), size)
+    }
+
+    fn tensor(&self, id: TensorId) -> Result<&BlockTensor> {
+        let len = self.tensors.len();
+        self.tensors.get(id.index()).ok_or(Error::UnknownTensor { index: id.index(), len })
+    }
+
+    fn check_len(&self, id: TensorId, what: &str, expected: u64, found: usize) -> Result<()> {
+        let found = found as u64;
+        if expected == found {
+            return Ok(());
+        }
+        let (tensor, what) = (self.tensor(id)?.spec.name.clone(), what.to_owned());
+        Err(Error::Length { tensor, what, expected, found })
+    }
+
+    fn need(
+        &self,
+        id: TensorId,
+        role: Role,
+        buffer: &Buffer,
+        expected: BufferUsages,
+    ) -> Result<()> {
+        let found = buffer.usage();
+        if found.contains(expected) {
+            return Ok(());
+        }
+        let tensor = self.tensor(id)?.spec.name.clone();
+        Err(Error::BufferUsage { tensor, role, expected, found })
+    }
+}

@@ -1,0 +1,41 @@
+// Quantize and dequantize: values into blocks of codes, and back. Joined like a rule, with the values in
+// the place of the parameter and the blocks in that of its state.
+//
+//   STORES_SLOTS   blocks <- codes and scales of the values
+//   STORES_PARAM   values <- what the blocks stand for
+//
+// One of the two is stored: each becomes the other. In the place of shared/gradient.wgsl: there is
+// no gradient.
+
+struct Hyper {
+    padding0: vec4<f32>,
+    padding1: vec4<f32>,
+}
+
+struct State {
+    value: vec4<f32>,
+}
+
+fn rule(
+    param: vec4<f32>,
+    grad: vec4<f32>,
+    state: State,
+    tensor: Tensor,
+    hyper: Hyper,
+) -> Updated {
+    return Updated(state.value, State(param));
+}
+
+fn load_grad(place: Place, tensor: Tensor) -> vec4<f32> {
+    return vec4<f32>();
+}
+
+fn clear_grad(place: Place, exists: u32, tensor: Tensor) {}
+
+fn state_of(slots: Slots) -> State {
+    return State(slots.slot0);
+}
+
+fn slots_of(state: State) -> Slots {
+    return Slots(state.value, vec4<f32>(), vec4<f32>());
+}
