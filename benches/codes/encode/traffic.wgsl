@@ -1,0 +1,7 @@
+// Moves what the others move, and searches nothing.
+
+fn prepare(lane: u32) {}
+
+fn encode(value: vec4<f32>, absmax: f32) -> vec4<u32> {
+    return bitcast<vec4<u32>>(value * absmax) >> vec4<u32>(24u);
+}
