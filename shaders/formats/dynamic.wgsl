@@ -20,84 +20,86 @@
 // nearest negative code (bitsandbytes' sign rule). Nor does a positive one in the unsigned book, whose
 // smallest code it gets: a second moment of 0 beside a first moment that is not makes an update of
 // m / eps. (bitsandbytes rounds to 0 here.) Of a block whose absmax is not finite every code is 1.
+//
+// Codes are counted by magnitude, so that decade i begins at n: in the signed book 0 has the number 0 and
+// 1 has 128, in the unsigned one 0 has 1 and 1 has 256. `kind` is 0 for the signed book and 1 for the
+// unsigned one: n = 2^(i + kind).
+//
+// Every integer below is exact in f32, and so is every power of ten.
 
-// `kind` is 0 for the signed book and 1 for the unsigned one: the codes of decade i are 2^(i + kind).
-
+// value(i, j) = 10^(i - 7) * (9 * number + 4.5 - 8 * n) / n. In the lowest decade that is below 0 at the
+// number of 0, and in the highest it is above 1 at that of 1.
 fn dynamic_decode(codes: vec4<u32>, kind: u32) -> vec4<f32> {
-    let is_unsigned = vec4<bool>(kind == 1u);
-    let is_negative = !is_unsigned & (codes < vec4<u32>(127u));
-    // Counted from the smallest positive code, 0; what is not a code of a decade is put right below.
-    let upward = codes - select(vec4<u32>(128u), vec4<u32>(1u), is_unsigned);
-    let number = select(upward, vec4<u32>(126u) - codes, is_negative);
-    let zero = codes == select(vec4<u32>(127u), vec4<u32>(), is_unsigned);
-    // number + 2^kind = n + j, of which a float has log2(n) as exponent and j / n as mantissa.
-    let bits = bitcast<vec4<u32>>(vec4<f32>((number & vec4<u32>(0xffu)) + vec4<u32>(1u << kind)));
-    let exponent = (bits >> vec4<u32>(23u)) - vec4<u32>(127u);
-    let share = bitcast<vec4<f32>>((bits & vec4<u32>(0x7fffffu)) | vec4<u32>(0x3f800000u)) - 1.0;
-    let half = bitcast<vec4<f32>>((vec4<u32>(126u) - exponent) << vec4<u32>(23u));
-    let unit = decade_unit(exponent - vec4<u32>(kind));
-    var value = unit * (vec4<f32>(0.1) + 0.9 * (share + half));
-    value = select(value, vec4<f32>(1.0), codes == vec4<u32>(255u));
-    value = select(value, vec4<f32>(), zero);
-    return select(value, -value, is_negative);
+    let is_unsigned = kind == 1u;
+    // In the mantissa of 2^23 a code needs no conversion.
+    let code = bitcast<vec4<f32>>(codes | vec4<u32>(0x4b000000u));
+    let signed_number = code - select(8388735.0, 8388607.0, is_unsigned);
+    let number = abs(signed_number);
+    let power_of_two = bitcast<vec4<f32>>(bitcast<vec4<u32>>(number) & vec4<u32>(0x7f800000u));
+    let first = select(1.0, 2.0, is_unsigned);
+    let n = clamp(power_of_two, vec4<f32>(first), vec4<f32>(64.0 * first));
+    // 10^(i - 7) / n is 5^i times its value in decade 0: by the bits of i, which are the lower bits of the
+    // exponent of 2^(i + 1).
+    let lowest = select(1e-7, 0.5e-7, is_unsigned);
+    let i = bitcast<vec4<u32>>(n) + vec4<u32>(select(0x00800000u, 0u, is_unsigned));
+    let by_4 = select(vec4<f32>(lowest), vec4<f32>(625.0 * lowest), (i & vec4<u32>(0x02000000u)) != vec4<u32>());
+    let by_2 = select(vec4<f32>(1.0), vec4<f32>(25.0), (i & vec4<u32>(0x01000000u)) != vec4<u32>());
+    let by_1 = select(vec4<f32>(1.0), vec4<f32>(5.0), (i & vec4<u32>(0x00800000u)) != vec4<u32>());
+    let slope = by_4 * (by_2 * by_1);
+    let value = clamp((9.0 * number + 4.5 - 8.0 * n) * slope, vec4<f32>(), vec4<f32>(1.0));
+    let signs = bitcast<vec4<u32>>(signed_number) & vec4<u32>(0x80000000u);
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(value) | signs);
 }
 
-// 10^(i - 6)
-fn decade_unit(i: vec4<u32>) -> vec4<f32> {
-    var unit = select(vec4<f32>(1e-6), vec4<f32>(1e-5), i == vec4<u32>(1u));
-    unit = select(unit, vec4<f32>(1e-4), i == vec4<u32>(2u));
-    unit = select(unit, vec4<f32>(1e-3), i == vec4<u32>(3u));
-    unit = select(unit, vec4<f32>(1e-2), i == vec4<u32>(4u));
-    unit = select(unit, vec4<f32>(1e-1), i == vec4<u32>(5u));
-    return select(unit, vec4<f32>(1.0), i >= vec4<u32>(6u));
-}
-
-// The border below decade i: 10^(i - 6) * (0.1 + 0.18 / n).
-fn decade_border(i: u32, unit: f32, kind: u32) -> f32 {
-    return unit * (0.1 + 0.18 * bitcast<f32>((127u - i - kind) << 23u));
-}
-
+// The decade is found about, the border nearest to the magnitude too, and then one comparison decides,
+// of 50 * n * 10^(6 - i) * magnitude with an integer times absmax: each side is rounded once.
 fn dynamic_encode(value: vec4<f32>, absmax: f32, kind: u32) -> vec4<u32> {
-    let signs = bitcast<vec4<u32>>(value) >> vec4<u32>(31u);
-    // Into the middle of f32's range, which changes no quotient.
-    var shift = select(1.0, 0x1p+64, absmax < 0x1p-60);
-    shift = select(shift, 0x1p-64, absmax > 0x1p+60);
-    let magnitude = abs(value) * shift;
-    let scale = absmax * shift;
+    let is_unsigned = kind == 1u;
+    // By a power of two into the middle of f32's range, which changes no quotient: absmax to 1 to 4.
+    let exponent = min(bitcast<u32>(absmax) & 0x7f800000u, 0x7f000000u);
+    let shift = bitcast<f32>(max(0x7f000000u - exponent, 0x00800000u));
+    let shifted_absmax = absmax * shift;
+    let scale = select(1.0, shifted_absmax, shifted_absmax > 0.0);
+    let shifted = value * shift;
 
-    // The decade.
-    var i = vec4<u32>();
-    var unit = vec4<f32>(1e-6);
-    for (var next = 1u; next <= 6u; next++) {
-        let next_unit = decade_unit(vec4<u32>(next)).x;
-        let above = magnitude >= vec4<f32>(decade_border(next, next_unit, kind) * scale);
-        i = select(i, vec4<u32>(next), above);
-        unit = select(unit, vec4<f32>(next_unit), above);
+    // What is nearest to 0 counts as a magnitude with the code that it must have. In the signed book
+    // 0.25e-6 becomes 0, and what may not become 0 is at least 0.5e-6; in the unsigned one 0 itself
+    // counts as 0.05e-6, of a decade below the lowest, and all else is at least 0.25e-6.
+    var is_other = shifted <= vec4<f32>();
+    var other = 0.05e-6 * scale;
+    if (!is_unsigned) {
+        is_other = (shifted < vec4<f32>()) | (shifted >= vec4<f32>(0.275e-6 * scale));
+        other = 0.5e-6 * scale;
     }
-    // The place in the decade: about, then exactly.
-    let exponent = i + vec4<u32>(kind);
-    let n = bitcast<vec4<f32>>((vec4<u32>(127u) + exponent) << vec4<u32>(23u));
-    let one_by_n = bitcast<vec4<f32>>((vec4<u32>(127u) - exponent) << vec4<u32>(23u));
-    let scaled_unit = unit * scale;
-    let about = (magnitude / scaled_unit - 0.1) * (n * 1.1111112);
-    var j = clamp(floor(about), vec4<f32>(), n - 1.0);
-    let below = scaled_unit * (vec4<f32>(0.1) + 0.9 * (j * one_by_n));
-    let above = scaled_unit * (vec4<f32>(0.1) + 0.9 * ((j + 1.0) * one_by_n));
-    j = select(j, j + 1.0, (magnitude >= above) & (j + 1.0 < n));
-    j = select(j, j - 1.0, (magnitude < below) & (j > vec4<f32>()));
+    let least = select(vec4<f32>(0.25e-6 * scale), vec4<f32>(other), is_other);
+    let magnitude = max(abs(shifted), least);
 
-    let number = vec4<u32>(n + j) - vec4<u32>(1u << kind);
-    let is_zero = magnitude < vec4<f32>(select(0.275e-6, 0.1625e-6, kind == 1u) * scale);
-    let is_one = magnitude >= vec4<f32>((1.0 - select(0.225 / 64.0, 0.225 / 128.0, kind == 1u)) * scale);
-    let is_unsigned = vec4<bool>(kind == 1u);
-    let is_negative = !is_unsigned & (signs == vec4<u32>(1u)) & (magnitude > vec4<f32>());
-    let none = select(vec4<u32>(127u), vec4<u32>(), is_unsigned);
-    var codes = number + none + vec4<u32>(1u);
-    codes = select(codes, vec4<u32>(255u), is_one);
-    let smallest = select(none, vec4<u32>(1u), is_unsigned & (magnitude > vec4<f32>()));
-    codes = select(codes, smallest, is_zero);
-    let negative = vec4<u32>(126u) - min(number, vec4<u32>(126u));
-    codes = select(codes, select(negative, vec4<u32>(126u), is_zero), is_negative);
-    let is_finite = bitcast<u32>(absmax) < 0x7f800000u;
-    return select(vec4<u32>(255u), select(none, codes, vec4<bool>(absmax > 0.0)), vec4<bool>(is_finite));
+    // The decade counted from the highest, by the bits 4, 2, 1 of its number. What is up to 1 % below a
+    // decade may be taken for its: the border nearest to that is the decade's lowest.
+    let by_4 = magnitude < vec4<f32>(0.99e-4 * scale);
+    var factor = select(vec4<f32>(50.0), vec4<f32>(50e4), by_4);
+    var n = select(64.0, 128.0, is_unsigned) * select(vec4<f32>(1.0), vec4<f32>(0.0625), by_4);
+    let by_2 = magnitude * factor < vec4<f32>(0.495 * scale);
+    factor *= select(vec4<f32>(1.0), vec4<f32>(100.0), by_2);
+    n *= select(vec4<f32>(1.0), vec4<f32>(0.25), by_2);
+    let by_1 = magnitude * factor < vec4<f32>(4.95 * scale);
+    factor *= select(vec4<f32>(1.0), vec4<f32>(10.0), by_1);
+    n *= select(vec4<f32>(1.0), vec4<f32>(0.5), by_1);
+
+    // The number above the nearest border, about; the border exactly; on which side the magnitude lies.
+    let scaled = (magnitude * factor) * n;
+    let above = floor(scaled * (0.022222223 / scale) + (0.8888889 * n + 0.5));
+    let below_one = vec4<f32>(select(3188.75, 6388.75, is_unsigned));
+    let border = min(5.0 * n + max(45.0 * (above - n), vec4<f32>(9.0)), below_one);
+    let number = above - select(vec4<f32>(1.0), vec4<f32>(), scaled >= border * scale);
+
+    // The code, again without a conversion; there is no -1.
+    var code = number + 8388607.0;
+    if (!is_unsigned) {
+        let signs = bitcast<vec4<u32>>(value) & vec4<u32>(0x80000000u);
+        let signed_number = bitcast<vec4<f32>>(bitcast<vec4<u32>>(number) | signs);
+        code = max(signed_number + 8388735.0, vec4<f32>(8388608.0));
+    }
+    let not_finite = select(0u, 255u, bitcast<u32>(absmax) >= 0x7f800000u);
+    return (bitcast<vec4<u32>>(code) & vec4<u32>(0xffu)) | vec4<u32>(not_finite);
 }
