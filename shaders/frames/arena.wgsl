@@ -77,9 +77,10 @@ fn main(
     let updated_b = rule(param_b, grad_b, state_b, tensor, hyper);
     store_param(a, updated_a.param, tensor);
     store_param(b, updated_b.param, tensor);
-    store_slots(a, b, slots_of(updated_a.state), slots_of(updated_b.state), tensor);
     clear_grad(a, exists_a, tensor);
     clear_grad(b, exists_b, tensor);
+    // Last, since it may wait at barriers: what is done by then needs no registers.
+    store_slots(a, b, slots_of(updated_a.state), slots_of(updated_b.state), tensor);
 }
 
 // The vec4 of the window, counted from the tensor's first element.

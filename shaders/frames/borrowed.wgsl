@@ -81,11 +81,12 @@ fn main(
         store_param(a, updated_a.param, tensor);
         store_param(b, updated_b.param, tensor);
     }
+    clear_grad(a, exists_a, tensor);
+    clear_grad(b, exists_b, tensor);
+    // Last, since it may wait at barriers: what is done by then needs no registers.
     if (STORES_SLOTS) {
         store_slots(a, b, slots_of(updated_a.state), slots_of(updated_b.state), tensor);
     }
-    clear_grad(a, exists_a, tensor);
-    clear_grad(b, exists_b, tensor);
 }
 
 // The chunk's n-th vec4. One without elements stands for the chunk's first: it is loaded, and never
