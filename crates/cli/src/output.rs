@@ -85,6 +85,21 @@ fn places(path: &Path) -> (PathBuf, OsString) {
     (place, beside)
 }
 
+/// Lines of cells under a head: the first two columns, names, at the left, others at the right.
+pub(crate) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let head = head.iter().map(|&name| name.to_owned()).collect();
+    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let width = |column: usize| lines.iter().map(|cells| cells[column].len()).max().unwrap_or(0);
+    let line = |cells: &Vec<String>| {
+        let cell = |(column, text): (usize, &String)| match column {
+            0 | 1 => format!("{text:<0$}", width(column)),
+            _ => format!("{text:>0$}", width(column)),
+        };
+        cells.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ") + "\n"
+    };
+    lines.iter().map(line).collect()
+}
+
 /// A progress bar on stderr; hidden when stderr is no terminal.
 pub(crate) fn progress(len: usize, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(len as u64).with_message(what);

@@ -5,11 +5,13 @@
 //! | `models`    | the parameter tensors of real models                                   |
 //! | `subject`   | the optimizer that is measured                                         |
 //! | `baselines` | what runtimes do without fallline                                      |
+//! | `memory`    | what combinations of formats hold in memory                            |
 //! | `measure`   | the rounds                                                             |
 //! | `row`       | the result                                                             |
 
 mod baselines;
 mod measure;
+mod memory;
 mod models;
 mod row;
 mod subject;
@@ -17,7 +19,7 @@ mod subject;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use fallline::{Rule, Sgd};
+use fallline::{Gpu, Rule, Sgd};
 
 use self::{
     measure::{Bench, WARMUP_ROUNDS},
@@ -65,6 +67,10 @@ pub(crate) struct Args {
     #[arg(long)]
     no_baselines: bool,
 
+    /// Instead of times, the memory that each sensible combination of formats holds
+    #[arg(long, conflicts_with_all = ["steps", "borrowed", "no_baselines", "PrecisionArgs"])]
+    memory: bool,
+
     /// Write the rows to FILE as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -76,6 +82,7 @@ Examples:
   fallline bench --model resnet50,vit-b16 --rule adamw,sgd,lion --json rows.json
   fallline bench --clip 1 --loss-scale dynamic  against the step without them
   fallline bench --param bf16 --master remainder --state bf16
+  fallline bench --memory                       bytes for each parameter, by formats
   fallline bench --width 0.25 --steps 5         a smaller model on a smaller machine";
 
 fn steps(text: &str) -> Result<usize, String> {
@@ -96,6 +103,9 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     let numerics = args.precision.numerics()?;
     output::check_writable(&args.json)?;
     let gpu = device.open()?;
+    if args.memory {
+        return memory(args, &gpu);
+    }
     let copy = Copy::new(&gpu)?;
     let timer = Timer::new(&gpu, |pass| copy.record(pass))?;
     let adapter = AdapterReport::new(&gpu.adapter_info());
@@ -134,6 +144,24 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     }
     bar.finish_and_clear();
     output::print(format_args!("{}\n{NOTES}", row::tables(&rows)))?;
+    if let Some(path) = &args.json {
+        output::write_json(path, &rows)?;
+    }
+    Ok(Outcome::Good)
+}
+
+/// What the models hold, instead of how fast they are.
+fn memory(args: &Args, gpu: &Gpu) -> Result<Outcome> {
+    let mut rows = Vec::new();
+    for &model in &args.model {
+        let specs = model.tensors(args.width);
+        for &name in &args.rule {
+            let subject = (model.name(), name.to_string(), rule(name));
+            let held = memory::measure(gpu, subject, &specs);
+            rows.extend(held.with_context(|| format!("{} with {name}", model.name()))?);
+        }
+    }
+    output::print(memory::table(&rows))?;
     if let Some(path) = &args.json {
         output::write_json(path, &rows)?;
     }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     device::AdapterReport,
+    output,
     precision::Numerics,
     rule::RuleName,
     timing::{median, quantile},
@@ -210,24 +211,9 @@ const COST: [&str; 9] = [
 
 /// Two tables, so that each fits a terminal: how fast, and at what cost beside what baselines.
 pub(crate) fn tables(rows: &[Row]) -> String {
-    let speed = table(&SPEED, rows.iter().map(Row::speed));
-    let cost = table(&COST, rows.iter().map(Row::cost));
+    let speed = output::table(&SPEED, rows.iter().map(Row::speed));
+    let cost = output::table(&COST, rows.iter().map(Row::cost));
     format!("{speed}\n{cost}")
-}
-
-/// Names at the left, numbers at the right.
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let head = head.iter().map(|&name| name.to_owned()).collect();
-    let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| lines.iter().map(|cells| cells[column].len()).max().unwrap_or(0);
-    let line = |cells: &Vec<String>| {
-        let cell = |(column, text): (usize, &String)| match column {
-            0 | 1 => format!("{text:<0$}", width(column)),
-            _ => format!("{text:>0$}", width(column)),
-        };
-        cells.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ") + "\n"
-    };
-    lines.iter().map(line).collect()
 }
 
 /// Three digits or so.
