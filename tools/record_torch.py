@@ -30,7 +30,10 @@ PyTorch's names; a group lists its tensors and the options that differ from para
     master = "f32"              # how 16-bit parameters are kept: as they are (none), with a copy
                                 # in f32, or with the 16 bits that a BF16 lacks of it (remainder)
     stochastic_rounding = false # of 16-bit parameters without a master
-    seed = 0                    # of the stochastic rounding
+    seed = 0                    # of the stochastic rounding, that of a state in bf16 too
+    state = "f32"               # in what the replay keeps the state, in other groups too: a format
+                                # of `fallline bench --state`
+    min_state_elems = 4096      # smaller tensors keep their state in f32
 
     [clip]                      # with both, norm first
     norm = 1.0                  # of all gradients; inf only measures it
@@ -46,6 +49,7 @@ PyTorch's names; a group lists its tensors and the options that differ from para
     [[group]]
     tensors = ["bias", "scale"]
     weight_decay = 0.0
+    state = "f32"               # instead of [optimizer]'s; min_state_elems likewise
     clip_norm = 0.1             # of this group's gradients, instead of [clip] norm, which then
                                 # limits the other groups alone, but is still the norm of all
 
@@ -103,7 +107,7 @@ class Recorder:
     """Listens to an optimizer and keeps, on the CPU, what it is given in every step."""
 
     def __init__(self, optimizer, named_parameters, *, scaler=None, clip_norm=None,
-                 clip_value=None, master="none", dtypes=None, grad_dtypes=None):
+                 clip_value=None, master="none", dtypes=None, grad_dtypes=None, state="f32"):
         """`named_parameters` yields (name, parameter), as `Module.named_parameters()` does.
 
         scaler       the GradScaler, or a fixed loss scale
@@ -114,6 +118,8 @@ class Recorder:
                      parameters in f32: the masters, or what the caller rounds after every step
         dtypes       by name, of the parameters as the model sees them; f32 if not told
         grad_dtypes  by name, of the gradients as the backward pass yields them; f32 if not told
+        state        in what the replay keeps the state, as in the config. What is recorded is the
+                     optimizer's own state, from which a rounded one differs
         """
         self.optimizer = optimizer
         self.scaler = None if isinstance(scaler, GradScaler) and not scaler.is_enabled() else scaler
@@ -122,6 +128,7 @@ class Recorder:
         self.master = master
         self.dtypes = dtypes or {}
         self.grad_dtypes = grad_dtypes or {}
+        self.state = state
         self.names = {}
         for name, parameter in named_parameters:
             if name in self.names.values():
@@ -258,6 +265,7 @@ class Recorder:
         """The config, in TOML."""
         tables = [{"lr": lr} | options for lr, options in zip(self.rates, self.options)]
         kept = {"master": self.master, "stochastic_rounding": False} if self.dtypes else {}
+        kept |= {"state": self.state} if self.state != "f32" else {}
         lines = ["[optimizer]", *_toml({"rule": rule} | tables[0] | kept)]
         if self.clip:
             lines += ["", "[clip]", *_toml(self.clip)]
@@ -352,6 +360,7 @@ def main():
     parser.add_argument("--options", default={}, type=_parse_options, help="lr=1e-3,amsgrad=True")
     parser.add_argument("--steps", default=100, type=int)
     parser.add_argument("--seed", default=0, type=int)
+    parser.add_argument("--state", default="f32", help="in what a replay shall keep the state")
     parser.add_argument("--out", default="run.safetensors", type=Path, help="the trace to write")
     arguments = parser.parse_args()
 
@@ -360,7 +369,7 @@ def main():
     torch.manual_seed(arguments.seed)
     model = torch.nn.Sequential(torch.nn.Linear(8, 24), torch.nn.Tanh(), torch.nn.Linear(24, 4))
     optimizer = kind(model.parameters(), **arguments.options)
-    recorder = Recorder(optimizer, model.named_parameters())
+    recorder = Recorder(optimizer, model.named_parameters(), state=arguments.state)
     for _ in range(arguments.steps):
         x = torch.randn(32, 8)
         y = torch.stack([x[:, 0] * x[:, 1], x.sum(1), x[:, 2].sin(), x.norm(dim=1)], dim=1)

@@ -73,6 +73,36 @@ fn a_wrong_hyperparameter_fails_and_says_where() {
 }
 
 #[test]
+fn the_format_of_the_state_shows_in_the_result() {
+    let text = fs::read_to_string(golden("adamw.toml")).unwrap();
+    let json = scratch("state.json");
+    let run = |kept: &str, more: &[&str]| {
+        let kept =
+            config("state.toml", &text.replace("[optimizer]", &format!("[optimizer]\n{kept}")));
+        let more = [&["--json", json.to_str().unwrap()], more].concat();
+        let ran = replay(&golden("adamw.safetensors"), &kept, &more);
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+        (ran, report)
+    };
+    let difference = |report: &serde_json::Value, what: &str| {
+        let tensors = report["tensors"].as_array().unwrap();
+        let weight = tensors.iter().find(|t| t["name"] == "param/weight").unwrap();
+        weight[what].as_f64().unwrap()
+    };
+    // All of its tensors are small.
+    let (f32, report) = run("state = 'int8'", &[]);
+    assert!(f32.good().out.contains("\nstate: int8 from 4096 elements on\n"));
+    assert_eq!(report["groups"][0]["min_state_elems"], 4096);
+
+    let kept = "state = 'int8'\nmin_state_elems = 0";
+    let (int8, report) = run(kept, &[]);
+    assert_eq!((int8.code, &report["groups"][0]["state"]), (Some(1), &"int8".into()));
+    let (mean, max) = (difference(&report, "mean_abs"), difference(&report, "max_abs"));
+    assert!(1e-6 < mean && mean < max && max < 1e-2, "{mean} {max}");
+    run(kept, &["--atol", "0.02"]).0.good();
+}
+
+#[test]
 fn the_result_is_written_with_names_and_shapes() {
     let out = scratch("final.safetensors");
     let (path, text) = (golden("adamw.safetensors"), golden("adamw.toml"));
@@ -196,6 +226,14 @@ fn malformed_configs_are_named() {
         "lr must be finite and >= 0, found -1",
     );
     bad("k4.toml", "[optimizer\n", "TOML parse error at line 1, column 11");
+    let state = "[optimizer]\nrule = 'sgd'\n[[group]]\ntensors = ['w']\nstate = 'int9'\n";
+    bad("k6.toml", state, "k6.toml: [[group]] number 1: must be \"f32\", ");
+    let threshold = "[optimizer]\nrule = 'sgd'\nmin_state_elems = -1\n";
+    bad(
+        "k7.toml",
+        threshold,
+        "[optimizer]: invalid value: integer `-1`, expected u64: in `min_state",
+    );
     let idle = "[optimizer]\nrule = 'sgd'\n[[group]]\ntensors = ['v']\n";
     bad("k5.toml", idle, "[[group]] number 1: its tensors match no tensor of the trace");
     replay(&path, &sgd(), &["--rtol", "nan"]).says("--rtol must be finite and >= 0, found NaN");

@@ -40,6 +40,8 @@ pub(crate) struct Difference {
     pub(super) name: String,
     pub(super) elements: usize,
     pub(super) max_abs: f64,
+    /// Over all elements, those that agree too.
+    pub(super) mean_abs: f64,
     pub(super) max_rel: f64,
     /// In numbers of the format in which the expectation is recorded.
     pub(super) max_ulp: u32,
@@ -127,6 +129,7 @@ fn difference(
 ) -> Difference {
     let mut worst =
         Difference { name, elements: expected.len(), passed: true, ..Difference::default() };
+    let mut sum_abs = 0.0;
     for (&found, &expected) in found.iter().zip(expected) {
         // Infinities of the same sign and two NaN agree, though their difference is NaN.
         if ulp::distance(found, expected) == 0 {
@@ -136,11 +139,13 @@ fn difference(
         let abs = (found64 - expected64).abs();
         let abs = if abs.is_nan() { f64::INFINITY } else { abs };
         worst.max_abs = worst.max_abs.max(abs);
+        sum_abs += abs;
         // By the larger of both, so that it is a number also where the expectation is 0.
         worst.max_rel = worst.max_rel.max(abs / expected64.abs().max(found64.abs()));
         worst.max_ulp = worst.max_ulp.max(format::distance(dtype, found, expected));
         let bound = tolerance.atol + tolerance.rtol * expected64.abs();
         worst.passed &= abs.is_finite() && abs <= bound;
     }
+    worst.mean_abs = sum_abs / expected.len().max(1) as f64;
     worst
 }

@@ -2,6 +2,7 @@
 
 mod amp;
 mod rules;
+mod state;
 
 use std::{collections::HashSet, path::Path};
 
@@ -12,6 +13,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use amp::{Clip, Kept, LossScale};
+use state::KeptState;
 
 /// The file.
 #[derive(Debug, Deserialize)]
@@ -49,15 +51,17 @@ impl Config {
         let mut base = file.optimizer;
         ensure!(base.contains_key("rule"), "[optimizer] must name its rule");
         let kept = Kept::split_off(&mut base).context("[optimizer]")?;
+        let state = KeptState::split_off(&mut base).context("[optimizer]")?;
         let rule = rules::parse(base.clone()).context("[optimizer]")?;
         let clip = Clip::parse(file.clip).context("[clip]")?;
         let loss_scale = file.loss_scale.map(LossScale::parse).transpose();
         let loss_scale = loss_scale.context("[loss_scale]")?;
-        let mut groups = vec![Group::new("optimizer", rule)];
+        let mut groups = vec![state.of(Group::new("optimizer", rule))];
         let mut globs = Vec::new();
         for (index, table) in file.group.into_iter().enumerate() {
             let name = format!("[[group]] number {}", index + 1);
-            let (group, glob) = parse_group(&base, &name, table).with_context(|| name.clone())?;
+            let (group, glob) =
+                parse_group(&base, state, &name, table).with_context(|| name.clone())?;
             groups.push(group);
             globs.push(glob);
         }
@@ -141,8 +145,13 @@ impl Config {
 }
 
 /// A group and its tensors. What it does not say is the base's; for a group of another rule only the
-/// base's learning rate is.
-fn parse_group(base: &Table, name: &str, mut table: Table) -> anyhow::Result<(Group, GlobSet)> {
+/// base's learning rate and format of the state are.
+fn parse_group(
+    base: &Table,
+    base_state: KeptState,
+    name: &str,
+    mut table: Table,
+) -> anyhow::Result<(Group, GlobSet)> {
     let tensors = table.remove("tensors").context("the key 'tensors' is missing")?;
     let patterns: Vec<String> =
         tensors.try_into().context("the key 'tensors' must be an array of globs")?;
@@ -152,12 +161,14 @@ fn parse_group(base: &Table, name: &str, mut table: Table) -> anyhow::Result<(Gr
         globs.add(Glob::new(pattern).with_context(|| format!("the glob '{pattern}'"))?);
     }
     let max_norm = amp::group_norm(&mut table)?;
+    let state = KeptState::split_off(&mut table)?.or(base_state);
     let same_rule = table.get("rule").is_none_or(|rule| base.get("rule") == Some(rule));
     let inherited = base.iter().filter(|(key, _)| same_rule || key.as_str() == "lr");
     for (key, value) in inherited {
         table.entry(key).or_insert_with(|| value.clone());
     }
-    Ok((Group { max_norm, ..Group::new(name, rules::parse(table)?) }, globs.build()?))
+    let group = Group { max_norm, ..Group::new(name, rules::parse(table)?) };
+    Ok((state.of(group), globs.build()?))
 }
 
 /// toml's message in one line: where, what and which key, without its picture of the place.

@@ -70,6 +70,9 @@ CONFIG, with torch's names:
                                (\"f32\"), or with the bits that bf16 lacks of it (\"remainder\")
   stochastic_rounding = false  of 16-bit parameters without a master
   seed = 0                     of the stochastic rounding
+  state = \"f32\"                in what the state is kept, in groups too: a format of
+                               `fallline bench --state`; bf16 is rounded by chance, from seed
+  min_state_elems = 4096       smaller tensors keep their state in f32
   [clip]                       with both, norm first
   norm = 1.0                   of all gradients; inf only measures it
   value = 0.5                  of every element
@@ -82,10 +85,12 @@ CONFIG, with torch's names:
   [[group]]                    any number of them
   tensors = [\"*.bias\"]         which tensors
   weight_decay = 0.0           what differs; a group with its own lr keeps its ratio to the base
+  state = \"f32\"                and min_state_elems, where they differ
   clip_norm = 0.1              of this group's gradients, instead of [clip] norm, which then
                                limits the other groups alone, but is still the norm of all
 A value passes if |found - expected| <= atol + rtol * |expected|; the defaults are torch's for f32.
-expect_report/skipped must be the same. max_ulp is counted in the format of the expectation.
+expect_report/skipped must be the same. max_ulp is counted in the format of the expectation; mean_abs
+is the mean of |found - expected| over all elements, which shows how far a rounded state drifts.
 tools/record_torch.py records such a trace from any PyTorch optimizer.
 
 Examples:

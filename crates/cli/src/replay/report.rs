@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use fallline::StepReport;
+use fallline::{Group, StateFormat, StepReport};
 use serde_json::json;
 
 use super::{
@@ -26,6 +26,21 @@ pub(crate) struct Report<'a> {
 impl Report<'_> {
     pub(crate) fn passed(&self) -> bool {
         self.tensors.iter().all(|tensor| tensor.passed)
+    }
+
+    /// In which formats the groups keep their state, if not all in f32.
+    fn state(&self) -> Option<String> {
+        let groups = &self.config.groups;
+        let kept = |g: &Group| match g.state {
+            StateFormat::F32 => "f32".to_owned(),
+            state => format!("{state} from {} elements on", g.min_state_elems),
+        };
+        let base = kept(&groups[0]);
+        let others = groups[1..].iter().map(|g| (kept(g), &g.name)).filter(|(own, _)| *own != base);
+        let parts: Vec<String> = std::iter::once(base.clone())
+            .chain(others.map(|(own, name)| format!("{own} of {name}")))
+            .collect();
+        (parts != ["f32"]).then(|| format!("state: {}", parts.join(", ")))
     }
 
     /// What was clipped and skipped, if anything could be.
@@ -64,6 +79,7 @@ impl Report<'_> {
                 "name": t.name,
                 "elements": t.elements,
                 "max_abs": t.max_abs,
+                "mean_abs": t.mean_abs,
                 "max_rel": t.max_rel,
                 "max_ulp": t.max_ulp,
                 "passed": t.passed,
@@ -79,9 +95,18 @@ impl Report<'_> {
                 "skipped": r.skipped,
             })
         };
+        let group = |g: &Group| {
+            json!({
+                "name": g.name,
+                "rule": g.rule.name(),
+                "state": g.state.to_string(),
+                "min_state_elems": g.min_state_elems,
+            })
+        };
         let mut report = json!({
             "adapter": self.adapter,
             "rule": self.config.rule_name(),
+            "groups": self.config.groups.iter().map(group).collect::<Vec<_>>(),
             "steps": self.steps,
             "rtol": self.tolerance.rtol,
             "atol": self.tolerance.atol,
@@ -100,6 +125,9 @@ impl fmt::Display for Report<'_> {
         let AdapterReport { name, backend, driver } = &self.adapter;
         writeln!(f, "{name}, {backend}, {driver}")?;
         writeln!(f, "{} steps of {}", self.steps, self.config.rule_name())?;
+        if let Some(state) = self.state() {
+            writeln!(f, "{state}")?;
+        }
         if let Some(measures) = self.measures() {
             writeln!(f, "{measures}")?;
         }
@@ -109,15 +137,15 @@ impl fmt::Display for Report<'_> {
         let width = self.tensors.iter().map(|t| t.name.chars().count()).max().unwrap_or(0).max(6);
         writeln!(
             f,
-            "{:width$}  {:>9}  {:>9}  {:>9}  {:>10}",
-            "tensor", "elements", "max_abs", "max_rel", "max_ulp"
+            "{:width$}  {:>9}  {:>9}  {:>9}  {:>9}  {:>10}",
+            "tensor", "elements", "max_abs", "mean_abs", "max_rel", "max_ulp"
         )?;
         for t in &self.tensors {
             let verdict = if t.passed { "" } else { "  beyond tolerance" };
             writeln!(
                 f,
-                "{:width$}  {:>9}  {:>9.2e}  {:>9.2e}  {:>10}{verdict}",
-                t.name, t.elements, t.max_abs, t.max_rel, t.max_ulp
+                "{:width$}  {:>9}  {:>9.2e}  {:>9.2e}  {:>9.2e}  {:>10}{verdict}",
+                t.name, t.elements, t.max_abs, t.mean_abs, t.max_rel, t.max_ulp
             )?;
         }
         let failed = self.tensors.iter().filter(|t| !t.passed).count();

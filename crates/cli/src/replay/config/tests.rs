@@ -1,8 +1,10 @@
 //! Configurations, right and wrong.
 
-use fallline::{Dtype, DynamicScale, Precision, Rule};
+use clap::ValueEnum;
+use fallline::{Dtype, DynamicScale, Precision, Rule, StateFormat};
 
 use super::*;
+use crate::precision::State;
 
 fn says(text: &str) -> String {
     format!("{:#}", Config::parse(text).unwrap_err())
@@ -125,6 +127,35 @@ fn a_limit_to_the_norm_is_the_groups_own() {
 }
 
 #[test]
+fn groups_inherit_the_format_of_the_state() {
+    let kept = |text: &str| {
+        let groups = "[[group]]\ntensors = ['a']\nstate = 'f32'\n[[group]]\ntensors = ['b']\n\
+                      rule = 'lion'\nmin_state_elems = 0\n";
+        let text = format!("[optimizer]\nrule = 'adamw'\n{text}\n{groups}");
+        let config = Config::parse(&text).unwrap();
+        config.groups.iter().map(|g| (g.state, g.min_state_elems)).collect::<Vec<_>>()
+    };
+    let (f32, int8) = (StateFormat::F32, StateFormat::Int8);
+    let default = Group::new("", Rule::from(fallline::AdamW::default())).min_state_elems;
+    assert_eq!(kept(""), [(f32, default), (f32, default), (f32, 0)]);
+    assert_eq!(kept("state = 'int8'"), [(int8, default), (f32, default), (int8, 0)]);
+    assert_eq!(kept("state = 'int8'\nmin_state_elems = 9"), [(int8, 9), (f32, 9), (int8, 0)]);
+}
+
+#[test]
+fn every_format_of_the_state_has_its_name() {
+    let text = |state: &str| format!("[optimizer]\nrule = 'sgd'\nstate = '{state}'\n");
+    let unknown = says(&text("int9"));
+    assert!(unknown.starts_with("[optimizer]: must be \"f32\", "), "{unknown}");
+    assert!(unknown.ends_with(", found \"int9\": in `state`"), "{unknown}");
+    for state in State::value_variants() {
+        let config = Config::parse(&text(&state.to_string())).unwrap();
+        assert_eq!(config.groups[0].state, StateFormat::from(*state));
+        assert!(unknown.contains(&format!("\"{state}\"")), "{unknown}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_mixed_precision_is_named() {
     let cases = [
         (
@@ -135,6 +166,19 @@ fn what_is_wrong_with_mixed_precision_is_named() {
         (
             "master = 'remainder'\nstochastic_rounding = true",
             "[optimizer]: stochastic_rounding needs master = \"none\": a master loses nothing",
+        ),
+        ("state = 8", "[optimizer]: invalid type: integer `8`, expected a string: in `state`"),
+        (
+            "min_state_elems = -1",
+            "[optimizer]: invalid value: integer `-1`, expected u64: in `min_state_elems`",
+        ),
+        (
+            "min_state_elems = 1.5",
+            "[optimizer]: invalid type: floating point `1.5`, expected u64: in `min_state_elems`",
+        ),
+        (
+            "[[group]]\ntensors = ['a']\nmin_state_elems = '4k'",
+            "[[group]] number 1: invalid type: string \"4k\", expected u64: in `min_state_elems`",
         ),
         ("seed = -1", "[optimizer]: invalid value: integer `-1`, expected u32: in `seed`"),
         ("seed = 4294967296", "[optimizer]: invalid value: integer `4294967296`, expected u32"),

@@ -1,0 +1,58 @@
+//! In which format a group keeps its state.
+
+use clap::ValueEnum;
+use fallline::Group;
+use serde::{Deserialize, Deserializer, de::Error};
+use toml::Table;
+
+use super::one_line;
+use crate::precision::State;
+
+/// What a table says about the state beside its rule.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct KeptState {
+    #[serde(deserialize_with = "format")]
+    state: Option<State>,
+    min_state_elems: Option<u64>,
+}
+
+impl KeptState {
+    /// Takes its keys out of the table: unlike a rule's options, a group of another rule inherits them.
+    pub(super) fn split_off(table: &mut Table) -> anyhow::Result<Self> {
+        let own: Table = ["state", "min_state_elems"]
+            .into_iter()
+            .filter_map(|key| Some((key.to_owned(), table.remove(key)?)))
+            .collect();
+        own.try_into().map_err(|error| one_line(&error))
+    }
+
+    /// With the base's word where it says nothing itself.
+    pub(super) fn or(self, base: Self) -> Self {
+        Self {
+            state: self.state.or(base.state),
+            min_state_elems: self.min_state_elems.or(base.min_state_elems),
+        }
+    }
+
+    /// The group with its state kept so; as it is where nothing is said.
+    pub(super) fn of(self, group: Group) -> Group {
+        Group {
+            state: self.state.map_or(group.state, Into::into),
+            min_state_elems: self.min_state_elems.unwrap_or(group.min_state_elems),
+            ..group
+        }
+    }
+}
+
+/// A format by the name that `--state` has for it.
+fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<State>, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let state = State::from_str(&name, false).map_err(|_| {
+        let names: Vec<String> =
+            State::value_variants().iter().map(|state| format!("\"{state}\"")).collect();
+        let (last, others) = names.split_last().expect("there are formats");
+        D::Error::custom(format!("must be {} or {last}, found \"{name}\"", others.join(", ")))
+    })?;
+    Ok(Some(state))
+}
