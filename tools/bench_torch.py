@@ -24,9 +24,9 @@ torchao leaves those out that are no whole number of blocks.
     python tools/bench_torch.py
     python tools/bench_torch.py --model gpt2-small --rounds 3 --json bench.json
 
-It takes torch, torchao, bitsandbytes and numpy. Run it where nothing else runs: a step of a few
-milliseconds evades other work, which long ones cannot, so that load distorts even the ratios. The
-first line tells the load of the minute before.
+It takes torch, torchao, bitsandbytes and numpy. Run it where nothing else runs: load hits steps that
+take long, and threads that often wait for each other, harder than others, and so distorts even the
+ratios. The first line tells the load of the minute before.
 """
 
 import argparse

@@ -91,6 +91,7 @@ CONFIG, with torch's names:
 A value passes if |found - expected| <= atol + rtol * |expected|; the defaults are torch's for f32.
 expect_report/skipped must be the same. max_ulp is counted in the format of the expectation; mean_abs
 is the mean of |found - expected| over all elements, which shows how far a rounded state drifts.
+In --json, groups tells the rule of each group and in what it keeps its state.
 tools/record_torch.py records such a trace from any PyTorch optimizer.
 
 Examples:
