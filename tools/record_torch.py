@@ -28,7 +28,8 @@ PyTorch's names; a group lists its tensors and the options that differ from para
     lr = 0.001
     betas = [0.9, 0.999]
     master = "f32"              # how 16-bit parameters are kept: as they are (none), with a copy
-                                # in f32, or with the 16 bits that a BF16 lacks of it (remainder)
+                                # in f32, or with the 16 bits that a BF16 lacks of it (remainder),
+                                # or 8 of these (remainder8)
     stochastic_rounding = false # of 16-bit parameters without a master
     seed = 0                    # of the stochastic rounding, that of a state in bf16 too
     state = "f32"               # in what the replay keeps the state, in other groups too: a format

@@ -1,6 +1,7 @@
 //! The optimizer and its groups, from TOML, under torch's names.
 
 mod amp;
+mod names;
 mod rules;
 mod state;
 

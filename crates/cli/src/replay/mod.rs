@@ -67,7 +67,8 @@ CONFIG, with torch's names:
   lr = 1e-3                    and betas, eps, weight_decay, amsgrad, maximize,
                                momentum, dampening, nesterov, as the rule has them
   master = \"none\"              how 16-bit parameters are kept: as they are, with a copy in f32
-                               (\"f32\"), or with the bits that bf16 lacks of it (\"remainder\")
+                               (\"f32\"), or with the 16 bits that bf16 lacks of it
+                               (\"remainder\"), or 8 of these (\"remainder8\")
   stochastic_rounding = false  of 16-bit parameters without a master
   seed = 0                     of the stochastic rounding
   state = \"f32\"                in what the state is kept, in groups too: a format of

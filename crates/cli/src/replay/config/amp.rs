@@ -5,7 +5,8 @@ use fallline::{Dtype, DynamicScale, Gpu, LossScaler, Precision};
 use serde::Deserialize;
 use toml::Table;
 
-use super::one_line;
+use super::{names::option, one_line};
+use crate::precision::Master;
 
 /// `[clip]`: limits to the norm of all gradients and to each of their elements.
 #[derive(Debug, Deserialize)]
@@ -99,34 +100,11 @@ impl LossScale {
     }
 }
 
-/// What is kept of a parameter of 16 bits beside it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
-enum Master {
-    #[default]
-    None,
-    F32,
-    Remainder,
-}
-
-/// By hand: serde says of what is no text at all that a "unit variant" is no "string only".
-impl TryFrom<String> for Master {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        match name.as_str() {
-            "none" => Ok(Self::None),
-            "f32" => Ok(Self::F32),
-            "remainder" => Ok(Self::Remainder),
-            _ => Err(format!("must be \"none\", \"f32\" or \"remainder\", found \"{name}\"")),
-        }
-    }
-}
-
 /// How parameters of 16 bits are kept: what `[optimizer]` says beside its rule.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Kept {
+    #[serde(deserialize_with = "option")]
     master: Master,
     stochastic_rounding: bool,
     pub(super) seed: u32,
@@ -153,6 +131,7 @@ impl Kept {
             _ if dtype == Dtype::F32 => Precision::Nearest,
             Master::F32 => Precision::Master,
             Master::Remainder => Precision::Remainder,
+            Master::Remainder8 => Precision::Remainder8,
             Master::None if self.stochastic_rounding => Precision::Stochastic,
             Master::None => Precision::Nearest,
         }

@@ -1,18 +1,17 @@
 //! In which format a group keeps its state.
 
-use clap::ValueEnum;
 use fallline::Group;
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::Deserialize;
 use toml::Table;
 
-use super::one_line;
+use super::{names::some_option, one_line};
 use crate::precision::State;
 
 /// What a table says about the state beside its rule.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct KeptState {
-    #[serde(deserialize_with = "format")]
+    #[serde(deserialize_with = "some_option")]
     state: Option<State>,
     min_state_elems: Option<u64>,
 }
@@ -43,16 +42,4 @@ impl KeptState {
             ..group
         }
     }
-}
-
-/// A format by the name that `--state` has for it.
-fn format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<State>, D::Error> {
-    let name = String::deserialize(deserializer)?;
-    let state = State::from_str(&name, false).map_err(|_| {
-        let names: Vec<String> =
-            State::value_variants().iter().map(|state| format!("\"{state}\"")).collect();
-        let (last, others) = names.split_last().expect("there are formats");
-        D::Error::custom(format!("must be {} or {last}, found \"{name}\"", others.join(", ")))
-    })?;
-    Ok(Some(state))
 }

@@ -113,6 +113,7 @@ fn a_master_is_for_parameters_of_16_bits() {
     assert_eq!(kept("master = 'none'\nstochastic_rounding = false\nseed = 3"), kept(""));
     assert_eq!(kept("master = 'f32'"), all(Precision::Master));
     assert_eq!(kept("master = 'remainder'"), all(Precision::Remainder));
+    assert_eq!(kept("master = 'remainder8'"), all(Precision::Remainder8));
     assert_eq!(kept("stochastic_rounding = true"), all(Precision::Stochastic));
 }
 
@@ -160,7 +161,7 @@ fn what_is_wrong_with_mixed_precision_is_named() {
     let cases = [
         (
             "master = 'f64'",
-            "[optimizer]: must be \"none\", \"f32\" or \"remainder\", found \"f64\": in `master`",
+            "[optimizer]: must be \"none\", \"f32\", \"remainder\" or \"remainder8\", found \"f64\": in `master`",
         ),
         ("master = 1", "[optimizer]: invalid type: integer `1`, expected a string: in `master`"),
         (
