@@ -40,3 +40,11 @@ fn mixed_precision() {
         "{out}"
     );
 }
+
+#[test]
+fn low_bit() {
+    let out = run("low_bit");
+    // Two tensors with 3.125 bytes, one with 8, one with 2.03.
+    assert!(out.contains("state: 1067008 bytes"), "{out}");
+    assert!(out.contains("34816 bytes of blocks"), "{out}");
+}
