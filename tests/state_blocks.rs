@@ -5,8 +5,8 @@ mod common;
 
 use common::{AWKWARD, Rng, bits, buffer, cases, gpu, specs, tiny_gpu};
 use fallline::{
-    AdamW, BorrowedTensor, BufferRange, Gpu, Group, Optimizer, Options, Sgd, StateFormat, Step,
-    TensorId, TensorSpec, wgpu,
+    AdamW, BlockSpec, BorrowedTensor, BufferRange, Gpu, Group, Optimizer, Options, Quantizer, Sgd,
+    StateFormat, Step, TensorId, TensorSpec, wgpu,
 };
 use fallline_reference::formats::{companded, dynamic, e4m3, nibble};
 
@@ -116,6 +116,48 @@ fn codes_are_the_nearest_in_f64() {
             check_codes(case, &blocks, &first, false);
             check_codes(case, &squares(&blocks), &second, true);
         }
+    }
+}
+
+/// Within some ULP of every middle, whatever the largest value of the block is.
+#[test]
+#[allow(clippy::cast_possible_truncation, reason = "values of f32 in f64")]
+fn codes_beside_middles_are_the_nearest_for_any_largest_value() {
+    let gpu = gpu();
+    let mut rng = Rng(11);
+    for (unsigned, format) in [false, true]
+        .into_iter()
+        .flat_map(|unsigned| [StateFormat::Int8, StateFormat::Int4].map(|f| (unsigned, f)))
+    {
+        let (book, case) = match format {
+            StateFormat::Int8 => (dynamic::book(unsigned), FORMATS[0]),
+            _ => (nibble::map(unsigned), FORMATS[1]),
+        };
+        let middles: Vec<f64> = book.windows(2).map(|pair| (pair[0] + pair[1]) / 2.0).collect();
+        let mut values = Vec::new();
+        for block in 0..400 {
+            let exponent = (rng.next_u64() % 60) as i32 - 30;
+            let absmax = rng.value(2f32.powi(exponent)).abs();
+            for at in 0..128 {
+                if at == 0 {
+                    values.push(absmax);
+                    continue;
+                }
+                let middle = middles[(block * 127 + at) % middles.len()] * f64::from(absmax);
+                let ulps = (rng.next_u64() % 11) as i32 - 5;
+                values.push(f32::from_bits((middle as f32).to_bits().wrapping_add_signed(ulps)));
+            }
+        }
+        let spec = BlockSpec::new("t", values.len() as u64, format);
+        let spec = if unsigned { spec.unsigned() } else { spec };
+        let quantizer = Quantizer::arena(&gpu, &[spec]).unwrap();
+        let id = TensorId::new(0);
+        quantizer.write_values(id, &values).unwrap();
+        let mut encoder = gpu.device().create_command_encoder(&<_>::default());
+        quantizer.encode_quantize(&mut encoder);
+        quantizer.encode_dequantize(&mut encoder);
+        gpu.queue().submit([encoder.finish()]);
+        check_codes(case, &values, &quantizer.read_values(id).unwrap(), unsigned);
     }
 }
 
