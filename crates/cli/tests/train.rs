@@ -77,26 +77,42 @@ fn rules_are_compared_in_one_picture() {
 
 const BF16: [&str; 6] = ["--param", "bf16", "--master", "remainder", "--loss-scale", "dynamic"];
 
+/// The mean accuracy over three seeds. An image or two of 360 more or less are chance, 0.3 points each.
+fn accuracy(stem: &str, options: &[&str]) -> f64 {
+    let of_seed = |seed: &str| {
+        let size = ["--hidden", "64", "--epochs", "15", "--seed", seed];
+        train(stem, &[&size, options].concat()).good();
+        runs(&format!("{stem}.json"))[0]["test_accuracy"].as_f64().unwrap()
+    };
+    ["0", "1", "2"].map(of_seed).iter().sum::<f64>() / 3.0
+}
+
 #[test]
-fn bf16_with_a_remainder_is_as_good_as_f32() {
-    // As good on the average: an image or two of 360 more or less are chance, 0.3 points each. Over any
-    // three of the seeds 0 to 11 in a row, the means were no more than 0.2 points apart.
-    let (mut f32_sum, mut bf16_sum) = (0.0, 0.0);
-    for seed in ["0", "1", "2"] {
-        let run = |stem: &str, precision: &[&str]| {
-            let size = ["--hidden", "64", "--epochs", "15", "--seed", seed];
-            train(stem, &[&size, precision].concat()).good();
-            runs(&format!("{stem}.json"))[0].clone()
-        };
-        let (f32, bf16) = (run("f32", &[]), run("bf16", &BF16));
-        assert_eq!(bf16["precision"]["master"], "remainder");
-        assert_eq!((&bf16["skipped"], &f32["skipped"]), (&0.into(), &Value::Null));
-        f32_sum += f32["test_accuracy"].as_f64().unwrap();
-        bf16_sum += bf16["test_accuracy"].as_f64().unwrap();
+fn fewer_bits_are_as_good_as_f32() {
+    let exact = accuracy("f32", &[]);
+    assert!(exact > 0.95, "{exact}");
+    // Over any three of the seeds 0 to 11 in a row, the means of the first were no more than 0.2 points
+    // apart.
+    let seven = ["--param", "bf16", "--master", "remainder8", "--state", "companded"];
+    let options: [&[&str]; 5] =
+        [&BF16, &["--state", "int8"], &["--state", "fp8"], &["--state", "int4"], &seven];
+    for options in options {
+        let points = 100.0 * (accuracy("fewer", options) - exact);
+        assert!(points.abs() <= 0.5, "{options:?}: {points} points apart");
     }
-    let points = 100.0 * (f32_sum - bf16_sum).abs() / 3.0;
-    assert!(points <= 0.5, "{points} points apart");
-    assert!(f32_sum / 3.0 > 0.95, "{f32_sum}");
+    let run = &runs("fewer.json")[0];
+    assert_eq!(
+        (&run["precision"]["master"], &run["precision"]["state"]),
+        (&"remainder8".into(), &"companded".into())
+    );
+    assert_eq!(run["skipped"], Value::Null);
+}
+
+#[test]
+fn a_loss_scale_counts_what_it_skips() {
+    train("scaled", &BF16).good();
+    let run = &runs("scaled.json")[0];
+    assert_eq!((&run["precision"]["master"], &run["skipped"]), (&"remainder".into(), &0.into()));
 }
 
 #[test]
