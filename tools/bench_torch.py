@@ -16,7 +16,8 @@ as `fallline bench` does: by the GPU's timestamps around the step's pass if they
 clock, else by the clock around submit and wait; the table says which. Compilation is not timed.
 
 The table gives nanoseconds for each parameter, the median of the rounds' medians and the rounds'
-quartiles, and the time by that of fallline's first format in the same round, likewise. `rounded`
+quartiles, and the time by that of fallline's first format in the same round, likewise. `state` are
+the bytes for each parameter that the optimizer keeps, by the sizes of tensors and buffers; `rounded`
 tells how many of the parameters have a state of few bits: tensors under 4096 elements have not, and
 torchao leaves those out that are no whole number of blocks.
 
@@ -103,6 +104,17 @@ class Torch:
             seconds.append(time.perf_counter() - start)
         return seconds[WARMUP_STEPS:]
 
+    def state_bytes(self, name):
+        """Bytes of state for each parameter; the maps that tensors share count once."""
+        maps, total = set(), 0
+        for state in self.optimizers[name].state.values():
+            for key, value in state.items():
+                if not key.startswith("qmap") or value.data_ptr() not in maps:
+                    total += _bytes(value)
+                if key.startswith("qmap"):
+                    maps.add(value.data_ptr())
+        return total / self.params
+
     def rounded(self, name):
         """The share of the parameters whose state has few bits."""
         import torch
@@ -117,6 +129,17 @@ class Torch:
             return type(moment) is not torch.Tensor or moment.dtype == torch.uint8
 
         return sum(p.numel() for p in self.parameters if is_rounded(p)) / self.params
+
+
+def _bytes(value):
+    """Bytes of a tensor, or of the tensors that make up one."""
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return 0
+    if hasattr(value, "__tensor_flatten__"):
+        return sum(_bytes(getattr(value, name)) for name in value.__tensor_flatten__()[0])
+    return value.numel() * value.element_size()
 
 
 def fallline(arguments, model, state, steps):
@@ -137,8 +160,8 @@ def fallline(arguments, model, state, steps):
 
 
 def play_round(arguments, model, subject, steps):
-    """What everybody takes in one round, in ns per parameter, and the last of fallline's rows."""
-    found = {}
+    """What everybody takes in one round, in ns per parameter, and fallline's rows by name."""
+    found, rows = {}, {}
     for state in arguments.states:
         row = fallline(arguments, model, state, steps)
         tensors, params = len(subject.parameters), subject.params
@@ -147,11 +170,12 @@ def play_round(arguments, model, subject, steps):
                 f"{model}: expected {tensors} tensors with {params} parameters, as this script "
                 f"lists them, found {row['tensors']} with {row['params']}")
         found[f"fallline {state}"] = row["ns_per_param"]
+        rows[f"fallline {state}"] = row
         if row["plain"] is not None:
             found["fallline f32"] = row["plain"]["ms_per_step"] * 1e6 / params
     for name in arguments.torch:
         found[name] = median(subject.time(name, steps)) * 1e9 / subject.params
-    return found, row
+    return found, rows
 
 
 def measure(arguments, model):
@@ -162,7 +186,7 @@ def measure(arguments, model):
     rounds = []
     for tried in range(1, TRIES * arguments.rounds + 1):
         busy, began = _busy_elsewhere(), time.perf_counter()
-        found, row = play_round(arguments, model, subject, arguments.steps)
+        found, rows = play_round(arguments, model, subject, arguments.steps)
         busy = _busy_elsewhere() - busy
         others = max(0.0, busy / (time.perf_counter() - began) / os.cpu_count())
         counts = others <= arguments.others
@@ -179,9 +203,15 @@ def measure(arguments, model):
     def row_of(name):
         times = [found["ns_per_param"][name] for found in rounds]
         ratios = [own / found["ns_per_param"][base] for own, found in zip(times, rounds)]
-        return {"name": name, "rounded": subject.rounded(name), "ns_per_param": _spread(times),
+        if name in rows:
+            state = rows[name]["state_bytes_per_param"]
+        else:
+            state = subject.state_bytes(name) if name in subject.optimizers else None
+        return {"name": name, "rounded": subject.rounded(name),
+                "state_bytes_per_param": state, "ns_per_param": _spread(times),
                 "ratio": _spread(ratios)}
 
+    row = next(iter(rows.values()))
     return {"model": model, "width": arguments.width, "tensors": len(subject.parameters),
             "params": subject.params, "adapter": row["adapter"], "timing": row["timing"],
             "base": base, "other_processes": median(r["other_processes"] for r in rounds),
@@ -195,11 +225,13 @@ def table(result):
              f"{result['params'] / 1e6:.1f} M parameters; fallline on {adapter['name']}, "
              f"{adapter['driver']}, timed by {result['timing']}; other processes had "
              f"{result['other_processes']:.0%} of the processors",
-             f"{'':24}{'rounded':>8}{'ns/param':>10}{'quartiles':>16}"
+             f"{'':24}{'rounded':>8}{'state':>7}{'ns/param':>10}{'quartiles':>16}"
              f"{'by ' + result['base']:>20}{'quartiles':>14}"]
     for row in result["rows"]:
         ns, ratio = row["ns_per_param"], row["ratio"]
-        lines.append(f"{row['name']:24}{row['rounded']:8.1%}{ns['median']:10.2f}"
+        state = row["state_bytes_per_param"]
+        state = "-" if state is None else f"{state:.2f}"
+        lines.append(f"{row['name']:24}{row['rounded']:8.1%}{state:>7}{ns['median']:10.2f}"
                      f"{_range(ns):>16}{ratio['median']:19.2f}x{_range(ratio):>14}")
     return "\n".join(lines)
 
