@@ -8,25 +8,46 @@ struct Largest {
     b: vec4<u32>,
 }
 
-var<workgroup> lane_max: array<vec4<u32>, WORKGROUP_SIZE>;
-var<workgroup> quad_max: array<vec4<u32>, WORKGROUP_SIZE>;
+// Of each lane, and of each eighth lane of a block together, for up to 256 lanes: the first two slots
+// and, behind those of all lanes, the others. (Pairs of slots: llvmpipe takes a vec4 longer.)
+var<workgroup> lane_max: array<vec2<u32>, 512>;
+var<workgroup> part_max: array<vec2<u32>, 64>;
 
-// 32 lanes, then 8, then 1: two barriers for all slots.
+// 32 lanes, then 4, then 1: two barriers for all slots.
 fn largest_of_blocks(a: Place, of_a: vec4<u32>, of_b: vec4<u32>) -> Largest {
-    lane_max[a.lane] = max(of_a, of_b);
-    workgroupBarrier();
-    if (a.lane < WORKGROUP_SIZE / 4u) {
-        let at = a.lane * 4u;
-        quad_max[a.lane] =
-            max(max(lane_max[at], lane_max[at + 1u]), max(lane_max[at + 2u], lane_max[at + 3u]));
+    let of_lane = max(of_a, of_b);
+    lane_max[a.lane] = of_lane.xy;
+    if (SLOTS > 2u) {
+        lane_max[256u + a.lane] = of_lane.zw;
     }
     workgroupBarrier();
-    let at = a.lane / BLOCK_LANES * 8u;
-    let largest = max(
-        max(max(quad_max[at], quad_max[at + 1u]), max(quad_max[at + 2u], quad_max[at + 3u])),
-        max(max(quad_max[at + 4u], quad_max[at + 5u]), max(quad_max[at + 6u], quad_max[at + 7u])),
-    );
+    if (a.lane < WORKGROUP_SIZE / 8u) {
+        // Neighbouring lanes look at neighbours.
+        let at = a.lane / 4u * BLOCK_LANES + a.lane % 4u;
+        part_max[a.lane] = max_of_lanes(at);
+        if (SLOTS > 2u) {
+            part_max[32u + a.lane] = max_of_lanes(256u + at);
+        }
+    }
+    workgroupBarrier();
+    let at = a.lane / BLOCK_LANES * 4u;
+    var largest = vec4<u32>(max_of_parts(at), 0u, 0u);
+    if (SLOTS > 2u) {
+        largest = vec4<u32>(largest.xy, max_of_parts(32u + at));
+    }
     return Largest(largest, largest);
+}
+
+fn max_of_lanes(at: u32) -> vec2<u32> {
+    var largest = lane_max[at];
+    for (var i = 4u; i < BLOCK_LANES; i += 4u) {
+        largest = max(largest, lane_max[at + i]);
+    }
+    return largest;
+}
+
+fn max_of_parts(at: u32) -> vec2<u32> {
+    return max(max(part_max[at], part_max[at + 1u]), max(part_max[at + 2u], part_max[at + 3u]));
 }
 
 fn load_scale(slot: u32, place: Place) -> f32 {

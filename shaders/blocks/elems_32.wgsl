@@ -10,16 +10,30 @@ struct Largest {
     b: vec4<u32>,
 }
 
-var<workgroup> lane_max: array<Largest, WORKGROUP_SIZE>;
+// Of each lane, for up to 256: of both vec4s the first two slots and, behind those of all lanes, the
+// others.
+var<workgroup> lane_max: array<vec4<u32>, 512>;
 
 // Eight values are few enough for every lane to look at them: one barrier for all slots.
 fn largest_of_blocks(a: Place, of_a: vec4<u32>, of_b: vec4<u32>) -> Largest {
-    lane_max[a.lane] = Largest(of_a, of_b);
+    lane_max[a.lane] = vec4<u32>(of_a.xy, of_b.xy);
+    if (SLOTS > 2u) {
+        lane_max[256u + a.lane] = vec4<u32>(of_a.zw, of_b.zw);
+    }
     workgroupBarrier();
     let at = a.lane / 8u * 8u;
+    let first = max_of_lanes(at);
+    var others = vec4<u32>();
+    if (SLOTS > 2u) {
+        others = max_of_lanes(256u + at);
+    }
+    return Largest(vec4<u32>(first.xy, others.xy), vec4<u32>(first.zw, others.zw));
+}
+
+fn max_of_lanes(at: u32) -> vec4<u32> {
     var largest = lane_max[at];
     for (var i = 1u; i < 8u; i++) {
-        largest = Largest(max(largest.a, lane_max[at + i].a), max(largest.b, lane_max[at + i].b));
+        largest = max(largest, lane_max[at + i]);
     }
     return largest;
 }
