@@ -12,6 +12,7 @@ mod output;
 mod precision;
 mod replay;
 mod rule;
+mod tensorfile;
 mod timing;
 mod train;
 

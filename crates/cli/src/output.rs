@@ -85,17 +85,19 @@ fn places(path: &Path) -> (PathBuf, OsString) {
     (place, beside)
 }
 
-/// Lines of cells under a head: the first two columns, names, at the left, others at the right.
+/// A table with names in the first two columns, at the left, and numbers in the others, at the right.
 pub(crate) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let head = head.iter().map(|&name| name.to_owned()).collect();
     let lines: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
-    let width = |column: usize| lines.iter().map(|cells| cells[column].len()).max().unwrap_or(0);
+    let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max();
+    let widths: Vec<usize> = (0..lines[0].len()).filter_map(width).collect();
     let line = |cells: &Vec<String>| {
-        let cell = |(column, text): (usize, &String)| match column {
-            0 | 1 => format!("{text:<0$}", width(column)),
-            _ => format!("{text:>0$}", width(column)),
+        let cell = |(column, (text, width)): (usize, (&String, &usize))| match column {
+            0 | 1 => format!("{text:<width$}"),
+            _ => format!("{text:>width$}"),
         };
-        cells.iter().enumerate().map(cell).collect::<Vec<_>>().join("  ") + "\n"
+        let cells: Vec<String> = cells.iter().zip(&widths).enumerate().map(cell).collect();
+        format!("{}\n", cells.join("  ").trim_end())
     };
     lines.iter().map(line).collect()
 }

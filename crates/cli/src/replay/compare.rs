@@ -3,13 +3,14 @@
 use anyhow::{Context, ensure};
 use fallline::{Dtype, Optimizer, StepReport, TensorSpec};
 use fallline_reference::ulp;
+use half::{bf16, f16};
 
 use super::{
     Replayed,
     config::Config,
-    format,
     trace::{Expected, Measured, Trace, What},
 };
+use crate::tensorfile;
 
 /// A value passes if `|found - expected| <= atol + rtol * |expected|`, as in torch.allclose.
 #[derive(Clone, Copy, Debug)]
@@ -103,8 +104,8 @@ pub(crate) fn all(
             What::Master => (format!("master/{name}"), optimizer.read_master(id)?),
             What::State(slot) => (format!("state/{slot}/{name}"), optimizer.read_state(id, slot)?),
         };
-        let dtype = format::dtype(view)?;
-        differences.push(difference(name, dtype, &found, &format::values(view), tolerance));
+        let dtype = tensorfile::dtype(view.dtype())?;
+        differences.push(difference(name, dtype, &found, &tensorfile::values(view), tolerance));
     }
     for (what, expected) in &trace.reports {
         let value = |report: &StepReport| match what {
@@ -142,10 +143,45 @@ fn difference(
         sum_abs += abs;
         // By the larger of both, so that it is a number also where the expectation is 0.
         worst.max_rel = worst.max_rel.max(abs / expected64.abs().max(found64.abs()));
-        worst.max_ulp = worst.max_ulp.max(format::distance(dtype, found, expected));
+        worst.max_ulp = worst.max_ulp.max(distance(dtype, found, expected));
         let bound = tolerance.atol + tolerance.rtol * expected64.abs();
         worst.passed &= abs.is_finite() && abs <= bound;
     }
     worst.mean_abs = sum_abs / expected.len().max(1) as f64;
     worst
+}
+
+/// How many numbers of the format lie between two of them, as [`ulp::distance`] counts those of f32.
+fn distance(dtype: Dtype, a: f32, b: f32) -> u32 {
+    let code: fn(f32) -> u16 = match dtype {
+        Dtype::F16 if !a.is_nan() && !b.is_nan() => |value| f16::from_f32(value).to_bits(),
+        Dtype::Bf16 if !a.is_nan() && !b.is_nan() => |value| bf16::from_f32(value).to_bits(),
+        _ => return ulp::distance(a, b),
+    };
+    let ordinal = |value| {
+        let magnitude = i32::from(code(value) & 0x7fff);
+        if code(value) >> 15 == 0 { magnitude } else { -magnitude }
+    };
+    ordinal(a).abs_diff(ordinal(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_counted_in_the_format() {
+        for (dtype, eps, smallest) in [
+            (Dtype::F32, f32::EPSILON, f32::from_bits(1)),
+            (Dtype::F16, f16::EPSILON.to_f32(), f16::from_bits(1).to_f32()),
+            (Dtype::Bf16, bf16::EPSILON.to_f32(), bf16::from_bits(1).to_f32()),
+        ] {
+            assert_eq!(distance(dtype, 1.0, 1.0 + eps), 1, "{dtype}");
+            assert_eq!(distance(dtype, smallest, -smallest), 2, "{dtype}");
+            assert_eq!(distance(dtype, 0.0, -0.0), 0, "{dtype}");
+            assert_eq!(distance(dtype, f32::NAN, -f32::NAN), 0, "{dtype}");
+            assert_eq!(distance(dtype, f32::INFINITY, f32::NAN), u32::MAX, "{dtype}");
+        }
+        assert_eq!(distance(Dtype::F16, 65504.0, f32::INFINITY), 1);
+    }
 }

@@ -2,20 +2,19 @@
 
 mod compare;
 mod config;
-mod format;
 mod report;
 mod trace;
 
-use std::path::PathBuf;
+use std::{collections::HashMap, path::PathBuf};
 
 use anyhow::{Context, ensure};
 use fallline::{Dtype, Gpu, Optimizer, Step, StepReport, TensorId, TensorSpec};
-use safetensors::tensor::TensorView;
 
 use crate::{
     Outcome,
     device::{AdapterReport, DeviceArgs},
     output,
+    tensorfile::{self, Tensor},
 };
 use compare::Tolerance;
 use config::Config;
@@ -102,8 +101,7 @@ Examples:
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let tolerance = Tolerance::new(args.rtol, args.atol)?;
     let config = Config::read(&args.config)?;
-    let bytes = std::fs::read(&args.trace)
-        .with_context(|| format!("cannot read {}", args.trace.display()))?;
+    let bytes = tensorfile::read(&args.trace)?;
     let trace = Trace::parse(&bytes).with_context(|| args.trace.display().to_string())?;
     let specs = config
         .assign(trace.specs()?.into_iter())
@@ -155,7 +153,7 @@ fn train(
     compare::check(&optimizer, config, trace)?;
     let ids: Vec<TensorId> = optimizer.tensors().map(|(id, _)| id).collect();
     for (id, view) in ids.iter().zip(trace.params.values()) {
-        optimizer.write_param(*id, &format::values(view))?;
+        optimizer.write_param(*id, &tensorfile::values(view))?;
     }
     let mut reports = Vec::new();
     let bar = output::progress(trace.steps as usize, "replay");
@@ -163,7 +161,7 @@ fn train(
         let mut absent = Vec::new();
         for (id, name) in ids.iter().zip(trace.params.keys()) {
             match trace.grads.get(&t).and_then(|grads| grads.get(name)) {
-                Some(view) => optimizer.write_grad(*id, &format::values(view))?,
+                Some(view) => optimizer.write_grad(*id, &tensorfile::values(view))?,
                 None => absent.push(*id),
             }
         }
@@ -193,8 +191,9 @@ fn write_result(optimizer: &Optimizer, path: &std::path::Path) -> anyhow::Result
     let mut tensors = Vec::new();
     for (id, spec) in optimizer.tensors() {
         let mut add = |name: String, dtype: Dtype, values: &[f32]| {
-            let tag = format::tag(dtype)?;
-            tensors.push((name, tag, spec.shape.clone(), format::bytes(dtype, values)));
+            let bytes = tensorfile::bytes(dtype, values).into();
+            let (dtype, shape) = (tensorfile::tag(dtype)?, spec.shape.clone());
+            tensors.push(Tensor { name, dtype, shape, bytes });
             anyhow::Ok(())
         };
         add(format!("param/{}", spec.name), spec.dtype, &optimizer.read_param(id)?)?;
@@ -206,9 +205,5 @@ fn write_result(optimizer: &Optimizer, path: &std::path::Path) -> anyhow::Result
             add(format!("state/{slot}/{}", spec.name), Dtype::F32, &state)?;
         }
     }
-    let views = tensors
-        .iter()
-        .map(|(name, tag, shape, bytes)| Ok((name, TensorView::new(*tag, shape.clone(), bytes)?)))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    output::write(path, &safetensors::serialize(views, None)?)
+    tensorfile::write(path, &tensors, HashMap::new())
 }

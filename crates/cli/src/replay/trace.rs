@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
 use fallline::TensorSpec;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, tensor::TensorView};
 
-use super::format;
+use crate::tensorfile::{self, Contents};
 
 /// A trace, checked: every gradient and expectation belongs to a parameter and has its shape.
 #[derive(Debug, Default)]
@@ -78,12 +78,8 @@ impl Measured {
 
 impl<'a> Trace<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> anyhow::Result<Self> {
-        let file = SafeTensors::deserialize(bytes)
-            .with_context(|| format!("not a whole safetensors file: {}", fault(bytes)))?;
-        let mut tensors = file.tensors();
-        tensors.sort_by(|a, b| a.0.cmp(&b.0));
         let mut trace = Self::default();
-        for (key, view) in tensors {
+        for (key, view) in Contents::parse(bytes)?.tensors {
             trace.add(&key, view).with_context(|| format!("tensor '{key}'"))?;
         }
         ensure!(!trace.params.is_empty(), "no tensor 'param/<name>'");
@@ -96,10 +92,11 @@ impl<'a> Trace<'a> {
     /// The tensors, in the order of their names, each in its formats.
     pub(crate) fn specs(&self) -> anyhow::Result<Vec<TensorSpec>> {
         let spec = |(name, param): (&String, &TensorView<'_>)| {
-            let spec = TensorSpec::new(name, param.shape()).dtype(format::dtype(param)?);
+            let spec =
+                TensorSpec::new(name, param.shape()).dtype(tensorfile::dtype(param.dtype())?);
             Ok(match self.grads.values().find_map(|grads| grads.get(name)) {
                 None => spec,
-                Some(grad) => spec.grad_dtype(format::dtype(grad)?),
+                Some(grad) => spec.grad_dtype(tensorfile::dtype(grad.dtype())?),
             })
         };
         self.params.iter().map(spec).collect()
@@ -110,17 +107,17 @@ impl<'a> Trace<'a> {
         ensure!(!rest.is_empty(), NAMES);
         match kind {
             "param" => {
-                format::dtype(&view)?;
+                tensorfile::dtype(view.dtype())?;
                 self.params.insert(rest.to_owned(), view);
             }
             "grad" => {
-                format::dtype(&view)?;
+                tensorfile::dtype(view.dtype())?;
                 let (t, name) = rest.split_once('/').context(NAMES)?;
                 self.grads.entry(step(t)?).or_default().insert(name.to_owned(), view);
             }
             "lr" => {
                 in_f32(&view)?;
-                let lr = format::values(&view);
+                let lr = tensorfile::values(&view);
                 ensure!(
                     lr.len() == 1,
                     "a learning rate is one f32, found shape {:?}",
@@ -131,7 +128,7 @@ impl<'a> Trace<'a> {
                 self.lrs.insert(step(rest)?, lr);
             }
             "expect" => {
-                format::dtype(&view)?;
+                tensorfile::dtype(view.dtype())?;
                 self.expect(What::Param, rest, view);
             }
             "expect_master" => {
@@ -153,7 +150,7 @@ impl<'a> Trace<'a> {
                     "must be a vector, found shape {:?}",
                     view.shape()
                 );
-                self.reports.insert(what, format::values(&view));
+                self.reports.insert(what, tensorfile::values(&view));
             }
             _ => bail!(NAMES),
         }
@@ -230,37 +227,4 @@ fn step(text: &str) -> anyhow::Result<u32> {
     let t: u32 = text.parse().with_context(|| format!("'{text}' is not a step number"))?;
     ensure!(t > 0 && t.to_string() == text, "steps are numbered 1, 2, ..., found '{text}'");
     Ok(t)
-}
-
-/// Where a file that is no safetensors file goes wrong.
-fn fault(bytes: &[u8]) -> String {
-    let len = bytes.len();
-    let Some((header_len, rest)) = bytes.split_first_chunk::<8>() else {
-        return format!("the file ends at byte {len}, within the 8 bytes of the header's length");
-    };
-    let header_len = u64::from_le_bytes(*header_len);
-    let header = usize::try_from(header_len).ok().and_then(|n| rest.get(..n));
-    let Some(header) = header else {
-        return format!(
-            "the header should be {header_len} bytes long, but the file ends at byte {len}"
-        );
-    };
-    let entries: BTreeMap<String, serde_json::Value> = match serde_json::from_slice(header) {
-        Ok(entries) => entries,
-        Err(error) => return format!("the header breaks off at byte {}", 7 + error.column()),
-    };
-    let data_begins = 8 + header_len;
-    for (name, entry) in entries.iter().filter(|(name, _)| *name != "__metadata__") {
-        let end = entry.pointer("/data_offsets/1").and_then(serde_json::Value::as_u64);
-        let Some(end) = end else {
-            return format!("tensor '{name}' has no data_offsets");
-        };
-        if data_begins.saturating_add(end) > len as u64 {
-            let end = data_begins.saturating_add(end);
-            return format!(
-                "tensor '{name}' should end at byte {end}, but the file ends at byte {len}"
-            );
-        }
-    }
-    format!("the data from byte {data_begins} on do not match the header")
 }

@@ -1,0 +1,156 @@
+//! Files of tensors (safetensors): reading and writing them, and between the bytes of their formats and
+//! f32.
+
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
+
+use anyhow::{Context, bail};
+use fallline::Dtype;
+use half::{bf16, f16};
+use safetensors::{
+    SafeTensors,
+    tensor::{TensorView, View},
+};
+
+use crate::output;
+
+/// The bytes of a file.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// What a file holds.
+#[derive(Debug)]
+pub(crate) struct Contents<'a> {
+    /// In the order of their names.
+    pub(crate) tensors: BTreeMap<String, TensorView<'a>>,
+    pub(crate) metadata: HashMap<String, String>,
+}
+
+impl<'a> Contents<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> anyhow::Result<Self> {
+        let context = || format!("not a whole safetensors file: {}", fault(bytes));
+        let (_, header) = SafeTensors::read_metadata(bytes).with_context(context)?;
+        let tensors = SafeTensors::deserialize(bytes).with_context(context)?.tensors();
+        let metadata = header.metadata().clone().unwrap_or_default();
+        Ok(Self { tensors: tensors.into_iter().collect(), metadata })
+    }
+}
+
+/// A tensor to be written.
+#[derive(Debug)]
+pub(crate) struct Tensor<'a> {
+    pub(crate) name: String,
+    pub(crate) dtype: safetensors::Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Cow<'a, [u8]>,
+}
+
+impl View for &Tensor<'_> {
+    fn dtype(&self) -> safetensors::Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(&self.bytes)
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Writes a file whole.
+pub(crate) fn write(
+    path: &Path,
+    tensors: &[Tensor<'_>],
+    metadata: HashMap<String, String>,
+) -> anyhow::Result<()> {
+    let tensors = tensors.iter().map(|tensor| (&tensor.name, tensor));
+    let metadata = (!metadata.is_empty()).then_some(metadata);
+    output::write(path, &safetensors::serialize(tensors, metadata)?)
+}
+
+/// The engine's name of a format.
+pub(crate) fn dtype(tag: safetensors::Dtype) -> anyhow::Result<Dtype> {
+    Ok(match tag {
+        safetensors::Dtype::F32 => Dtype::F32,
+        safetensors::Dtype::F16 => Dtype::F16,
+        safetensors::Dtype::BF16 => Dtype::Bf16,
+        other => bail!("the dtype must be F32, F16 or BF16, found {other:?}"),
+    })
+}
+
+/// safetensors' name of a format.
+pub(crate) fn tag(dtype: Dtype) -> anyhow::Result<safetensors::Dtype> {
+    Ok(match dtype {
+        Dtype::F32 => safetensors::Dtype::F32,
+        Dtype::F16 => safetensors::Dtype::F16,
+        Dtype::Bf16 => safetensors::Dtype::BF16,
+        other => bail!("safetensors has no name for {other}"),
+    })
+}
+
+/// The values of a tensor in one of these formats.
+pub(crate) fn values(view: &TensorView<'_>) -> Vec<f32> {
+    values_of(view.dtype(), view.data())
+}
+
+/// The values of these bytes.
+pub(crate) fn values_of(dtype: safetensors::Dtype, bytes: &[u8]) -> Vec<f32> {
+    let halves = || bytes.as_chunks::<2>().0.iter().copied();
+    match dtype {
+        safetensors::Dtype::F16 => halves().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+        safetensors::Dtype::BF16 => halves().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+        _ => bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect(),
+    }
+}
+
+/// The bytes of values that the format holds.
+pub(crate) fn bytes(dtype: Dtype, values: &[f32]) -> Vec<u8> {
+    match dtype {
+        Dtype::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
+        Dtype::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+    }
+}
+
+/// Where a file that is no safetensors file goes wrong.
+fn fault(bytes: &[u8]) -> String {
+    let len = bytes.len();
+    let Some((header_len, rest)) = bytes.split_first_chunk::<8>() else {
+        return format!("the file ends at byte {len}, within the 8 bytes of the header's length");
+    };
+    let header_len = u64::from_le_bytes(*header_len);
+    let header = usize::try_from(header_len).ok().and_then(|n| rest.get(..n));
+    let Some(header) = header else {
+        return format!(
+            "the header should be {header_len} bytes long, but the file ends at byte {len}"
+        );
+    };
+    let entries: BTreeMap<String, serde_json::Value> = match serde_json::from_slice(header) {
+        Ok(entries) => entries,
+        Err(error) => return format!("the header breaks off at byte {}", 7 + error.column()),
+    };
+    let data_begins = 8 + header_len;
+    for (name, entry) in entries.iter().filter(|(name, _)| *name != "__metadata__") {
+        let end = entry.pointer("/data_offsets/1").and_then(serde_json::Value::as_u64);
+        let Some(end) = end else {
+            return format!("tensor '{name}' has no data_offsets");
+        };
+        if data_begins.saturating_add(end) > len as u64 {
+            let end = data_begins.saturating_add(end);
+            return format!(
+                "tensor '{name}' should end at byte {end}, but the file ends at byte {len}"
+            );
+        }
+    }
+    format!("the data from byte {data_begins} on do not match the header")
+}
