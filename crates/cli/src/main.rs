@@ -10,6 +10,7 @@ mod device;
 mod info;
 mod output;
 mod precision;
+mod quantize;
 mod replay;
 mod rule;
 mod tensorfile;
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The optimizer step for machine-learning runtimes on wgpu: train, replay, bench, info.
+/// The optimizer step for machine-learning runtimes on wgpu: train, replay, quantize, bench, info.
 #[derive(Debug, Parser)]
 #[command(name = "fallline", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
@@ -39,6 +40,10 @@ enum Command {
     Train(train::Args),
     /// Run a recorded training run through the engine and compare it with what was recorded
     Replay(replay::Args),
+    /// Quantize the tensors of a file into codes and scales, and tell the error
+    Quantize(quantize::Args),
+    /// Turn such a file back into tensors
+    Dequantize(quantize::dequantize::Args),
     /// Measure steps of real models against the device's memory traffic and two baselines
     Bench(bench::Args),
 }
@@ -50,6 +55,8 @@ Examples:
   fallline train --compare adamw,lion,sgd       three rules in one picture
   fallline replay run.safetensors --config run.toml
                                                 does this GPU compute what PyTorch did?
+  fallline quantize model.safetensors small.safetensors --format int4
+                                                what would four bits lose?
   fallline bench --model gpt2-small --rule adamw
                                                 how fast is a step, and how fast could it be?
 
@@ -71,6 +78,8 @@ fn main() -> ExitCode {
         Command::Info(args) => info::run(args, &cli.device),
         Command::Train(args) => train::run(args, &cli.device),
         Command::Replay(args) => replay::run(args, &cli.device),
+        Command::Quantize(args) => quantize::run(args, &cli.device),
+        Command::Dequantize(args) => quantize::dequantize::run(args, &cli.device),
         Command::Bench(args) => bench::run(args, &cli.device),
     };
     match outcome {

@@ -4,7 +4,7 @@ mod common;
 
 use common::{fallline, golden, unread};
 
-const COMMANDS: [&str; 4] = ["info", "train", "replay", "bench"];
+const COMMANDS: [&str; 6] = ["info", "train", "replay", "quantize", "dequantize", "bench"];
 
 #[test]
 fn help_has_examples() {
@@ -43,10 +43,15 @@ fn replay() -> [&'static str; 4] {
     ["replay", path("adamw.safetensors"), "--config", path("adamw.toml")]
 }
 
+/// The arguments that quantize a file.
+fn quantize() -> [&'static str; 3] {
+    [&["quantize"], &replay()[1..2], &["unwritten"]].concat().try_into().expect("three")
+}
+
 #[test]
 fn an_adapter_that_is_not_there_is_one_line() {
-    let replay = replay();
-    for command in [&["info"][..], &["train"], &["bench"], &replay] {
+    let (replay, quantize) = (replay(), quantize());
+    for command in [&["info"][..], &["train"], &["bench"], &replay, &quantize] {
         let arguments = [command, &["--adapter", "no such", "--backend", "vulkan"]].concat();
         fallline(&arguments)
             .says("no GPU adapter named 'no such' of backend vulkan found (adapters here: ");
@@ -56,7 +61,7 @@ fn an_adapter_that_is_not_there_is_one_line() {
 /// Before any work: even before it turns out that there is no such adapter.
 #[test]
 fn a_path_that_cannot_be_written_is_found_first() {
-    let replay = replay();
+    let (replay, quantize) = (replay(), quantize());
     for (command, option) in [
         (&["info"][..], "--json"),
         (&["train"], "--svg"),
@@ -65,6 +70,7 @@ fn a_path_that_cannot_be_written_is_found_first() {
         (&["bench"], "--json"),
         (&replay, "--json"),
         (&replay, "--out"),
+        (&quantize, "--json"),
     ] {
         let path = [option, "/no/such/folder/x", "--adapter", "no such adapter"];
         fallline(&[command, &path].concat()).says("cannot write /no/such/folder/x: ");
@@ -75,9 +81,10 @@ fn a_path_that_cannot_be_written_is_found_first() {
 
 #[test]
 fn nobody_has_to_read_the_result() {
-    let replay = replay();
+    let (replay, quantize) = (replay(), quantize());
+    let quantize = [&quantize[..2], &["unread"]].concat();
     let bench = ["bench", "--width", "0.01", "--steps", "1", "--no-baselines"];
-    for command in [&["info"][..], &bench, &replay] {
+    for command in [&["info"][..], &bench, &replay, &quantize] {
         unread(command).good();
     }
 }

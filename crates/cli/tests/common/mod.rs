@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
+    collections::HashMap,
     ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use half::{bf16, f16};
-use safetensors::{Dtype, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 /// What a command printed, and how it ended.
 #[derive(Debug)]
@@ -91,22 +92,69 @@ pub(crate) fn trace(name: &str, tensors: &[(&str, &[usize], f32)]) -> PathBuf {
 
 /// A trace of these tensors, given as (name, format, shape, value of every element).
 pub(crate) fn trace_in(name: &str, tensors: &[(&str, Dtype, &[usize], f32)]) -> PathBuf {
-    let bytes = |&(_, dtype, shape, value): &(&str, Dtype, &[usize], f32)| {
-        let element = match dtype {
-            Dtype::F16 => f16::from_f32(value).to_le_bytes().to_vec(),
-            Dtype::BF16 => bf16::from_f32(value).to_le_bytes().to_vec(),
-            Dtype::F64 => f64::from(value).to_le_bytes().to_vec(),
+    let tensor = |&(name, dtype, shape, value): &(&str, Dtype, &[usize], f32)| {
+        Tensor::new(name, dtype, shape, &vec![value; shape.iter().product()])
+    };
+    write(name, &tensors.iter().map(tensor).collect::<Vec<_>>(), HashMap::new())
+}
+
+/// A tensor of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Tensor {
+    pub(crate) name: String,
+    pub(crate) dtype: Dtype,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Tensor {
+    pub(crate) fn new(name: &str, dtype: Dtype, shape: &[usize], values: &[f32]) -> Self {
+        let bytes = |value: &f32| match dtype {
+            Dtype::F16 => f16::from_f32(*value).to_le_bytes().to_vec(),
+            Dtype::BF16 => bf16::from_f32(*value).to_le_bytes().to_vec(),
+            Dtype::F64 => f64::from(*value).to_le_bytes().to_vec(),
             _ => value.to_le_bytes().to_vec(),
         };
-        element.repeat(shape.iter().product())
-    };
-    let bytes: Vec<Vec<u8>> = tensors.iter().map(bytes).collect();
-    let views = tensors.iter().zip(&bytes).map(|((name, dtype, shape, _), bytes)| {
-        (*name, TensorView::new(*dtype, shape.to_vec(), bytes).expect("whole elements"))
+        let bytes = values.iter().flat_map(bytes).collect();
+        Self { name: name.to_owned(), dtype, shape: shape.to_vec(), bytes }
+    }
+
+    /// The values of a tensor in F32, F16 or BF16.
+    pub(crate) fn values(&self) -> Vec<f32> {
+        let halves = || self.bytes.as_chunks::<2>().0.iter().copied();
+        match self.dtype {
+            Dtype::F16 => halves().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
+            Dtype::BF16 => halves().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
+            _ => self.bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        }
+    }
+}
+
+/// A file of these tensors.
+pub(crate) fn write(name: &str, tensors: &[Tensor], metadata: HashMap<String, String>) -> PathBuf {
+    let views = tensors.iter().map(|Tensor { name, dtype, shape, bytes }| {
+        (name, TensorView::new(*dtype, shape.clone(), bytes).expect("whole elements"))
     });
+    let metadata = (!metadata.is_empty()).then_some(metadata);
     let path = scratch(name);
-    fs::write(&path, safetensors::serialize(views, None).expect("a trace")).expect("written");
+    fs::write(&path, safetensors::serialize(views, metadata).expect("a file")).expect("written");
     path
+}
+
+/// The tensors of a file, by name, and its metadata.
+pub(crate) fn read(path: &Path) -> (Vec<Tensor>, HashMap<String, String>) {
+    let bytes = fs::read(path).expect("a file");
+    let (_, header) = SafeTensors::read_metadata(&bytes).expect("a whole file");
+    let tensors = SafeTensors::deserialize(&bytes).expect("a whole file").tensors();
+    let tensor = |(name, view): (String, TensorView<'_>)| Tensor {
+        name,
+        dtype: view.dtype(),
+        shape: view.shape().to_vec(),
+        bytes: view.data().to_vec(),
+    };
+    let mut tensors: Vec<Tensor> = tensors.into_iter().map(tensor).collect();
+    tensors.sort_by(|a, b| a.name.cmp(&b.name));
+    (tensors, header.metadata().clone().unwrap_or_default())
 }
 
 /// A config of this text.
