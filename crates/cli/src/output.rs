@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Prints to stdout. That nobody reads on (`fallline train | head -1`) is no error: the files are
@@ -31,22 +31,39 @@ fn unless_closed(written: io::Result<()>) -> io::Result<()> {
 pub(crate) fn check_writable<'a>(
     paths: impl IntoIterator<Item = &'a PathBuf>,
 ) -> anyhow::Result<()> {
-    let mut seen: Vec<&PathBuf> = Vec::new();
+    let mut seen: Vec<PathBuf> = Vec::new();
     for path in paths {
         ensure!(!path.is_dir(), "cannot write {}: it is a directory", path.display());
         // To open a named pipe would be to wait for who reads it.
         if is_special(path) {
             continue;
         }
-        if seen.contains(&path) {
-            bail!("{} is given for two outputs", path.display());
-        }
-        seen.push(path);
         // Beside its place, as the result will be: what lies there already stays until then.
-        let (_, beside) = places(path);
+        let (place, beside) = places(path);
+        ensure!(!seen.contains(&place), "{} is given for two outputs", path.display());
+        seen.push(place);
         let context = || format!("cannot write {}", path.display());
         File::create(&beside).with_context(context)?;
         fs::remove_file(&beside).with_context(context)?;
+    }
+    Ok(())
+}
+
+/// Fails if to write one of these files would be to overwrite the input.
+pub(crate) fn check_keeps<'a>(
+    input: &Path,
+    paths: impl IntoIterator<Item = &'a PathBuf>,
+) -> anyhow::Result<()> {
+    let input = input.canonicalize().unwrap_or_else(|_| input.to_owned());
+    for path in paths {
+        let (place, beside) = places(path);
+        ensure!(place != input, "{} is given for input and output", path.display());
+        ensure!(
+            Path::new(&beside) != input,
+            "{} is given for input, and {} would be written there first",
+            input.display(),
+            path.display()
+        );
     }
     Ok(())
 }
@@ -79,7 +96,8 @@ fn is_special(path: &Path) -> bool {
 
 /// Where the file lies, behind any links, and where it is until it is whole.
 fn places(path: &Path) -> (PathBuf, OsString) {
-    let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let place = path.canonicalize().or_else(|_| std::path::absolute(path));
+    let place = place.unwrap_or_else(|_| path.to_owned());
     let mut beside = place.clone().into_os_string();
     beside.push(".part");
     (place, beside)
@@ -134,6 +152,7 @@ mod tests {
         assert!(check_writable([&dir.join("missing/train.svg")]).is_err());
         assert!(check_writable([&file, &dir.join("train.csv")]).is_ok());
         assert!(check_writable([&file, &file]).is_err());
+        assert!(check_writable([&file, &dir.join("./train.svg")]).is_err());
         assert_eq!(len(&dir), 0);
         fs::write(&file, "old").expect("a file");
         assert!(check_writable([&file]).is_ok());

@@ -415,6 +415,13 @@ fn paths_that_cannot_be_used_are_found_first() {
         run(command, from, from, &adapter).says("is given for input and output");
         // By another name.
         run(command, from, Path::new(name), &adapter).says("is given for input and output");
+        // Before it is whole, a file lies beside its place.
+        let (part, rest) = (scratch(&format!("{name}.part")), format!("{name} would be written"));
+        fs::copy(from, &part).unwrap();
+        run(command, &part, from, &adapter).says(&rest);
+        run(command, &part, Path::new(name), &adapter).says(&rest);
+        assert_eq!(fs::read(&part).unwrap(), before);
+        fs::remove_file(part).unwrap();
         let json = [&["--json", file][..], &adapter].concat();
         run(command, from, &scratch("paths.to"), &json).says("is given for input and output");
         let json = [&["--json", "paths.to"][..], &adapter].concat();
@@ -422,4 +429,16 @@ fn paths_that_cannot_be_used_are_found_first() {
         assert_eq!(fs::read(from).unwrap(), before);
     }
     assert!(!scratch("paths.to").exists());
+}
+
+/// Companded scales are rounded up, beyond what f16 holds.
+#[test]
+fn what_its_own_dtype_cannot_hold_afterwards_is_counted() {
+    let tensors = [Tensor::new("w", Dtype::F16, &[2], &[65504.0, 1.0])];
+    let (from, to) = (write("beyond.in", &tensors, HashMap::new()), scratch("beyond.to"));
+    let ran = run("quantize", &from, &to, &["--format", "companded"]).good();
+    assert_eq!(ran.err, "fallline: tensor 'w': 0 not finite, 1 afterwards, of 2\n");
+    let back = scratch("beyond.back");
+    run("dequantize", &to, &back, &["--dtype", "f32"]).good();
+    assert_eq!(read(&back).0[0].values()[0], 65536.0);
 }

@@ -7,9 +7,12 @@ mod layout;
 mod report;
 mod scheme;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail};
 use fallline::{BlockSpec, Gpu, Quantizer, TensorId};
 use safetensors::tensor::TensorView;
 
@@ -92,16 +95,15 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     check_paths(input, output, json.as_ref())?;
 
     let gpu = device.open()?;
-    let coded = quantize(&gpu, &scheme, &contents).with_context(context)?;
-    let (mut tensors, mut rows, mut coded) = (Vec::new(), Vec::new(), coded.into_iter());
+    let mut coded = quantize(&gpu, &scheme, &contents).with_context(context)?;
+    let (mut tensors, mut rows) = (Vec::new(), Vec::new());
     for (name, view) in &contents.tensors {
-        if !scheme.tensors.contains_key(name) {
+        let Some(Coded { codes, error, not_finite }) = coded.remove(name) else {
             let (tensor, row) = copied(name, view);
             tensors.push(tensor);
             rows.push(row);
             continue;
-        }
-        let Coded { codes, error, not_finite } = coded.next().unwrap_or_default();
+        };
         let (len, shape) = (view.data().len() * 8 / view.dtype().bitsize(), view.shape());
         rows.push(Row {
             name: name.clone(),
@@ -135,8 +137,12 @@ struct Coded {
     not_finite: NotFinite,
 }
 
-/// Quantizes the tensors of the scheme, in its order, and measures how far they are off afterwards.
-fn quantize(gpu: &Gpu, scheme: &Scheme, contents: &Contents<'_>) -> anyhow::Result<Vec<Coded>> {
+/// Quantizes the tensors of the scheme, and measures how far they are off afterwards.
+fn quantize(
+    gpu: &Gpu,
+    scheme: &Scheme,
+    contents: &Contents<'_>,
+) -> anyhow::Result<BTreeMap<String, Coded>> {
     let tensors: Vec<(&String, &TensorView<'_>)> =
         scheme.tensors.keys().filter_map(|name| contents.tensors.get_key_value(name)).collect();
     let size_of = |view: &TensorView<'_>| view.dtype().bitsize() / 8;
@@ -153,7 +159,7 @@ fn quantize(gpu: &Gpu, scheme: &Scheme, contents: &Contents<'_>) -> anyhow::Resu
             let negative = piece.iter().position(|value| *value < 0.0);
             if let Some(index) = negative.filter(|_| !scheme.signed) {
                 let (element, value) = (elems.start + index, piece[index]);
-                anyhow::bail!(
+                bail!(
                     "tensor '{name}': --unsigned needs values >= 0, found {value} as element {element}"
                 );
             }
@@ -184,7 +190,7 @@ fn quantize(gpu: &Gpu, scheme: &Scheme, contents: &Contents<'_>) -> anyhow::Resu
         }
     }
     bar.finish_and_clear();
-    Ok(coded)
+    Ok(scheme.tensors.keys().cloned().zip(coded).collect())
 }
 
 /// A tensor as it is.
@@ -206,11 +212,7 @@ fn copied<'a>(name: &str, view: &TensorView<'a>) -> (Tensor<'a>, Row) {
 /// Whether results can be written, and none in the place of the input.
 fn check_paths(input: &Path, output: &PathBuf, json: Option<&PathBuf>) -> anyhow::Result<()> {
     let outputs = || [output].into_iter().chain(json);
-    for path in outputs() {
-        let is_input =
-            path.canonicalize().is_ok_and(|p| input.canonicalize().is_ok_and(|i| i == p));
-        ensure!(!is_input, "{} is given for input and output", path.display());
-    }
+    output::check_keeps(input, outputs())?;
     output::check_writable(outputs())
 }
 
