@@ -27,7 +27,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 pub(crate) struct Contents<'a> {
     /// In the order of their names.
     pub(crate) tensors: BTreeMap<String, TensorView<'a>>,
-    pub(crate) metadata: HashMap<String, String>,
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 impl<'a> Contents<'a> {
@@ -35,7 +35,7 @@ impl<'a> Contents<'a> {
         let context = || format!("not a whole safetensors file: {}", fault(bytes));
         let (_, header) = SafeTensors::read_metadata(bytes).with_context(context)?;
         let tensors = SafeTensors::deserialize(bytes).with_context(context)?.tensors();
-        let metadata = header.metadata().clone().unwrap_or_default();
+        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok(Self { tensors: tensors.into_iter().collect(), metadata })
     }
 }
@@ -67,15 +67,22 @@ impl View for &Tensor<'_> {
     }
 }
 
-/// Writes a file whole.
+/// Writes a file whole; the same bytes for the same contents.
 pub(crate) fn write(
     path: &Path,
     tensors: &[Tensor<'_>],
-    metadata: HashMap<String, String>,
+    metadata: &BTreeMap<String, String>,
 ) -> anyhow::Result<()> {
     let tensors = tensors.iter().map(|tensor| (&tensor.name, tensor));
-    let metadata = (!metadata.is_empty()).then_some(metadata);
-    output::write(path, &safetensors::serialize(tensors, metadata)?)
+    let any_order: HashMap<String, String> = metadata.clone().into_iter().collect();
+    let mut bytes = safetensors::serialize(tensors, (!metadata.is_empty()).then_some(any_order))?;
+    if !metadata.is_empty() {
+        // Those of a hash map, at the header's beginning, are as long in their order.
+        let start = size_of::<u64>() + r#"{"__metadata__":"#.len();
+        let text = serde_json::to_string(metadata)?;
+        bytes[start..start + text.len()].copy_from_slice(text.as_bytes());
+    }
+    output::write(path, &bytes)
 }
 
 /// The engine's name of a format.

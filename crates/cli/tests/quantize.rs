@@ -212,6 +212,23 @@ fn a_tensor_larger_than_a_batch_is_whole() {
 }
 
 #[test]
+fn the_same_file_becomes_the_same_bytes() {
+    let mut metadata = metadata();
+    metadata.extend((0..9).map(|i| (format!("key \"{i}\""), "ä\n".into())));
+    let from =
+        write("same.in", &[Tensor::new("w", Dtype::F32, &[2], &[1.0, 2.0])], metadata.clone());
+    let (to, back) = (scratch("same.to"), scratch("same.back"));
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        run("quantize", &from, &to, &[]).good();
+        run("dequantize", &to, &back, &[]).good();
+        assert_eq!(read(&back).1, metadata);
+        all.push((fs::read(&to).unwrap(), fs::read(&back).unwrap()));
+    }
+    assert!(all[0] == all[1]);
+}
+
+#[test]
 fn the_report_tells_sizes_and_errors() {
     let (json, to) = (scratch("told.json"), scratch("told"));
     let tensors = [

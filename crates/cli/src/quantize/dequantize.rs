@@ -89,7 +89,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     let adapter = AdapterReport::new(&gpu.adapter_info());
     let report = Report { adapter, format: scheme.format, signed: scheme.signed, rows };
-    tensorfile::write(output, &tensors, metadata)?;
+    tensorfile::write(output, &tensors, &metadata)?;
     finish(&report, json.as_deref())
 }
 

@@ -125,7 +125,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     }
     let adapter = AdapterReport::new(&gpu.adapter_info());
     let report = Report { adapter, format: *format, signed, rows };
-    tensorfile::write(output, &tensors, scheme.write(&contents.metadata)?)?;
+    tensorfile::write(output, &tensors, &scheme.write(&contents.metadata)?)?;
     finish(&report, json.as_deref())
 }
 

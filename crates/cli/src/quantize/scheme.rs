@@ -1,6 +1,6 @@
 //! What the metadata of a quantized file tell about it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
 use clap::ValueEnum;
@@ -81,15 +81,17 @@ impl Scheme {
     /// The metadata with this scheme.
     pub(super) fn write(
         &self,
-        metadata: &HashMap<String, String>,
-    ) -> anyhow::Result<HashMap<String, String>> {
+        metadata: &BTreeMap<String, String>,
+    ) -> anyhow::Result<BTreeMap<String, String>> {
         let mut metadata = metadata.clone();
         metadata.insert(KEY.to_owned(), serde_json::to_string(self)?);
         Ok(metadata)
     }
 
     /// The scheme of a quantized file, and the metadata without it.
-    pub(super) fn read(contents: &Contents<'_>) -> anyhow::Result<(Self, HashMap<String, String>)> {
+    pub(super) fn read(
+        contents: &Contents<'_>,
+    ) -> anyhow::Result<(Self, BTreeMap<String, String>)> {
         let mut metadata = contents.metadata.clone();
         let text = metadata.remove(KEY).with_context(|| {
             format!("the metadata have no '{KEY}': the file was not made by fallline quantize")

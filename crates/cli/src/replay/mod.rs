@@ -5,7 +5,7 @@ mod config;
 mod report;
 mod trace;
 
-use std::{collections::HashMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, ensure};
 use fallline::{Dtype, Gpu, Optimizer, Step, StepReport, TensorId, TensorSpec};
@@ -205,5 +205,5 @@ fn write_result(optimizer: &Optimizer, path: &std::path::Path) -> anyhow::Result
             add(format!("state/{slot}/{}", spec.name), Dtype::F32, &state)?;
         }
     }
-    tensorfile::write(path, &tensors, HashMap::new())
+    tensorfile::write(path, &tensors, &BTreeMap::new())
 }
