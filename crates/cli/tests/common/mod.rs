@@ -84,6 +84,13 @@ pub(crate) fn replay(trace: &Path, config: &Path, more: &[&str]) -> Ran {
     fallline(&arguments)
 }
 
+/// Quantizes or dequantizes a file.
+pub(crate) fn convert(command: &str, from: &Path, to: &Path, more: &[&str]) -> Ran {
+    let mut arguments: Vec<OsString> = vec![command.into(), from.into(), to.into()];
+    arguments.extend(more.iter().map(OsString::from));
+    fallline(&arguments)
+}
+
 /// A trace of these f32 tensors, given as (name, shape, value of every element).
 pub(crate) fn trace(name: &str, tensors: &[(&str, &[usize], f32)]) -> PathBuf {
     let in_f32 = |&(name, shape, value)| (name, Dtype::F32, shape, value);
