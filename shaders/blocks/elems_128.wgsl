@@ -50,12 +50,14 @@ fn max_of_parts(at: u32) -> vec4<u32> {
     return max(max(part_max[at], part_max[at + 1u]), max(part_max[at + 2u], part_max[at + 3u]));
 }
 
-fn load_scale(slot: u32, place: Place) -> f32 {
-    return bitcast<f32>(slot_word(slot, first_word(place) + CODE_WORDS + place.home % 64u / 32u));
+// (Where the second vec4 has no elements, its block's scale is 0.)
+fn load_scales(slot: u32, a: Place, b: Place) -> vec2<f32> {
+    let word = first_word(a) + CODE_WORDS;
+    return bitcast<vec2<f32>>(vec2<u32>(slot_word(slot, word), slot_word(slot, word + 1u)));
 }
 
 // The first lane is live if any is; where the second block has no elements, its scale is 0.
-fn store_scale(slot: u32, a: Place, of_a: u32, of_b: u32) {
+fn store_scales(slot: u32, a: Place, of_a: u32, of_b: u32) {
     if (a.home % 64u == 0u) {
         let word = first_word(a) + CODE_WORDS;
         set_slot_word(slot, word, of_a);

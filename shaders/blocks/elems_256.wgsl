@@ -50,12 +50,13 @@ fn max_of_parts(at: u32) -> vec2<u32> {
     return max(max(part_max[at], part_max[at + 1u]), max(part_max[at + 2u], part_max[at + 3u]));
 }
 
-fn load_scale(slot: u32, place: Place) -> f32 {
-    return bitcast<f32>(slot_word(slot, first_word(place) + CODE_WORDS));
+// Both vec4s lie in one block (or the second has no elements).
+fn load_scales(slot: u32, a: Place, b: Place) -> vec2<f32> {
+    return vec2<f32>(bitcast<f32>(slot_word(slot, first_word(a) + CODE_WORDS)));
 }
 
 // The block's first lane is live if any is.
-fn store_scale(slot: u32, a: Place, of_a: u32, of_b: u32) {
+fn store_scales(slot: u32, a: Place, of_a: u32, of_b: u32) {
     if (a.home % 64u == 0u) {
         set_slot_word(slot, first_word(a) + CODE_WORDS, of_a);
     }

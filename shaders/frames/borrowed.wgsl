@@ -73,10 +73,9 @@ fn main(
     let grad_b = load_grad(b, tensor);
     let param_a = load_param(a);
     let param_b = load_param(b);
-    let state_a = state_of(load_slots(a));
-    let state_b = state_of(load_slots(b));
-    let updated_a = rule(param_a, grad_a, state_a, tensor, hyper);
-    let updated_b = rule(param_b, grad_b, state_b, tensor, hyper);
+    let slots = load_slots(a, b);
+    let updated_a = rule(param_a, grad_a, state_of(slots.a), tensor, hyper);
+    let updated_b = rule(param_b, grad_b, state_of(slots.b), tensor, hyper);
     if (STORES_PARAM) {
         store_param(a, updated_a.param, tensor);
         store_param(b, updated_b.param, tensor);

@@ -6,5 +6,11 @@ struct Slots {
     slot2: vec4<f32>,
 }
 
+// Of a lane's two vec4s.
+struct BothSlots {
+    a: Slots,
+    b: Slots,
+}
+
 // How many slots the rule keeps.
 override SLOTS: u32 = 0u;

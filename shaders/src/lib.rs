@@ -28,7 +28,7 @@
 //! - a **codec**: `decode_param(codes)` and `encode_param(value)`, or `decode_grad(codes)`; for the
 //!   state either, for `words/slot_vec4`, the alias `SlotWord` and the conversions of a word, or, for
 //!   `words/slot_blocks`, the scale of a block, and codes from values and values from codes;
-//! - **blocks**: where scales lie (`SCALE_WORDS`, `load_scale`, `store_scale`), and
+//! - **blocks**: where scales lie (`SCALE_WORDS`, `load_scales`, `store_scales`), and
 //!   `largest_of_blocks(place, of_a, of_b)`, through workgroup memory;
 //! - a **precision**: `MasterWord`, `load_param(place)` and `store_param(place, value, tensor)`;
 //! - a **frame**: the bindings `param`, `grad`, `slot0` … `slot2`, `master` with these words.

@@ -7,8 +7,8 @@
 // The update has used the moments before they are rounded here.
 //
 // Joined with: a codec (scale_of, decode_codes, encode_codes), the size of a code (slot_8 or slot_4:
-// CODE_WORDS, load_codes, store_codes) and the size of a block (blocks/: SCALE_WORDS, load_scale,
-// store_scale, largest_of_blocks). 256 elements, the frame's block, are CODE_WORDS of codes and
+// CODE_WORDS, load_codes, store_codes) and the size of a block (blocks/: SCALE_WORDS, load_scales,
+// store_scales, largest_of_blocks). 256 elements, the frame's block, are CODE_WORDS of codes and
 // SCALE_WORDS of scales behind them.
 //
 // Where a moment is infinite or not a number, its block's scale is, and so is the whole block
@@ -44,22 +44,28 @@ fn first_word(place: Place) -> u32 {
     return place.home / 64u * (CODE_WORDS + SCALE_WORDS);
 }
 
-fn load_slots(place: Place) -> Slots {
-    var slots = Slots();
+fn load_slots(a: Place, b: Place) -> BothSlots {
+    var slots = BothSlots();
     if (SLOTS > 0u) {
-        slots.slot0 = load_slot(0u, place);
+        let scales = load_scales(0u, a, b);
+        slots.a.slot0 = load_slot(0u, a, scales.x);
+        slots.b.slot0 = load_slot(0u, b, scales.y);
     }
     if (SLOTS > 1u) {
-        slots.slot1 = load_slot(1u, place);
+        let scales = load_scales(1u, a, b);
+        slots.a.slot1 = load_slot(1u, a, scales.x);
+        slots.b.slot1 = load_slot(1u, b, scales.y);
     }
     if (SLOTS > 2u) {
-        slots.slot2 = load_slot(2u, place);
+        let scales = load_scales(2u, a, b);
+        slots.a.slot2 = load_slot(2u, a, scales.x);
+        slots.b.slot2 = load_slot(2u, b, scales.y);
     }
     return slots;
 }
 
-fn load_slot(slot: u32, place: Place) -> vec4<f32> {
-    return decode_codes(load_codes(slot, place), load_scale(slot, place), slot);
+fn load_slot(slot: u32, place: Place, scale: f32) -> vec4<f32> {
+    return decode_codes(load_codes(slot, place), scale, slot);
 }
 
 fn store_slots(a: Place, b: Place, of_a: Slots, of_b: Slots, tensor: Tensor) {
@@ -85,7 +91,7 @@ fn store_slot(slot: u32, a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, l
     let codes_a = encode_codes(of_a, bitcast<f32>(scale_a), slot);
     let codes_b = encode_codes(of_b, bitcast<f32>(scale_b), slot);
     store_codes(slot, a, b, codes_a, codes_b);
-    store_scale(slot, a, scale_a, scale_b);
+    store_scales(slot, a, scale_a, scale_b);
 }
 
 // The bits of the largest magnitude of each slot, among those of the four elements that exist.

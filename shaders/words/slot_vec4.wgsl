@@ -2,7 +2,11 @@
 //
 // Joined with: a codec (SlotWord, decode_slot, encode_slot).
 
-fn load_slots(place: Place) -> Slots {
+fn load_slots(a: Place, b: Place) -> BothSlots {
+    return BothSlots(load(a), load(b));
+}
+
+fn load(place: Place) -> Slots {
     var slots = Slots();
     if (SLOTS > 0u) {
         slots.slot0 = decode_slot(slot0[place.home]);
