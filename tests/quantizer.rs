@@ -122,11 +122,13 @@ fn blocks_travel() {
 /// In one buffer, and beside bytes that belong to nobody.
 #[test]
 fn borrowed_ranges_and_nothing_else_are_written() {
-    let gpu = gpu();
-    for (format, ..) in FORMATS {
+    let gpus = [gpu(), tiny_gpu()];
+    for ((format, ..), gpu) in
+        FORMATS.into_iter().flat_map(|f| gpus.iter().map(move |gpu| (f, gpu)))
+    {
         for (dtype, elem_bytes) in [(Dtype::F32, 4), (Dtype::Bf16, 2)] {
             let mine = f32::from_bits(0xa5a5_a5a5);
-            let lent = buffer(&gpu, &vec![mine; 100_000], wgpu::BufferUsages::STORAGE);
+            let lent = buffer(gpu, &vec![mine; 100_000], wgpu::BufferUsages::STORAGE);
             let (mut end, mut tensors, mut used) = (0u64, Vec::new(), vec![false; 400_000]);
             for (index, len) in AWKWARD.into_iter().enumerate() {
                 let len = len as u64;
@@ -145,7 +147,7 @@ fn borrowed_ranges_and_nothing_else_are_written() {
                     blocks: BlockRange::new(&lent, blocks),
                 });
             }
-            let quantizer = Quantizer::borrowed(&gpu, &tensors).unwrap();
+            let quantizer = Quantizer::borrowed(gpu, &tensors).unwrap();
             let mut rng = Rng(2);
             let mut written = Vec::new();
             for (id, tensor) in quantizer.tensors() {
@@ -153,17 +155,17 @@ fn borrowed_ranges_and_nothing_else_are_written() {
                 quantizer.write_values(id, &rng.values(len, 0.5)).unwrap();
                 written.push(quantizer.read_values(id).unwrap());
             }
-            run(&gpu, |encoder| quantizer.encode_quantize(encoder));
+            run(gpu, |encoder| quantizer.encode_quantize(encoder));
             for (id, tensor) in quantizer.tensors() {
                 let len = usize::try_from(tensor.spec.len_elems).unwrap();
                 quantizer.write_values(id, &vec![7.0; len]).unwrap();
             }
-            run(&gpu, |encoder| quantizer.encode_dequantize(encoder));
+            run(gpu, |encoder| quantizer.encode_dequantize(encoder));
             for ((id, tensor), written) in quantizer.tensors().zip(&written) {
                 check(&tensor.spec, written, &quantizer.read_values(id).unwrap());
             }
             let bytes: Vec<u8> =
-                common::read(&gpu, &lent).iter().flat_map(|value| value.to_le_bytes()).collect();
+                common::read(gpu, &lent).iter().flat_map(|value| value.to_le_bytes()).collect();
             for (byte, used) in used.iter().enumerate() {
                 assert!(*used || bytes[byte] == 0xa5, "{format}: byte {byte}");
             }

@@ -128,13 +128,13 @@ fn groups_and_thresholds_choose_the_format() {
         spec("embedding", 1 << 16, "pinned"),
         spec("scale", 256, "small"),
         spec("another", 1 << 16, "large").state(StateFormat::F32),
-        spec("few", 256, "large").state(StateFormat::Int8),
+        spec("few", 1024, "large").state(StateFormat::Int8),
     ];
     let mut optimizer = Optimizer::arena(&gpu(), &groups, &tensors).unwrap();
     let weight = (1 << 16) * (2 * 2 + 2);
     assert_eq!(
         optimizer.state_size_bytes(),
-        weight + 256 * 8 + 2 * (1 << 16) * 8 + 256 * 4 + 2 * 260
+        weight + 256 * 8 + 2 * (1 << 16) * 8 + 256 * 4 + 2 * 4 * 260
     );
     // State is written and read as values, whatever the format.
     let id = optimizer.id("scale").unwrap();
