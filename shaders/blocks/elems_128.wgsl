@@ -2,12 +2,6 @@
 
 const SCALE_WORDS: u32 = 2u;
 
-// The bits of the largest magnitudes around a lane's two vec4s, by slot.
-struct Largest {
-    a: vec4<u32>,
-    b: vec4<u32>,
-}
-
 // Of each lane, and of each eighth lane of a block together, for up to 256 lanes: of both vec4s the
 // first two slots and, behind those of all lanes, the others.
 var<workgroup> lane_max: array<vec4<u32>, 512>;

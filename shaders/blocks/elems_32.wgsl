@@ -4,12 +4,6 @@
 
 const SCALE_WORDS: u32 = 4u;
 
-// The bits of the largest magnitudes around a lane's two vec4s, by slot.
-struct Largest {
-    a: vec4<u32>,
-    b: vec4<u32>,
-}
-
 // Of each lane, for up to 256: of both vec4s the first two slots and, behind those of all lanes, the
 // others.
 var<workgroup> lane_max: array<vec4<u32>, 512>;

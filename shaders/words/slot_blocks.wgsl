@@ -16,6 +16,12 @@
 
 alias SlotWord = u32;
 
+// The bits of the largest magnitudes in the blocks around a lane's two vec4s, by slot.
+struct Largest {
+    a: vec4<u32>,
+    b: vec4<u32>,
+}
+
 // The slots that are never negative: bit n for slot n.
 override UNSIGNED_SLOTS: u32 = 0u;
 

@@ -2,7 +2,9 @@
 
 use wgpu::{Buffer, BufferUsages};
 
-use crate::{BorrowedTensor, BufferRange, Dtype, Error, Result, Role, TensorSpec, chunks::Lent};
+use crate::{
+    BorrowedTensor, BufferRange, Dtype, Error, Result, Role, TensorSpec, chunks::Lent, transfer,
+};
 
 /// The distinct buffers among those lent, and for each tensor where parameter and gradient lie.
 #[derive(Debug)]
@@ -53,32 +55,48 @@ impl Lending {
     }
 }
 
-fn check_range(
+/// Whether a range has the tensor's length, and its buffer room for it.
+pub(crate) fn check_range(
     tensor: &str,
     role: Role,
     range: &BufferRange,
     (expected, dtype): (u64, Dtype),
 ) -> Result<()> {
-    let tensor = tensor.to_owned();
     if range.len_elems != expected {
-        let found = range.len_elems;
-        return Err(Error::Length { tensor, what: role.to_string(), expected, found });
+        let (tensor, what, found) = (tensor.to_owned(), role.to_string(), range.len_elems);
+        return Err(Error::Length { tensor, what, expected, found });
     }
-    let found = range.buffer.usage();
-    if !found.contains(BufferUsages::STORAGE) {
-        return Err(Error::BufferUsage { tensor, role, expected: BufferUsages::STORAGE, found });
-    }
-    if !range.offset.is_multiple_of(dtype.vec4_bytes()) {
-        let (offset, expected) = (range.offset, dtype.vec4_bytes());
+    // A binding's size is a multiple of four.
+    let size = (expected * dtype.size_bytes()).next_multiple_of(4);
+    let place = Place { offset: range.offset, size, alignment: dtype.vec4_bytes() };
+    // Kernels count vec4s of a buffer in 32 bits.
+    check_place(tensor, role, &range.buffer, place, dtype.vec4_bytes() << 32)
+}
+
+/// Bytes of a buffer.
+pub(crate) struct Place {
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    /// What the offset must be a multiple of.
+    pub(crate) alignment: u64,
+}
+
+/// Whether these bytes can be bound, of a buffer of which so many can be reached.
+pub(crate) fn check_place(
+    tensor: &str,
+    role: Role,
+    buffer: &Buffer,
+    place: Place,
+    reachable: u64,
+) -> Result<()> {
+    transfer::check_usage(tensor, role, buffer, BufferUsages::STORAGE)?;
+    let (tensor, Place { offset, size, alignment: expected }) = (tensor.to_owned(), place);
+    if !offset.is_multiple_of(expected) {
         return Err(Error::MisalignedOffset { tensor, role, offset, expected });
     }
-    let size_bytes = range.buffer.size();
-    // Kernels count vec4s of a buffer in 32 bits.
-    let reachable = size_bytes.min(dtype.vec4_bytes() << 32);
-    // A binding's size is a multiple of four.
-    let end = range.offset.saturating_add((expected * dtype.size_bytes()).next_multiple_of(4));
-    if end > reachable {
-        return Err(Error::BufferTooSmall { tensor, role, offset: range.offset, end, size_bytes });
+    let (end, size_bytes) = (offset.saturating_add(size), buffer.size());
+    if end > size_bytes.min(reachable) {
+        return Err(Error::BufferTooSmall { tensor, role, offset, end, size_bytes });
     }
     Ok(())
 }

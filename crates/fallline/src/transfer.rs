@@ -2,7 +2,21 @@
 
 use wgpu::{Buffer, BufferUsages};
 
-use crate::{Error, Gpu, Result};
+use crate::{Error, Gpu, Result, Role};
+
+/// Whether a buffer of a tensor has a usage.
+pub(crate) fn check_usage(
+    tensor: &str,
+    role: Role,
+    buffer: &Buffer,
+    expected: BufferUsages,
+) -> Result<()> {
+    let found = buffer.usage();
+    if found.contains(expected) {
+        return Ok(());
+    }
+    Err(Error::BufferUsage { tensor: tensor.to_owned(), role, expected, found })
+}
 
 /// Reads `size` bytes from byte `offset` on; waits for the GPU.
 pub(crate) fn read<T: bytemuck::Pod>(

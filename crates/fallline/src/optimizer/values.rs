@@ -263,12 +263,7 @@ impl Optimizer {
         buffer: &Buffer,
         expected: BufferUsages,
     ) -> Result<()> {
-        let found = buffer.usage();
-        if found.contains(expected) {
-            return Ok(());
-        }
-        let tensor = self.info(id)?.spec.name.clone();
-        Err(Error::BufferUsage { tensor, role, expected, found })
+        transfer::check_usage(&self.info(id)?.spec.name, role, buffer, expected)
     }
 }
 

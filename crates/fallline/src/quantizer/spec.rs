@@ -2,9 +2,13 @@
 
 use std::collections::HashSet;
 
-use wgpu::{Buffer, BufferUsages};
+use wgpu::Buffer;
 
-use crate::{BufferRange, Dtype, Error, Result, Role, StateFormat, layout::BLOCK_ELEMS};
+use crate::{
+    BufferRange, Dtype, Error, Result, Role, StateFormat,
+    layout::BLOCK_ELEMS,
+    lend::{self, Place},
+};
 
 /// A tensor to quantize: name, length, formats.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,48 +104,25 @@ struct Use<'a> {
 pub(super) fn check(tensors: &[BlockTensor], alignment: u64) -> Result<()> {
     let mut uses = Vec::with_capacity(2 * tensors.len());
     for BlockTensor { spec, values, blocks } in tensors {
-        let tensor = || spec.name.clone();
-        if values.len_elems != spec.len_elems {
-            let (expected, found) = (spec.len_elems, values.len_elems);
-            let what = Role::Values.to_string();
-            return Err(Error::Length { tensor: tensor(), what, expected, found });
-        }
-        // Kernels count the vec4s of a buffer in 32 bits.
+        // Kernels count the vec4s of blocks in 32 bits.
         let most = (u64::from(u32::MAX) / 64) * BLOCK_ELEMS;
         if spec.len_elems > most {
             let size_bytes = spec.len_elems.saturating_mul(spec.dtype.size_bytes());
             let max_bytes = most * spec.dtype.size_bytes();
-            return Err(Error::TensorTooLarge { tensor: tensor(), size_bytes, max_bytes });
+            return Err(Error::TensorTooLarge { tensor: spec.name.clone(), size_bytes, max_bytes });
         }
-        let values_bytes = (spec.len_elems * spec.dtype.size_bytes()).next_multiple_of(4);
-        let blocks_bytes = spec.format.blocks_size_bytes(spec.len_elems);
-        for (role, buffer, offset, size, expected) in [
-            (Role::Values, &values.buffer, values.offset, values_bytes, spec.dtype.vec4_bytes()),
-            (Role::Blocks, &blocks.buffer, blocks.offset, blocks_bytes, BLOCKS_ALIGNMENT),
+        lend::check_range(&spec.name, Role::Values, values, (spec.len_elems, spec.dtype))?;
+        let values_size = (spec.len_elems * spec.dtype.size_bytes()).next_multiple_of(4);
+        let size = spec.format.blocks_size_bytes(spec.len_elems);
+        let place = Place { offset: blocks.offset, size, alignment: BLOCKS_ALIGNMENT };
+        lend::check_place(&spec.name, Role::Blocks, &blocks.buffer, place, u64::MAX)?;
+        for (role, buffer, start, size) in [
+            (Role::Values, &values.buffer, values.offset, values_size),
+            (Role::Blocks, &blocks.buffer, blocks.offset, size),
         ] {
-            let found = buffer.usage();
-            if !found.contains(BufferUsages::STORAGE) {
-                let (tensor, expected) = (tensor(), BufferUsages::STORAGE);
-                return Err(Error::BufferUsage { tensor, role, expected, found });
-            }
-            if !offset.is_multiple_of(expected) {
-                return Err(Error::MisalignedOffset { tensor: tensor(), role, offset, expected });
-            }
-            let (end, size_bytes) = (offset.saturating_add(size), buffer.size());
-            // Kernels count the vec4s of a buffer of values in 32 bits.
-            let reachable = if role == Role::Values { expected << 32 } else { u64::MAX };
-            if end > size_bytes.min(reachable) {
-                return Err(Error::BufferTooSmall {
-                    tensor: tensor(),
-                    role,
-                    offset,
-                    end,
-                    size_bytes,
-                });
-            }
-            let bound = offset / alignment * alignment;
+            let (bound, end) = (start / alignment * alignment, start + size);
             if size > 0 {
-                uses.push(Use { buffer, start: offset, bound, end, role, tensor: &spec.name });
+                uses.push(Use { buffer, start, bound, end, role, tensor: &spec.name });
             }
         }
     }

@@ -107,11 +107,6 @@ impl Quantizer {
         buffer: &Buffer,
         expected: BufferUsages,
     ) -> Result<()> {
-        let found = buffer.usage();
-        if found.contains(expected) {
-            return Ok(());
-        }
-        let tensor = self.tensor(id)?.spec.name.clone();
-        Err(Error::BufferUsage { tensor, role, expected, found })
+        transfer::check_usage(&self.tensor(id)?.spec.name, role, buffer, expected)
     }
 }
