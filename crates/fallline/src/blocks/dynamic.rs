@@ -28,21 +28,23 @@ enum Book {
     Unsigned,
 }
 
-/// bitsandbytes' `create_dynamic_map`: in decade i, from 10^(i - 7) to 10^(i - 6), the middles of
-/// 2^i (unsigned: 2^(i + 1)) equal parts, of both signs in the signed book; and 0 and 1.
-fn create_dynamic_map(book: Book) -> [f32; CODES] {
+/// The dynamic map of so many decades, `create_dynamic_map` of bitsandbytes and torchao: in decade i, from
+/// 10^(i - decades) to ten times that, the middles of 2^i (unsigned: 2^(i + 1)) equal parts, of both
+/// signs in the signed map; and 0 and 1.
+pub(super) fn create_dynamic_map<const CODES: usize>(signed: bool, decades: i32) -> [f32; CODES] {
     let mut values = vec![0.0, 1.0];
-    for i in 0..7 {
-        let parts = 1 << if book == Book::Signed { i } else { i + 1 };
+    for i in 0..decades {
+        let parts = 1 << if signed { i } else { i + 1 };
         for part in 0..parts {
             let middle = 0.1 + 0.9 * (f64::from(part) + 0.5) / f64::from(parts);
-            let value = 10f64.powi(i - 6) * middle;
+            let value = 10f64.powi(i + 1 - decades) * middle;
             values.push(value);
-            if book == Book::Signed {
+            if signed {
                 values.push(-value);
             }
         }
     }
+    debug_assert_eq!(values.len(), CODES, "a map has a value for each code");
     values.sort_by(f64::total_cmp);
     let mut map = [0.0; CODES];
     for (entry, value) in map.iter_mut().zip(values) {
@@ -54,9 +56,8 @@ fn create_dynamic_map(book: Book) -> [f32; CODES] {
 impl Book {
     /// The value of each code, by 1.
     fn map(self) -> &'static [f32; CODES] {
-        static SIGNED: LazyLock<[f32; CODES]> = LazyLock::new(|| create_dynamic_map(Book::Signed));
-        static UNSIGNED: LazyLock<[f32; CODES]> =
-            LazyLock::new(|| create_dynamic_map(Book::Unsigned));
+        static SIGNED: LazyLock<[f32; CODES]> = LazyLock::new(|| create_dynamic_map(true, 7));
+        static UNSIGNED: LazyLock<[f32; CODES]> = LazyLock::new(|| create_dynamic_map(false, 7));
         match self {
             Book::Signed => &SIGNED,
             Book::Unsigned => &UNSIGNED,
@@ -103,6 +104,40 @@ mod tests {
         for map in [signed, unsigned] {
             assert!(map.is_sorted_by(|a, b| a < b), "256 different codes");
         }
+    }
+
+    /// The published construction, word by word: `total_bits` of which `max_exponent_bits` count decades;
+    /// boundaries from 0.1 to 1, their means by powers of ten.
+    fn published(signed: bool, max_exponent_bits: i32, total_bits: i32) -> Vec<f64> {
+        let non_sign_bits = total_bits - 1;
+        let mut data = vec![0.0, 1.0];
+        for i in 0..max_exponent_bits {
+            let bits = i + non_sign_bits - max_exponent_bits + i32::from(!signed);
+            let fraction_items = 2i32.pow(bits.cast_unsigned()) + 1;
+            let step = 0.9 / f64::from(fraction_items - 1);
+            let boundary = |k: i32| 0.1 + step * f64::from(k);
+            for k in 0..fraction_items - 1 {
+                let mean = f64::midpoint(boundary(k), boundary(k + 1));
+                let value = 10f64.powi(i - (max_exponent_bits - 1)) * mean;
+                data.extend(if signed { vec![value, -value] } else { vec![value] });
+            }
+        }
+        data.sort_by(f64::total_cmp);
+        data
+    }
+
+    #[test]
+    fn maps_are_constructed_as_published() {
+        let check = |map: &[f32], published: &[f64]| {
+            assert_eq!(map.len(), published.len());
+            for (found, expected) in map.iter().zip(published) {
+                let expected = crate::rules::narrow(*expected);
+                assert!(found.to_bits().abs_diff(expected.to_bits()) <= 1, "{found} {expected}");
+            }
+        };
+        check(Book::Signed.map(), &published(true, 7, 8));
+        check(Book::Unsigned.map(), &published(false, 7, 8));
+        check(&create_dynamic_map::<16>(true, 3), &published(true, 3, 4));
     }
 
     #[test]

@@ -1,17 +1,16 @@
 //! The maps of four bits, as `shaders/formats/nibble.wgsl` has them.
 
-use super::{Codec, SPAN, nearest};
+use std::sync::LazyLock;
+
+use super::{Codec, SPAN, dynamic::create_dynamic_map, nearest};
 
 /// torchao's `create_dynamic_map(True, 3, 4)`.
-const SIGNED_MAP: [f32; 16] = [
-    -0.8875, -0.6625, -0.4375, -0.2125, -0.0775, -0.0325, -0.0055, 0.0, 0.0055, 0.0325, 0.0775,
-    0.2125, 0.4375, 0.6625, 0.8875, 1.0,
-];
+static SIGNED_MAP: LazyLock<[f32; 16]> = LazyLock::new(|| create_dynamic_map(true, 3));
 
 pub(super) const SIGNED: Codec = Codec {
     block_elems: 128,
     scale: |absmax| absmax,
-    code: |value, absmax| number(nearest(&SIGNED_MAP, f64::from(value) / f64::from(absmax))),
+    code: |value, absmax| number(nearest(&*SIGNED_MAP, f64::from(value) / f64::from(absmax))),
     value: |code, absmax| SIGNED_MAP[usize::from(code)] * absmax,
     ends: (7, 15),
 };
