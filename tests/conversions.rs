@@ -12,7 +12,8 @@ use fallline_shaders::{formats, join, precision, shared, words};
 
 /// Runs `output = expression` for each vec4 `codes` of the input, with `random` beside it.
 fn run(gpu: &Gpu, expression: &str, codes: &[u32], random: &[u32]) -> Vec<u32> {
-    let modules = [formats::F16, formats::BF16, words::HALVES, precision::REMAINDER];
+    let modules =
+        [formats::F16, formats::BF16, words::HALVES, precision::REMAINDER, shared::REMAINDER];
     let structs = [shared::PLACE, shared::TENSOR];
     // What the remainder's own load and store refer to, though nothing calls them here.
     let stubs = "

@@ -300,6 +300,38 @@ fn bf16_blocks_are_rounded_to_nearest_and_f32_is_kept() {
     assert_eq!(quantizer.read_values(TensorId::new(1)).unwrap(), values);
 }
 
+/// Whatever bytes somebody writes, every code has its value, and NaN is one.
+#[test]
+fn every_code_is_decoded() {
+    let gpu = gpu();
+    let numbers = e4m3::magnitudes();
+    let scale = 0.375f32;
+    let cases: [(StateFormat, Vec<f64>); 2] = [
+        (StateFormat::Int8, dynamic::book(false)),
+        (StateFormat::Fp8, numbers.iter().copied().chain([f64::NAN]).collect()),
+    ];
+    for (format, values) in cases {
+        let quantizer = Quantizer::arena(&gpu, &[BlockSpec::new("t", 256, format)]).unwrap();
+        let id = TensorId::new(0);
+        let blocks: Vec<u8> = (0..=255).chain(scale.to_le_bytes()).collect();
+        quantizer.write_blocks(id, &blocks).unwrap();
+        run(&gpu, |encoder| quantizer.encode_dequantize(encoder));
+        for (code, found) in quantizer.read_values(id).unwrap().into_iter().enumerate() {
+            let expected = match format {
+                StateFormat::Int8 => values[code],
+                _ if code < 128 => values[code],
+                _ => -values[code - 128],
+            };
+            let (found, expected) = (f64::from(found), expected * f64::from(scale));
+            let is_close = (found - expected).abs() <= 1e-6 * expected.abs();
+            assert!(
+                is_close || found.is_nan() && expected.is_nan(),
+                "{format} {code}: {found} {expected}"
+            );
+        }
+    }
+}
+
 #[test]
 fn bad_ranges_are_told_apart() {
     let gpu = gpu();
