@@ -79,6 +79,20 @@ fn check_codes(
     }
 }
 
+/// As `check_codes`, of values that may be wrong by a millionth themselves: nearer to a middle either code
+/// will do.
+fn check_near((format, block_elems, rounded): Case, values: &[f32], found: &[f32], unsigned: bool) {
+    for (block, found) in values.chunks(block_elems).zip(found.chunks(block_elems)) {
+        let absmax = block.iter().fold(0.0f32, |max, v| max.max(v.abs()));
+        for (value, found) in block.iter().zip(found) {
+            let expected = rounded(*value, absmax, unsigned, 50.0);
+            let found = f64::from(*found);
+            let is_one = expected.iter().any(|e| (found - e).abs() <= 1e-5 * e.abs());
+            assert!(is_one, "{format}: {value:e} by {absmax:e} became {found:e}, not {expected:?}");
+        }
+    }
+}
+
 fn squares(values: &[f32]) -> Vec<f32> {
     values.iter().map(|value| value * value).collect()
 }
@@ -161,40 +175,57 @@ fn codes_beside_middles_are_the_nearest_for_any_largest_value() {
     }
 }
 
+/// A device whose workgroups have at most so many lanes.
+fn with_lanes(max_compute_invocations_per_workgroup: u32) -> Gpu {
+    let limits = wgpu::Limits { max_compute_invocations_per_workgroup, ..wgpu::Limits::defaults() };
+    gpu().restrict_limits(&limits).expect("the engine works within these limits")
+}
+
+/// A step from a state that differs in every slot and element.
 #[test]
 fn every_rule_has_a_state_in_blocks() {
     let pairs =
         FORMATS.into_iter().flat_map(|format| cases().into_iter().map(move |c| (format, c)));
     let pairs: Vec<_> = pairs.filter(|(_, case)| !case.rule.slots().is_empty()).collect();
-    for gpu in [gpu(), tiny_gpu()] {
+    for gpu in [gpu(), tiny_gpu(), with_lanes(128), with_lanes(192)] {
         for (format, case) in &pairs {
             let group = in_blocks(format.0, Group::new("all", case.rule));
             let mut optimizer = Optimizer::arena(&gpu, &[group], &specs(&AWKWARD)).unwrap();
-            let mut rng = Rng(4);
-            for (index, len) in AWKWARD.into_iter().enumerate() {
-                optimizer.write_grad(TensorId::new(index), &rng.values(len, 1.0)).unwrap();
-            }
-            optimizer.step(&Step::new()).unwrap();
-            // What a full step finds in the slots is what the f32 state would be, up to a code.
             let wide = Group::new("all", case.rule);
             let mut exact = Optimizer::arena(&gpu, &[wide], &specs(&AWKWARD)).unwrap();
-            for index in 0..AWKWARD.len() {
+            let mut rng = Rng(4);
+            for (index, len) in AWKWARD.into_iter().enumerate() {
                 let id = TensorId::new(index);
-                exact.write_grad(id, &optimizer.read_grad(id).unwrap()).unwrap();
+                for (slot, name) in (0u8..).zip(case.rule.slots()) {
+                    let mut values = rng.values(len, 1.0 + f32::from(slot));
+                    if slot > 0 {
+                        values.iter_mut().for_each(|value| *value = value.abs());
+                    }
+                    optimizer.write_state(id, name, &values).unwrap();
+                    // What the codes stand for.
+                    let values = optimizer.read_state(id, name).unwrap();
+                    exact.write_state(id, name, &values).unwrap();
+                }
+                let grad = rng.values(len, 1.0);
+                for optimizer in [&mut optimizer, &mut exact] {
+                    optimizer.write_grad(id, &grad).unwrap();
+                    optimizer.write_step(id, 3).unwrap();
+                }
             }
+            optimizer.step(&Step::new()).unwrap();
             exact.step(&Step::new()).unwrap();
             for index in 0..AWKWARD.len() {
                 let id = TensorId::new(index);
-                assert_eq!(
-                    bits(&optimizer.read_param(id).unwrap()),
-                    bits(&exact.read_param(id).unwrap()),
-                    "{:?}: parameters come from moments that are not rounded yet",
-                    case.rule
-                );
+                let found = optimizer.read_param(id).unwrap();
+                for (a, b) in exact.read_param(id).unwrap().iter().zip(&found) {
+                    // Codes decode with other last bits than on the host. Moments are rounded behind the
+                    // step, or this would differ by a hundredth.
+                    assert!((a - b).abs() <= 1e-5 * a.abs() + 1e-9, "{:?}: {a} {b}", case.rule);
+                }
                 for (number, slot) in case.rule.slots().iter().enumerate() {
                     let values = exact.read_state(id, slot).unwrap();
                     let found = optimizer.read_state(id, slot).unwrap();
-                    check_codes(*format, &values, &found, number > 0);
+                    check_near(*format, &values, &found, number > 0);
                 }
             }
         }
@@ -218,7 +249,7 @@ fn borrowed_buffers_give_the_arenas_codes() {
         tensors.push(BorrowedTensor { spec, param: range(param), grad: range(grad) });
     }
     for (format, ..) in FORMATS {
-        let groups = [exact_adamw(format)];
+        let groups = [in_blocks(format, Group::new("all", AdamW::default()))];
         let mut arena = Optimizer::arena(&gpu, &groups, &specs(&lens)).unwrap();
         let mut borrowed = Optimizer::borrowed(&gpu, &groups, &tensors).unwrap();
         for optimizer in [&mut arena, &mut borrowed] {
@@ -283,6 +314,35 @@ fn planted_middles_go_where_the_documentation_says() {
     for absmax in [1.0, 16.0, 0.125] {
         planted(StateFormat::Fp8, 448.0 * absmax, 17.0 / 448.0, 16.0 / 448.0);
         planted(StateFormat::Fp8, 448.0 * absmax, 19.0 / 448.0, 20.0 / 448.0);
+    }
+}
+
+#[test]
+fn the_largest_numbers_stay_finite() {
+    let gpu = gpu();
+    for (format, signed) in FORMATS.into_iter().flat_map(|(f, ..)| [(f, true), (f, false)]) {
+        let spec = BlockSpec::new("t", 256, format);
+        let quantizer =
+            Quantizer::arena(&gpu, &[if signed { spec } else { spec.unsigned() }]).unwrap();
+        let id = TensorId::new(0);
+        let mut values = vec![f32::MAX; 256];
+        // Small beside the largest, and in a device's range of subnormals when shifted.
+        values[1] = 1e-3;
+        values[2] = if signed { -1e-3 } else { 0.0 };
+        quantizer.write_values(id, &values).unwrap();
+        let mut encoder = gpu.device().create_command_encoder(&<_>::default());
+        quantizer.encode_quantize(&mut encoder);
+        quantizer.encode_dequantize(&mut encoder);
+        gpu.queue().submit([encoder.finish()]);
+        let found = quantizer.read_values(id).unwrap();
+        assert!(found.iter().all(|value| value.is_finite()), "{format} {signed}: {}", found[0]);
+        assert!(found[0] > 0.99 * f32::MAX, "{format} {signed}: {}", found[0]);
+        if !signed {
+            assert!(found[1] > 0.0, "{format}");
+        }
+        if format == StateFormat::Int8 && signed {
+            assert!(found[2] < 0.0, "the sign rule");
+        }
     }
 }
 
@@ -375,5 +435,9 @@ fn a_small_gradient_beside_a_large_one_makes_no_large_step() {
         // last bit.
         let no_larger = |p: &f32| (-0.101..=0.0).contains(p);
         assert!(param[1..].iter().all(no_larger), "{format}: {}", param[1]);
+        // In the other formats the first moment is too small beside 1.
+        if [StateFormat::Int8, StateFormat::Fp8].contains(&format) {
+            assert!(param[1..].iter().all(|p| *p < -1e-3), "{format}: {}", param[1]);
+        }
     }
 }

@@ -18,7 +18,8 @@ fn scale_of(largest: u32, slot: u32) -> u32 {
     }
     let value = bitcast<f32>(largest);
     let bits = bitcast<u32>(select(value, sqrt(value), is_unsigned(slot)));
-    return min((bits + 0xffffu) & 0xffff0000u, 0x7f7f0000u);
+    // The largest of which the value, or the square, is finite.
+    return min((bits + 0xffffu) & 0xffff0000u, select(0x7f7f0000u, 0x5f7f0000u, is_unsigned(slot)));
 }
 
 fn decode_codes(codes: vec4<u32>, scale: f32, slot: u32) -> vec4<f32> {
@@ -28,9 +29,9 @@ fn decode_codes(codes: vec4<u32>, scale: f32, slot: u32) -> vec4<f32> {
     return softsign_decode(codes) * scale;
 }
 
-fn encode_codes(value: vec4<f32>, scale: f32, slot: u32) -> vec4<u32> {
-    let is_finite = bitcast<u32>(scale) < 0x7f800000u;
-    let by = select(1.0, scale, is_finite && scale > 0.0);
+fn encode_codes(value: vec4<f32>, scale: u32, slot: u32) -> vec4<u32> {
+    let is_finite = scale < 0x7f800000u;
+    let by = bitcast<f32>(select(0x3f800000u, scale, is_finite && scale != 0u));
     if (is_unsigned(slot)) {
         return select(vec4<u32>(255u), square_encode(value, by), is_finite);
     }

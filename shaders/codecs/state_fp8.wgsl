@@ -6,10 +6,11 @@
 //   value <- e4m3 * scale
 //
 // A second moment above 0 never becomes 0, but the smallest number: an update would be m / eps. Where
-// the scale is below the range of f32 (absmax below 6e-36), the block becomes 0.
+// the scale is below the range of f32 (absmax below 6e-36), the block may become 0.
 
 fn scale_of(largest: u32, slot: u32) -> u32 {
-    let scale = bitcast<u32>(bitcast<f32>(largest) / 448.0);
+    // At most what 448 times is finite, however inexact the quotient is.
+    let scale = min(bitcast<u32>(bitcast<f32>(largest) / 448.0), 0x7b124924u);
     return select(largest, scale, largest < 0x7f800000u);
 }
 
@@ -17,13 +18,13 @@ fn decode_codes(codes: vec4<u32>, scale: f32, slot: u32) -> vec4<f32> {
     return e4m3_decode(codes) * scale;
 }
 
-fn encode_codes(value: vec4<f32>, scale: f32, slot: u32) -> vec4<u32> {
-    if (bitcast<u32>(scale) >= 0x7f800000u) {
+fn encode_codes(value: vec4<f32>, scale: u32, slot: u32) -> vec4<u32> {
+    if (scale >= 0x7f800000u) {
         return vec4<u32>(0x7fu);
     }
-    if (scale == 0.0) {
+    if (bitcast<f32>(scale) == 0.0) {
         return vec4<u32>();
     }
-    let codes = e4m3_encode(value / scale);
+    let codes = e4m3_encode(value / bitcast<f32>(scale));
     return select(codes, max(codes, vec4<u32>(1u)), vec4<bool>(is_unsigned(slot)) & (value > vec4<f32>()));
 }

@@ -55,12 +55,12 @@ fn dynamic_decode(codes: vec4<u32>, kind: u32) -> vec4<f32> {
 // of 50 * n * 10^(6 - i) * magnitude with a whole number (of quarters, below 1) times absmax. The first is
 // rounded once, the second is subtracted in two parts: so that a code is wrong by no more than the books'
 // own rounding and that one, together below 2 ULP of the quotient.
-fn dynamic_encode(value: vec4<f32>, absmax: f32, kind: u32) -> vec4<u32> {
+fn dynamic_encode(value: vec4<f32>, absmax_bits: u32, kind: u32) -> vec4<u32> {
     let is_unsigned = kind == 1u;
     // By a power of two into the middle of f32's range, which changes no quotient: absmax to 1 to 4.
-    let exponent = min(bitcast<u32>(absmax) & 0x7f800000u, 0x7f000000u);
+    let exponent = min(absmax_bits & 0x7f800000u, 0x7f000000u);
     let shift = bitcast<f32>(max(0x7f000000u - exponent, 0x00800000u));
-    let shifted_absmax = absmax * shift;
+    let shifted_absmax = bitcast<f32>(absmax_bits) * shift;
     let scale = select(1.0, shifted_absmax, shifted_absmax > 0.0);
     // Nine bits of it, so that the product with a border, of fifteen, is exact.
     let coarse_scale = bitcast<f32>(bitcast<u32>(scale) & 0xffff8000u);
@@ -69,10 +69,12 @@ fn dynamic_encode(value: vec4<f32>, absmax: f32, kind: u32) -> vec4<u32> {
     // What is nearest to 0 counts as a magnitude with the code that it must have. In the signed book
     // 0.25e-6 becomes 0, and what may not become 0 is at least 0.5e-6; in the unsigned one 0 itself
     // counts as 0.05e-6, of a decade below the lowest, and all else is at least 0.25e-6.
-    var is_other = shifted <= vec4<f32>();
+    // (What is negative or 0 shows in the bits: the shifted value may have been flushed to 0.)
+    let bits = bitcast<vec4<u32>>(value);
+    var is_other = (bits == vec4<u32>()) | (bits >= vec4<u32>(0x80000000u));
     var other = 0.05e-6 * scale;
     if (!is_unsigned) {
-        is_other = (shifted < vec4<f32>()) | (shifted >= vec4<f32>(0.275e-6 * scale));
+        is_other = (bits > vec4<u32>(0x80000000u)) | (shifted >= vec4<f32>(0.275e-6 * scale));
         other = 0.5e-6 * scale;
     }
     let least = select(vec4<f32>(0.25e-6 * scale), vec4<f32>(other), is_other);
@@ -105,6 +107,6 @@ fn dynamic_encode(value: vec4<f32>, absmax: f32, kind: u32) -> vec4<u32> {
         let signed_number = bitcast<vec4<f32>>(bitcast<vec4<u32>>(number) | signs);
         code = max(signed_number + 8388735.0, vec4<f32>(8388608.0));
     }
-    let not_finite = select(0u, 255u, bitcast<u32>(absmax) >= 0x7f800000u);
+    let not_finite = select(0u, 255u, absmax_bits >= 0x7f800000u);
     return (bitcast<vec4<u32>>(code) & vec4<u32>(0xffu)) | vec4<u32>(not_finite);
 }

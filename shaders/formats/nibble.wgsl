@@ -26,10 +26,11 @@ fn nibble_decode(codes: vec4<u32>, is_unsigned: bool) -> vec4<f32> {
     return select(value, -value, signed < vec4<i32>());
 }
 
-fn nibble_encode(value: vec4<f32>, absmax: f32, is_unsigned: bool) -> vec4<u32> {
-    if (bitcast<u32>(absmax) >= 0x7f800000u) {
+fn nibble_encode(value: vec4<f32>, absmax_bits: u32, is_unsigned: bool) -> vec4<u32> {
+    if (absmax_bits >= 0x7f800000u) {
         return vec4<u32>(15u);
     }
+    let absmax = bitcast<f32>(absmax_bits);
     if (absmax == 0.0) {
         return vec4<u32>(select(7u, 0u, is_unsigned));
     }

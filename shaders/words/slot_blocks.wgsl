@@ -6,7 +6,8 @@
 //
 // The update has used the moments before they are rounded here.
 //
-// Joined with: a codec (scale_of, decode_codes, encode_codes), the size of a code (slot_8 or slot_4:
+// Joined with: a codec (scale_of, decode_codes, encode_codes; to encode, scales are bits, since they may
+// be those of infinity or NaN), the size of a code (slot_8 or slot_4:
 // CODE_WORDS, load_codes, store_codes) and the size of a block (blocks/: SCALE_WORDS, load_scales,
 // store_scales, largest_of_blocks). 256 elements, the frame's block, are CODE_WORDS of codes and
 // SCALE_WORDS of scales behind them.
@@ -94,8 +95,8 @@ fn store_slots(a: Place, b: Place, of_a: Slots, of_b: Slots, tensor: Tensor) {
 fn store_slot(slot: u32, a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, largest: vec2<u32>) {
     let scale_a = scale_of(largest.x, slot);
     let scale_b = scale_of(largest.y, slot);
-    let codes_a = encode_codes(of_a, bitcast<f32>(scale_a), slot);
-    let codes_b = encode_codes(of_b, bitcast<f32>(scale_b), slot);
+    let codes_a = encode_codes(of_a, scale_a, slot);
+    let codes_b = encode_codes(of_b, scale_b, slot);
     store_codes(slot, a, b, codes_a, codes_b);
     store_scales(slot, a, scale_a, scale_b);
 }

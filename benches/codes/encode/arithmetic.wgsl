@@ -3,5 +3,5 @@
 fn prepare(lane: u32) {}
 
 fn encode(value: vec4<f32>, absmax: f32) -> vec4<u32> {
-    return dynamic_encode(value, absmax, KIND);
+    return dynamic_encode(value, bitcast<u32>(absmax), KIND);
 }

@@ -26,12 +26,12 @@ fn unless_closed(written: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Fails if one of these files could not be written or is named twice: to be called before the work
-/// whose results they shall hold. Leaves nothing behind.
+/// Fails if one of these files could not be written, is named twice, or lies where another is written
+/// first: to be called before the work whose results they shall hold. Leaves nothing behind.
 pub(crate) fn check_writable<'a>(
     paths: impl IntoIterator<Item = &'a PathBuf>,
 ) -> anyhow::Result<()> {
-    let mut seen: Vec<PathBuf> = Vec::new();
+    let mut seen: Vec<(PathBuf, OsString)> = Vec::new();
     for path in paths {
         ensure!(!path.is_dir(), "cannot write {}: it is a directory", path.display());
         // To open a named pipe would be to wait for who reads it.
@@ -40,8 +40,16 @@ pub(crate) fn check_writable<'a>(
         }
         // Beside its place, as the result will be: what lies there already stays until then.
         let (place, beside) = places(path);
-        ensure!(!seen.contains(&place), "{} is given for two outputs", path.display());
-        seen.push(place);
+        for (other, other_beside) in &seen {
+            ensure!(*other != place, "{} is given for two outputs", path.display());
+            ensure!(
+                Path::new(&beside) != other && Path::new(other_beside) != place,
+                "{} and {} cannot both be outputs: one would be written in the other's place first",
+                other.display(),
+                path.display()
+            );
+        }
+        seen.push((place, beside.clone()));
         let context = || format!("cannot write {}", path.display());
         File::create(&beside).with_context(context)?;
         fs::remove_file(&beside).with_context(context)?;

@@ -53,7 +53,8 @@ impl LentTensor {
             step: 1,
             param_vec4: first(self.param),
             grad_vec4: first(self.grad),
-            state_vec4: self.place.first_block * 64,
+            // Without blocks of the engine's there may be more of them than can be counted so.
+            state_vec4: self.place.first_block.wrapping_mul(64),
             ..bytemuck::Zeroable::zeroed()
         }
     }

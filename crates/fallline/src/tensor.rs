@@ -144,7 +144,7 @@ impl StateFormat {
     /// [`Quantizer`](crate::Quantizer) writes.
     #[must_use]
     pub const fn blocks_size_bytes(self, len_elems: u64) -> u64 {
-        len_elems.div_ceil(BLOCK_ELEMS) * self.block_bytes()
+        len_elems.div_ceil(BLOCK_ELEMS).saturating_mul(self.block_bytes())
     }
 
     /// Bytes of a block of 256 elements in one slot.
@@ -162,8 +162,8 @@ impl StateFormat {
     #[must_use]
     pub const fn size_bytes(self, len_elems: u64) -> u64 {
         match self {
-            StateFormat::F32 => 4 * len_elems,
-            StateFormat::Bf16 => 2 * len_elems,
+            StateFormat::F32 => len_elems.saturating_mul(4),
+            StateFormat::Bf16 => len_elems.saturating_mul(2),
             _ => self.blocks_size_bytes(len_elems),
         }
     }

@@ -114,7 +114,6 @@ fn dequantize(
     for pieces in batch::batches(&lens, BATCH_ELEMS) {
         let spec = |Piece { tensor, elems }: &Piece| {
             let spec = BlockSpec::new(names[*tensor], elems.len() as u64, format.into());
-            let spec = spec.dtype(dtypes[*tensor]);
             if scheme.signed { spec } else { spec.unsigned() }
         };
         let quantizer = Quantizer::arena(gpu, &pieces.iter().map(spec).collect::<Vec<_>>())?;
@@ -130,8 +129,11 @@ fn dequantize(
         for (index, Piece { tensor, elems }) in pieces.iter().enumerate() {
             let values = quantizer.read_values(TensorId::new(index))?;
             let decoded = &mut decoded[*tensor];
-            decoded.bytes.extend(tensorfile::bytes(dtypes[*tensor], &values));
-            decoded.not_finite.add(&values, &values);
+            // In f32 up to here, so that what only the format cannot hold is told apart.
+            let (dtype, bytes) = (dtypes[*tensor], tensorfile::bytes(dtypes[*tensor], &values));
+            let kept = tensorfile::values_of(tensorfile::tag(dtype)?, &bytes);
+            decoded.not_finite.add(&values, &kept);
+            decoded.bytes.extend(bytes);
             bar.inc(elems.len() as u64);
         }
     }

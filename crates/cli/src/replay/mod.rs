@@ -101,7 +101,9 @@ Examples:
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let tolerance = Tolerance::new(args.rtol, args.atol)?;
     let config = Config::read(&args.config)?;
-    output::check_keeps(&args.trace, args.out.iter().chain(&args.json))?;
+    for input in [&args.trace, &args.config] {
+        output::check_keeps(input, args.out.iter().chain(&args.json))?;
+    }
     let bytes = tensorfile::read(&args.trace)?;
     let trace = Trace::parse(&bytes).with_context(|| args.trace.display().to_string())?;
     let specs = config

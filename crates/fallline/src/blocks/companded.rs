@@ -5,7 +5,7 @@ use crate::rules::narrow;
 
 pub(super) const SIGNED: Codec = Codec {
     block_elems: 32,
-    scale: round_up,
+    scale: |absmax| round_up(absmax, 0x7f7f_0000),
     code: |value, scale| {
         let n = f64::from(value) / f64::from(scale);
         let code = round(127.0 * 2.0 * n.abs() / (1.0 + n.abs()), 127);
@@ -20,7 +20,7 @@ pub(super) const SIGNED: Codec = Codec {
 
 /// A value above 0 never becomes 0.
 pub(super) const UNSIGNED: Codec = Codec {
-    scale: |absmax| round_up(narrow(f64::from(absmax).sqrt())),
+    scale: |absmax| round_up(narrow(f64::from(absmax).sqrt()), 0x5f7f_0000),
     code: |value, scale| {
         let root = f64::from(value).sqrt() / f64::from(scale);
         round(255.0 * root, 255).max(u8::from(value > 0.0))
@@ -33,9 +33,9 @@ pub(super) const UNSIGNED: Codec = Codec {
     ..SIGNED
 };
 
-/// To bf16, away from zero.
-fn round_up(value: f32) -> f32 {
-    f32::from_bits(((value.to_bits() + 0xffff) & 0xffff_0000).min(0x7f7f_0000))
+/// To bf16, away from zero; at most to the largest of which the value, or the square, is finite.
+fn round_up(value: f32, most: u32) -> f32 {
+    f32::from_bits(((value.to_bits() + 0xffff) & 0xffff_0000).min(most))
 }
 
 #[allow(

@@ -4,7 +4,7 @@ use super::Codec;
 
 pub(super) const SIGNED: Codec = Codec {
     block_elems: 256,
-    scale: |absmax| absmax / 448.0,
+    scale: |absmax| (absmax / 448.0).min(f32::from_bits(0x7b12_4924)),
     code: |value, scale| encode(value / scale),
     value: |code, scale| decode(code) * scale,
     ends: (0, 0x7f),

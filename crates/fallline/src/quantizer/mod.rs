@@ -26,7 +26,8 @@ use crate::{
 /// ```
 ///
 /// Either is one compute pass for all tensors, recorded into an encoder of the caller's. Rounding is to
-/// nearest, also in bf16. What is infinite or NaN makes its block so.
+/// nearest, also in bf16. What is infinite or NaN makes its block so; a finite value stays finite, but for
+/// companded ones near the end of f16's range, which may be rounded up beyond it.
 ///
 /// **Blocks.** A tensor's blocks are spans of 256 elements, the last filled up with what need not be
 /// looked at. A span is its codes and then its scales, little-endian:
@@ -106,8 +107,8 @@ impl Quantizer {
     }
 
     /// A quantizer over buffers of the caller's, or of an optimizer's arena: `values` and `blocks` may lie
-    /// anywhere, in one buffer or in many. One dispatch for each tensor, and one more for each whose
-    /// length is no multiple of four. Nothing outside of the given ranges is ever changed.
+    /// anywhere, in one buffer or in many. A dispatch for each tensor, and one more for the end of one whose
+    /// length is no multiple of four; more where a binding cannot reach all of a tensor. Nothing outside of the given ranges is ever changed.
     ///
     /// # Errors
     /// What is wrong with a range: its length, alignment, usage, or bytes that it shares with another
@@ -115,8 +116,7 @@ impl Quantizer {
     pub fn borrowed(gpu: &Gpu, tensors: &[BlockTensor]) -> Result<Self> {
         gpu.check_lost()?;
         spec::check_names(tensors.iter().map(|tensor| &tensor.spec))?;
-        let alignment = u64::from(gpu.limits().min_storage_buffer_offset_alignment);
-        spec::check(tensors, alignment)?;
+        spec::check(tensors, plan::reach(gpu.limits(), 1).alignment)?;
         let (programs, items) = programs(tensors.iter().map(|tensor| &tensor.spec));
         // A segment for each tensor, since each has its blocks elsewhere.
         let (mut segments, mut places, mut memory) = (Vec::new(), Vec::new(), Vec::new());

@@ -5,7 +5,9 @@
 fn scales(absmax: f32, unsigned: bool, ulps: f64) -> Vec<f64> {
     let up = |value: f64| {
         let bits = (value as f32).to_bits();
-        f64::from(f32::from_bits(((bits + 0xffff) & 0xffff_0000).min(0x7f7f_0000)))
+        // The largest of which the value, or the square, is finite in f32.
+        let most = if unsigned { 0x5f7f_0000 } else { 0x7f7f_0000 };
+        f64::from(f32::from_bits(((bits + 0xffff) & 0xffff_0000).min(most)))
     };
     if !unsigned {
         return vec![up(absmax.into())];
@@ -29,6 +31,7 @@ pub fn rounded(value: f32, absmax: f32, unsigned: bool, ulps: f64) -> Vec<f64> {
         } else {
             254.0 * magnitude / (scale + magnitude)
         };
+        let coded = coded.min(codes[codes.len() - 1]);
         let tolerance = ulps * super::ulp(coded.max(1.0));
         values.extend(super::near(&codes, coded, tolerance).map(|code| {
             let code = codes[if unsigned && value > 0.0 { code.max(1) } else { code }];
