@@ -312,4 +312,6 @@ fn what_its_own_dtype_cannot_hold_afterwards_is_counted() {
     let back = scratch("beyond.back");
     convert("dequantize", &to, &back, &["--dtype", "f32"]).good();
     assert_eq!(read(&back).0[0].values()[0], 65536.0);
+    let ran = convert("dequantize", &to, &back, &[]).good();
+    assert_eq!(ran.err, "fallline: tensor 'w': 0 not finite, 1 afterwards, of 2\n");
 }

@@ -141,6 +141,10 @@ fn paths_that_cannot_be_used_are_found_first() {
         convert(command, from, &scratch("paths.to"), &json).says("is given for input and output");
         let json = [&["--json", "paths.to"][..], &adapter].concat();
         convert(command, from, Path::new("paths.to"), &json).says("is given for two outputs");
+        for (out, json) in [("paths.to.part", "paths.to"), ("paths.to", "paths.to.part")] {
+            let json = [&["--json", json][..], &adapter].concat();
+            convert(command, from, Path::new(out), &json).says("cannot both be outputs");
+        }
         assert_eq!(fs::read(from).unwrap(), before);
     }
     assert!(!scratch("paths.to").exists());

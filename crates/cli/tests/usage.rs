@@ -77,6 +77,10 @@ fn a_path_that_cannot_be_written_is_found_first() {
     }
     let twice = ["--json", "same", "--out", "same"];
     fallline(&[&replay[..], &twice].concat()).says("same is given for two outputs");
+    for input in [replay[1], replay[3]] {
+        let over = [&replay[..], &["--json", input]].concat();
+        fallline(&over).says("is given for input and output");
+    }
 }
 
 #[test]
