@@ -10,6 +10,7 @@ have got to by then, so that nothing but the rounding of the state tells one res
     exact               torch.optim.AdamW whose moments are rounded after every step to the nearest
                         code, found in f64, by fallline's rule for eight bits
     exact, as torchao   the same by torchao's rule
+    exact, but v > 0    by torchao's, but for second moments above 0, which never become 0
 
 Both rules share bitsandbytes' code books, blocks of 256 elements, and an update from the moments
 before they are rounded. With fallline's, what lies in the middle goes to the code of the larger
@@ -181,6 +182,10 @@ def exact_torchao(values, unsigned):
     return nearest_code(values, unsigned, keeps_nonzero=False)
 
 
+def exact_positive(values, unsigned):
+    return nearest_code(values, unsigned, keeps_nonzero=unsigned)
+
+
 def replay(binary, trace, config, *more):
     """Run `fallline replay`; whatever it complains about is an error."""
     command = [binary, "replay", trace, "--config", config, *more]
@@ -246,6 +251,8 @@ def measure(arguments, folder):
         if state == "int8":
             results[state, "exact, as torchao"] = run.repeat(
                 torch.optim.AdamW, exact_torchao, foreach=False)
+            results[state, "exact, but v > 0"] = run.repeat(
+                torch.optim.AdamW, exact_positive, foreach=False)
     path = run.difference(run.final, run.initial)["mean_abs"]
 
     def row(state, who, parameters):
