@@ -1,47 +1,19 @@
 // Blocks of 128 elements: the first vec4s of 32 lanes, and the second ones. The scale is an f32.
+//
+// Joined with: blocks/lanes_32.wgsl.
 
 const SCALE_WORDS: u32 = 2u;
 
-// Of each lane, and of each eighth lane of a block together, for up to 256 lanes: of both vec4s the
-// first two slots and, behind those of all lanes, the others.
-var<workgroup> lane_max: array<vec4<u32>, 512>;
-var<workgroup> part_max: array<vec4<u32>, 64>;
+// Of two slots, of the first vec4 and then of the second.
+alias Maxima = vec4<u32>;
 
-// 32 lanes, then 4, then 1: two barriers for all slots.
 fn largest_of_blocks(a: Place, of_a: vec4<u32>, of_b: vec4<u32>) -> Largest {
-    lane_max[a.lane] = vec4<u32>(of_a.xy, of_b.xy);
-    if (SLOTS > 2u) {
-        lane_max[256u + a.lane] = vec4<u32>(of_a.zw, of_b.zw);
-    }
-    workgroupBarrier();
-    if (a.lane < WORKGROUP_SIZE / 8u) {
-        // Neighbouring lanes look at neighbours.
-        let at = a.lane / 4u * BLOCK_LANES + a.lane % 4u;
-        part_max[a.lane] = max_of_lanes(at);
-        if (SLOTS > 2u) {
-            part_max[32u + a.lane] = max_of_lanes(256u + at);
-        }
-    }
-    workgroupBarrier();
-    let at = a.lane / BLOCK_LANES * 4u;
-    let first = max_of_parts(at);
-    var others = vec4<u32>();
-    if (SLOTS > 2u) {
-        others = max_of_parts(32u + at);
-    }
-    return Largest(vec4<u32>(first.xy, others.xy), vec4<u32>(first.zw, others.zw));
-}
-
-fn max_of_lanes(at: u32) -> vec4<u32> {
-    var largest = lane_max[at];
-    for (var i = 4u; i < BLOCK_LANES; i += 4u) {
-        largest = max(largest, lane_max[at + i]);
-    }
-    return largest;
-}
-
-fn max_of_parts(at: u32) -> vec4<u32> {
-    return max(max(part_max[at], part_max[at + 1u]), max(part_max[at + 2u], part_max[at + 3u]));
+    let first = vec4<u32>(of_a.xy, of_b.xy);
+    let both = largest_of_lanes(a.lane, first, vec4<u32>(of_a.zw, of_b.zw));
+    return Largest(
+        vec4<u32>(both.first.xy, both.others.xy),
+        vec4<u32>(both.first.zw, both.others.zw),
+    );
 }
 
 // (Where the second vec4 has no elements, its block's scale is 0.)

@@ -11,8 +11,7 @@ alias MasterWord = u32;
 
 fn load_param(place: Place) -> vec4<f32> {
     let codes = param_codes(place.param, place.count);
-    let remainder = (vec4<u32>(master[place.home]) >> vec4<u32>(0u, 8u, 16u, 24u)) << vec4<u32>(8u);
-    return join_remainder(codes, remainder & vec4<u32>(0xff00u));
+    return join_remainder(codes, unpack_bytes(master[place.home]) << vec4<u32>(8u));
 }
 
 fn store_param(place: Place, value: vec4<f32>, tensor: Tensor) {
@@ -24,8 +23,6 @@ fn store_param(place: Place, value: vec4<f32>, tensor: Tensor) {
     let code = round_away(rounded);
     set_param_codes(place.param, code, place.count);
     if (place.count != 0u) {
-        let bytes = remainder_of(rounded, code) >> vec4<u32>(8u);
-        let shifted = bytes << vec4<u32>(0u, 8u, 16u, 24u);
-        master[place.home] = (shifted.x | shifted.y) | (shifted.z | shifted.w);
+        master[place.home] = pack_bytes(remainder_of(rounded, code) >> vec4<u32>(8u));
     }
 }

@@ -140,6 +140,9 @@ pub mod words {
     /// Codes of four bits in blocks.
     pub const SLOT_4: Source =
         Source { path: "words/slot_4", text: include_str!("../words/slot_4.wgsl") };
+    /// Four codes of 8 bits in a u32.
+    pub const BYTES: Source =
+        Source { path: "words/bytes", text: include_str!("../words/bytes.wgsl") };
     /// Two codes in a u32.
     pub const HALVES: Source =
         Source { path: "words/halves", text: include_str!("../words/halves.wgsl") };
@@ -155,6 +158,9 @@ pub mod blocks {
     /// 128 elements.
     pub const ELEMS_128: Source =
         Source { path: "blocks/elems_128", text: include_str!("../blocks/elems_128.wgsl") };
+    /// The largest magnitude among 32 lanes, for blocks of 256 and 128.
+    pub const LANES_32: Source =
+        Source { path: "blocks/lanes_32", text: include_str!("../blocks/lanes_32.wgsl") };
     /// 32 elements.
     pub const ELEMS_32: Source =
         Source { path: "blocks/elems_32", text: include_str!("../blocks/elems_32.wgsl") };

@@ -1,10 +1,9 @@
-// Codes of eight bits: the word of a vec4 holds its four, the first in the lowest bits.
+// Codes of eight bits: the word of a vec4 holds its four, as words/bytes.wgsl packs them.
 
 const CODE_WORDS: u32 = 64u;
 
 fn load_codes(slot: u32, place: Place) -> vec4<u32> {
-    let word = slot_word(slot, first_word(place) + place.home % 64u);
-    return (vec4<u32>(word) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(0xffu);
+    return unpack_bytes(slot_word(slot, first_word(place) + place.home % 64u));
 }
 
 fn store_codes(slot: u32, a: Place, b: Place, of_a: vec4<u32>, of_b: vec4<u32>) {
@@ -12,9 +11,4 @@ fn store_codes(slot: u32, a: Place, b: Place, of_a: vec4<u32>, of_b: vec4<u32>) 
     if (b.count != 0u) {
         set_slot_word(slot, first_word(b) + b.home % 64u, pack_bytes(of_b));
     }
-}
-
-fn pack_bytes(codes: vec4<u32>) -> u32 {
-    let shifted = codes << vec4<u32>(0u, 8u, 16u, 24u);
-    return (shifted.x | shifted.y) | (shifted.z | shifted.w);
 }

@@ -140,6 +140,9 @@ fn update_sources(update: &Update) -> Vec<Source> {
         sources.push(shared::NOISE);
     }
     sources.extend(state_sources(state));
+    if sources.contains(&words::SLOT_8) || precision == Precision::Remainder8 {
+        sources.push(words::BYTES);
+    }
     let is_used = |dtype| param == dtype || grad == dtype;
     for dtype in [Dtype::F16, Dtype::Bf16] {
         if is_used(dtype) || (dtype == Dtype::Bf16 && state == StateFormat::Bf16) {
@@ -150,21 +153,21 @@ fn update_sources(update: &Update) -> Vec<Source> {
 }
 
 fn state_sources(state: StateFormat) -> Vec<Source> {
-    let (codec, format, code, block) = match state {
+    let (codec, format, code) = match state {
         StateFormat::F32 => return vec![codecs::STATE_F32, words::SLOT_VEC4],
         StateFormat::Bf16 => return vec![codecs::STATE_BF16, words::SLOT_VEC4],
-        StateFormat::Int8 => {
-            (codecs::STATE_INT8, formats::DYNAMIC, words::SLOT_8, blocks::ELEMS_256)
-        }
-        StateFormat::Int4 => {
-            (codecs::STATE_INT4, formats::NIBBLE, words::SLOT_4, blocks::ELEMS_128)
-        }
-        StateFormat::Fp8 => (codecs::STATE_FP8, formats::E4M3, words::SLOT_8, blocks::ELEMS_256),
-        StateFormat::Companded => {
-            (codecs::STATE_COMPANDED, formats::COMPANDED, words::SLOT_8, blocks::ELEMS_32)
-        }
+        StateFormat::Int8 => (codecs::STATE_INT8, formats::DYNAMIC, words::SLOT_8),
+        StateFormat::Int4 => (codecs::STATE_INT4, formats::NIBBLE, words::SLOT_4),
+        StateFormat::Fp8 => (codecs::STATE_FP8, formats::E4M3, words::SLOT_8),
+        StateFormat::Companded => (codecs::STATE_COMPANDED, formats::COMPANDED, words::SLOT_8),
     };
-    vec![codec, format, code, block, words::SLOT_BLOCKS]
+    let mut sources = vec![codec, format, code, words::SLOT_BLOCKS];
+    sources.extend_from_slice(match state {
+        StateFormat::Int4 => &[blocks::ELEMS_128, blocks::LANES_32],
+        StateFormat::Companded => &[blocks::ELEMS_32],
+        _ => &[blocks::ELEMS_256, blocks::LANES_32],
+    });
+    sources
 }
 
 fn param_words(dtype: Dtype, scalar: bool) -> Source {

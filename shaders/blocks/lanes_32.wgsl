@@ -1,0 +1,50 @@
+// The largest of what 32 lanes have, for both: of the first two slots, and of the others.
+//
+// Joined with: a block of 32 lanes (Maxima, a vector of a lane's magnitudes for two slots. Pairs of slots,
+// since llvmpipe takes longer for wider ones).
+
+struct BothMaxima {
+    first: Maxima,
+    others: Maxima,
+}
+
+// Of each lane, and of each eighth lane of a block together, for up to 256 lanes: the first two slots
+// and, behind those of all lanes, the others.
+var<workgroup> lane_max: array<Maxima, 512>;
+var<workgroup> part_max: array<Maxima, 64>;
+
+// 32 lanes, then 4, then 1: two barriers for all slots.
+fn largest_of_lanes(lane: u32, first: Maxima, others: Maxima) -> BothMaxima {
+    lane_max[lane] = first;
+    if (SLOTS > 2u) {
+        lane_max[256u + lane] = others;
+    }
+    workgroupBarrier();
+    if (lane < WORKGROUP_SIZE / 8u) {
+        // Neighbouring lanes look at neighbours.
+        let at = lane / 4u * BLOCK_LANES + lane % 4u;
+        part_max[lane] = max_of_lanes(at);
+        if (SLOTS > 2u) {
+            part_max[32u + lane] = max_of_lanes(256u + at);
+        }
+    }
+    workgroupBarrier();
+    let at = lane / BLOCK_LANES * 4u;
+    var largest = BothMaxima(max_of_parts(at), Maxima());
+    if (SLOTS > 2u) {
+        largest.others = max_of_parts(32u + at);
+    }
+    return largest;
+}
+
+fn max_of_lanes(at: u32) -> Maxima {
+    var largest = lane_max[at];
+    for (var i = 4u; i < BLOCK_LANES; i += 4u) {
+        largest = max(largest, lane_max[at + i]);
+    }
+    return largest;
+}
+
+fn max_of_parts(at: u32) -> Maxima {
+    return max(max(part_max[at], part_max[at + 1u]), max(part_max[at + 2u], part_max[at + 3u]));
+}
