@@ -2,31 +2,16 @@
 
 mod common;
 
-use common::{AWKWARD, Rng, bits, buffer, gpu, tiny_gpu};
-use fallline::{
-    BlockRange, BlockSpec, BlockTensor, BufferRange, Dtype, Error, Gpu, Group, Optimizer,
-    Quantizer, Role, Sgd, StateFormat, Step, TensorId, TensorSpec, wgpu,
+use common::{
+    AWKWARD, FORMATS, Rng, bits, buffer, gpu, in_blocks_of, round_trip, submit, tiny_gpu,
 };
-use fallline_reference::formats::{companded, dynamic, e4m3, nibble};
-
-type Rounded = fn(f32, f32, bool, f64) -> Vec<f64>;
-
-const FORMATS: [(StateFormat, usize, Rounded); 4] = [
-    (StateFormat::Int8, 256, dynamic::rounded),
-    (StateFormat::Int4, 128, nibble::rounded),
-    (StateFormat::Fp8, 256, e4m3::rounded),
-    (StateFormat::Companded, 32, companded::rounded),
-];
+use fallline::{
+    BlockRange, BlockSpec, BlockTensor, BufferRange, Dtype, Error, Group, Optimizer, Quantizer,
+    Role, Sgd, StateFormat, Step, TensorId, TensorSpec, wgpu,
+};
+use fallline_reference::formats::{dynamic, e4m3, nibble};
 
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
-
-fn run(gpu: &Gpu, record: impl FnOnce(&mut wgpu::CommandEncoder)) {
-    let mut encoder = gpu
-        .device()
-        .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("test quantize") });
-    record(&mut encoder);
-    gpu.queue().submit([encoder.finish()]);
-}
 
 fn name(index: usize, dtype: Dtype, format: StateFormat, signed: bool) -> String {
     format!("{index} {dtype} {format} {signed}")
@@ -54,14 +39,10 @@ fn check(spec: &BlockSpec, values: &[f32], found: &[f32]) {
     let (_, block_elems, rounded) = FORMATS.into_iter().find(|f| f.0 == spec.format).unwrap();
     // Rounding to the values' own format comes on top.
     let slack = if spec.dtype == Dtype::F32 { 1e-6 } else { 5e-3 };
-    assert_eq!(found.len(), values.len());
-    for (block, found) in values.chunks(block_elems).zip(found.chunks(block_elems)) {
-        let absmax = block.iter().fold(0f32, |max, value| max.max(value.abs()));
-        for (value, found) in block.iter().zip(found) {
-            let expected = rounded(*value, absmax, !spec.signed, 12.0);
-            let near = |e: &f64| (f64::from(*found) - e).abs() <= slack * e.abs() + 1e-7;
-            assert!(expected.iter().any(near), "{}: {value} became {found}", spec.name);
-        }
+    for (value, absmax, found) in in_blocks_of(block_elems, values, found) {
+        let expected = rounded(value, absmax, !spec.signed, 12.0);
+        let near = |e: &f64| (f64::from(found) - e).abs() <= slack * e.abs() + 1e-7;
+        assert!(expected.iter().any(near), "{}: {value} became {found}", spec.name);
     }
 }
 
@@ -81,7 +62,7 @@ fn values_come_back_rounded_to_codes() {
             quantizer.write_values(id, &values).unwrap();
             written.push(quantizer.read_values(id).unwrap());
         }
-        run(&gpu, |encoder| quantizer.encode_quantize(encoder));
+        submit(&gpu, |encoder| quantizer.encode_quantize(encoder));
         let blocks: Vec<Vec<u8>> =
             quantizer.tensors().map(|(id, _)| quantizer.read_blocks(id).unwrap()).collect();
         for ((id, tensor), written) in quantizer.tensors().zip(&written) {
@@ -89,7 +70,7 @@ fn values_come_back_rounded_to_codes() {
             assert_eq!(bits(&values), bits(written), "{}: values stay", tensor.spec.name);
             quantizer.write_values(id, &vec![9.0; values.len()]).unwrap();
         }
-        run(&gpu, |encoder| quantizer.encode_dequantize(encoder));
+        submit(&gpu, |encoder| quantizer.encode_dequantize(encoder));
         for (((id, tensor), written), blocks) in quantizer.tensors().zip(&written).zip(&blocks) {
             assert_eq!(&quantizer.read_blocks(id).unwrap(), blocks, "blocks stay");
             check(&tensor.spec, written, &quantizer.read_values(id).unwrap());
@@ -108,11 +89,11 @@ fn blocks_travel() {
     );
     let id = TensorId::new(0);
     from.write_values(id, &Rng(1).values(1000, 2.0)).unwrap();
-    run(&gpu, |encoder| from.encode_quantize(encoder));
+    submit(&gpu, |encoder| from.encode_quantize(encoder));
     let blocks = from.read_blocks(id).unwrap();
     assert_eq!(blocks.len() as u64, StateFormat::Int4.blocks_size_bytes(1000));
     to.write_blocks(id, &blocks).unwrap();
-    run(&gpu, |encoder| {
+    submit(&gpu, |encoder| {
         from.encode_dequantize(encoder);
         to.encode_dequantize(encoder);
     });
@@ -155,12 +136,12 @@ fn borrowed_ranges_and_nothing_else_are_written() {
                 quantizer.write_values(id, &rng.values(len, 0.5)).unwrap();
                 written.push(quantizer.read_values(id).unwrap());
             }
-            run(gpu, |encoder| quantizer.encode_quantize(encoder));
+            submit(gpu, |encoder| quantizer.encode_quantize(encoder));
             for (id, tensor) in quantizer.tensors() {
                 let len = usize::try_from(tensor.spec.len_elems).unwrap();
                 quantizer.write_values(id, &vec![7.0; len]).unwrap();
             }
-            run(gpu, |encoder| quantizer.encode_dequantize(encoder));
+            submit(gpu, |encoder| quantizer.encode_dequantize(encoder));
             for ((id, tensor), written) in quantizer.tensors().zip(&written) {
                 check(&tensor.spec, written, &quantizer.read_values(id).unwrap());
             }
@@ -199,7 +180,7 @@ fn an_arenas_gradient_becomes_the_blocks_of_its_state() {
         };
         let quantizer = Quantizer::borrowed(&gpu, &[tensor]).unwrap();
         assert_eq!(quantizer.dispatches(), 2, "one more for the last element");
-        run(&gpu, |encoder| {
+        submit(&gpu, |encoder| {
             quantizer.encode_quantize(encoder);
             quantizer.encode_dequantize(encoder);
         });
@@ -251,14 +232,7 @@ fn middles_go_to_the_larger_code() {
                 .collect();
             let spec = BlockSpec::new("t", values.len() as u64, format);
             let spec = if signed { spec } else { spec.unsigned() };
-            let quantizer = Quantizer::arena(&gpu, &[spec]).unwrap();
-            let id = TensorId::new(0);
-            quantizer.write_values(id, &values).unwrap();
-            run(&gpu, |encoder| {
-                quantizer.encode_quantize(encoder);
-                quantizer.encode_dequantize(encoder);
-            });
-            let found = quantizer.read_values(id).unwrap();
+            let found = round_trip(&gpu, spec, &values);
             for (index, (middle, larger)) in middles.iter().enumerate() {
                 let found = f64::from(found[index / 120 * 256 + index % 120 + 1] / absmax);
                 let right = (found - larger).abs() <= 1e-6 * larger.abs();
@@ -285,7 +259,7 @@ fn bf16_blocks_are_rounded_to_nearest_and_f32_is_kept() {
     for (id, _) in quantizer.tensors() {
         quantizer.write_values(id, &values).unwrap();
     }
-    run(&gpu, |encoder| {
+    submit(&gpu, |encoder| {
         quantizer.encode_quantize(encoder);
         quantizer.encode_dequantize(encoder);
     });
@@ -315,7 +289,7 @@ fn every_code_is_decoded() {
         let id = TensorId::new(0);
         let blocks: Vec<u8> = (0..=255).chain(scale.to_le_bytes()).collect();
         quantizer.write_blocks(id, &blocks).unwrap();
-        run(&gpu, |encoder| quantizer.encode_dequantize(encoder));
+        submit(&gpu, |encoder| quantizer.encode_dequantize(encoder));
         for (code, found) in quantizer.read_values(id).unwrap().into_iter().enumerate() {
             let expected = match format {
                 StateFormat::Int8 => values[code],
@@ -398,7 +372,7 @@ fn a_quantizer_of_nothing_does_nothing() {
     for specs in [vec![], vec![BlockSpec::new("empty", 0, StateFormat::Int8)]] {
         let quantizer = Quantizer::arena(&gpu, &specs).unwrap();
         assert_eq!(quantizer.dispatches(), 0);
-        run(&gpu, |encoder| quantizer.encode_quantize(encoder));
+        submit(&gpu, |encoder| quantizer.encode_quantize(encoder));
         for (id, _) in quantizer.tensors() {
             assert!(quantizer.read_blocks(id).unwrap().is_empty());
             assert!(quantizer.read_values(id).unwrap().is_empty());

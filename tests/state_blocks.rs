@@ -3,23 +3,15 @@
 
 mod common;
 
-use common::{AWKWARD, Rng, bits, buffer, cases, gpu, specs, tiny_gpu};
+use common::{
+    AWKWARD, FORMATS, InBlocks, Rng, bits, buffer, cases, gpu, in_blocks_of, round_trip, specs,
+    tiny_gpu,
+};
 use fallline::{
-    AdamW, BlockSpec, BorrowedTensor, BufferRange, Gpu, Group, Optimizer, Options, Quantizer, Sgd,
+    AdamW, BlockSpec, BorrowedTensor, BufferRange, Gpu, Group, Optimizer, Options, Sgd,
     StateFormat, Step, TensorId, TensorSpec, wgpu,
 };
-use fallline_reference::formats::{companded, dynamic, e4m3, nibble};
-
-/// Each format with the length of its blocks, and the values that a value may become in a block of a
-/// largest magnitude.
-type Case = (StateFormat, usize, fn(f32, f32, bool, f64) -> Vec<f64>);
-
-const FORMATS: [Case; 4] = [
-    (StateFormat::Int8, 256, dynamic::rounded),
-    (StateFormat::Int4, 128, nibble::rounded),
-    (StateFormat::Fp8, 256, e4m3::rounded),
-    (StateFormat::Companded, 32, companded::rounded),
-];
+use fallline_reference::formats::{dynamic, e4m3, nibble};
 
 /// How near to the middle between two codes either will do, in ULP of the quotient. In WGSL a quotient
 /// may itself be wrong by 2.5, and a square root by more; int8 and int4 compare with borders instead.
@@ -52,45 +44,41 @@ fn state_after(gpu: &Gpu, format: StateFormat, grad: &[f32]) -> (Vec<f32>, Vec<f
     (state("exp_avg"), state("exp_avg_sq"))
 }
 
-fn check_codes(
-    (format, block_elems, rounded): Case,
-    values: &[f32],
-    found: &[f32],
-    unsigned: bool,
-) {
-    assert_eq!(values.len(), found.len());
-    for (block, found) in values.chunks(block_elems).zip(found.chunks(block_elems)) {
-        let absmax = block.iter().fold(0.0f32, |max, v| max.max(v.abs()));
-        for (value, found) in block.iter().zip(found) {
-            if absmax == 0.0 {
-                assert_eq!(*found, 0.0);
-                continue;
-            }
-            // A device may take a subnormal number for zero.
-            if value.is_subnormal() && *found == 0.0 {
-                continue;
-            }
-            let expected = rounded(*value, absmax, unsigned, ulps(format));
-            let found = f64::from(*found);
-            // Two codes differ by more than a thousandth, decoding in f32 by less than a millionth.
-            let is_one = expected.iter().any(|e| (found - e).abs() <= 1e-6 * e.abs());
-            assert!(is_one, "{format}: {value:e} by {absmax:e} became {found:e}, not {expected:?}");
+fn check_codes(case: InBlocks, values: &[f32], found: &[f32], unsigned: bool) {
+    let (format, block_elems, rounded) = case;
+    for (value, absmax, found) in in_blocks_of(block_elems, values, found) {
+        if absmax == 0.0 {
+            assert_eq!(found, 0.0);
+            continue;
         }
+        // A device may take a subnormal number for zero.
+        if value.is_subnormal() && found == 0.0 {
+            continue;
+        }
+        let expected = rounded(value, absmax, unsigned, ulps(format));
+        // Two codes differ by more than a thousandth, decoding in f32 by less than a millionth.
+        check_one_of(format, (value, absmax, found), &expected, 1e-6);
     }
 }
 
 /// As `check_codes`, of values that may be wrong by a millionth themselves: nearer to a middle either code
 /// will do.
-fn check_near((format, block_elems, rounded): Case, values: &[f32], found: &[f32], unsigned: bool) {
-    for (block, found) in values.chunks(block_elems).zip(found.chunks(block_elems)) {
-        let absmax = block.iter().fold(0.0f32, |max, v| max.max(v.abs()));
-        for (value, found) in block.iter().zip(found) {
-            let expected = rounded(*value, absmax, unsigned, 50.0);
-            let found = f64::from(*found);
-            let is_one = expected.iter().any(|e| (found - e).abs() <= 1e-5 * e.abs());
-            assert!(is_one, "{format}: {value:e} by {absmax:e} became {found:e}, not {expected:?}");
-        }
+fn check_near(case: InBlocks, values: &[f32], found: &[f32], unsigned: bool) {
+    let (format, block_elems, rounded) = case;
+    for (value, absmax, found) in in_blocks_of(block_elems, values, found) {
+        let expected = rounded(value, absmax, unsigned, 50.0);
+        check_one_of(format, (value, absmax, found), &expected, 1e-5);
     }
+}
+
+fn check_one_of(
+    format: StateFormat,
+    (value, absmax, found): (f32, f32, f32),
+    expected: &[f64],
+    slack: f64,
+) {
+    let is_one = expected.iter().any(|e| (f64::from(found) - e).abs() <= slack * e.abs());
+    assert!(is_one, "{format}: {value:e} by {absmax:e} became {found:e}, not {expected:?}");
 }
 
 fn squares(values: &[f32]) -> Vec<f32> {
@@ -164,14 +152,7 @@ fn codes_beside_middles_are_the_nearest_for_any_largest_value() {
         }
         let spec = BlockSpec::new("t", values.len() as u64, format);
         let spec = if unsigned { spec.unsigned() } else { spec };
-        let quantizer = Quantizer::arena(&gpu, &[spec]).unwrap();
-        let id = TensorId::new(0);
-        quantizer.write_values(id, &values).unwrap();
-        let mut encoder = gpu.device().create_command_encoder(&<_>::default());
-        quantizer.encode_quantize(&mut encoder);
-        quantizer.encode_dequantize(&mut encoder);
-        gpu.queue().submit([encoder.finish()]);
-        check_codes(case, &values, &quantizer.read_values(id).unwrap(), unsigned);
+        check_codes(case, &values, &round_trip(&gpu, spec, &values), unsigned);
     }
 }
 
@@ -322,19 +303,12 @@ fn the_largest_numbers_stay_finite() {
     let gpu = gpu();
     for (format, signed) in FORMATS.into_iter().flat_map(|(f, ..)| [(f, true), (f, false)]) {
         let spec = BlockSpec::new("t", 256, format);
-        let quantizer =
-            Quantizer::arena(&gpu, &[if signed { spec } else { spec.unsigned() }]).unwrap();
-        let id = TensorId::new(0);
+        let spec = if signed { spec } else { spec.unsigned() };
         let mut values = vec![f32::MAX; 256];
         // Small beside the largest, and in a device's range of subnormals when shifted.
         values[1] = 1e-3;
         values[2] = if signed { -1e-3 } else { 0.0 };
-        quantizer.write_values(id, &values).unwrap();
-        let mut encoder = gpu.device().create_command_encoder(&<_>::default());
-        quantizer.encode_quantize(&mut encoder);
-        quantizer.encode_dequantize(&mut encoder);
-        gpu.queue().submit([encoder.finish()]);
-        let found = quantizer.read_values(id).unwrap();
+        let found = round_trip(&gpu, spec, &values);
         assert!(found.iter().all(|value| value.is_finite()), "{format} {signed}: {}", found[0]);
         assert!(found[0] > 0.99 * f32::MAX, "{format} {signed}: {}", found[0]);
         if !signed {

@@ -1,7 +1,7 @@
-// The largest of what 32 lanes have, for both: of the first two slots, and of the others.
+// The largest magnitudes among the 32 lanes of a frame's block.
 //
-// Joined with: a block of 32 lanes (Maxima, a vector of a lane's magnitudes for two slots. Pairs of slots,
-// since llvmpipe takes longer for wider ones).
+// Joined with: a block that all of them share (Maxima, a lane's magnitudes for two slots. For pairs of slots
+// and not for four, since llvmpipe pays for each component that is loaded).
 
 struct BothMaxima {
     first: Maxima,

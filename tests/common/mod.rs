@@ -2,10 +2,13 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use fallline::{
-    Adam, AdamW, Gpu, GpuOptions, Lion, Optimizer, Rule, Sgd, Step, StepReport, TensorId,
-    TensorSpec, wgpu,
+    Adam, AdamW, BlockSpec, Gpu, GpuOptions, Lion, Optimizer, Quantizer, Rule, Sgd, StateFormat,
+    Step, StepReport, TensorId, TensorSpec, wgpu,
 };
-use fallline_reference as reference;
+use fallline_reference::{
+    self as reference,
+    formats::{companded, dynamic, e4m3, nibble},
+};
 
 /// The device under test. Without one the run fails, and says what to install.
 pub(crate) fn gpu() -> Gpu {
@@ -164,4 +167,50 @@ pub(crate) fn step(optimizer: &mut Optimizer, step: &Step<'_>) -> StepReport {
 /// The bits, for comparisons that must be exact.
 pub(crate) fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// A format in blocks with their length, and the values that a value may become in a block of a largest
+/// magnitude.
+pub(crate) type InBlocks = (StateFormat, usize, fn(f32, f32, bool, f64) -> Vec<f64>);
+
+pub(crate) const FORMATS: [InBlocks; 4] = [
+    (StateFormat::Int8, 256, dynamic::rounded),
+    (StateFormat::Int4, 128, nibble::rounded),
+    (StateFormat::Fp8, 256, e4m3::rounded),
+    (StateFormat::Companded, 32, companded::rounded),
+];
+
+/// Each value with the largest magnitude of its block, and what was found for it.
+pub(crate) fn in_blocks_of<'a>(
+    block_elems: usize,
+    values: &'a [f32],
+    found: &'a [f32],
+) -> impl Iterator<Item = (f32, f32, f32)> + 'a {
+    assert_eq!(values.len(), found.len());
+    let blocks = values.chunks(block_elems).zip(found.chunks(block_elems));
+    blocks.flat_map(|(block, found)| {
+        let absmax = block.iter().fold(0.0f32, |max, value| max.max(value.abs()));
+        block.iter().zip(found).map(move |(value, found)| (*value, absmax, *found))
+    })
+}
+
+/// Submits what is recorded.
+pub(crate) fn submit(gpu: &Gpu, record: impl FnOnce(&mut wgpu::CommandEncoder)) {
+    let mut encoder = gpu
+        .device()
+        .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("test") });
+    record(&mut encoder);
+    gpu.queue().submit([encoder.finish()]);
+}
+
+/// What values are after they were quantized.
+pub(crate) fn round_trip(gpu: &Gpu, spec: BlockSpec, values: &[f32]) -> Vec<f32> {
+    let quantizer = Quantizer::arena(gpu, &[spec]).unwrap();
+    let id = TensorId::new(0);
+    quantizer.write_values(id, values).unwrap();
+    submit(gpu, |encoder| {
+        quantizer.encode_quantize(encoder);
+        quantizer.encode_dequantize(encoder);
+    });
+    quantizer.read_values(id).unwrap()
 }

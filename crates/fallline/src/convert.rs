@@ -23,9 +23,31 @@ pub(crate) fn decode(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
     }
 }
 
+/// The bytes of bf16 parameters, and of their remainders with one byte each (of the values rounded to 24
+/// bits) or two.
+pub(crate) fn split_all(values: &[f32], rest_bytes: usize) -> (Vec<u8>, Vec<u8>) {
+    let (mut codes, mut rests) = (Vec::new(), Vec::new());
+    for value in values {
+        let (code, rest) = split(if rest_bytes == 1 { round24(*value) } else { *value });
+        codes.extend(code.to_le_bytes());
+        rests.extend_from_slice(&rest.to_le_bytes()[2 - rest_bytes..]);
+    }
+    (codes, rests)
+}
+
+/// The values of these.
+pub(crate) fn join_all(codes: &[u8], rests: &[u8], rest_bytes: usize) -> Vec<f32> {
+    let rest = |bytes: &[u8]| match *bytes {
+        [low, high] => u16::from_le_bytes([low, high]),
+        _ => u16::from(bytes[0]) << 8,
+    };
+    let codes = codes.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
+    codes.zip(rests.chunks(rest_bytes)).map(|(code, bytes)| join(code, rest(bytes))).collect()
+}
+
 /// The parameter in bf16 whose remainder `precision/remainder.wgsl` keeps: the nearest code, ties away
 /// from zero; and the remainder.
-pub(crate) fn split(value: f32) -> (u16, u16) {
+fn split(value: f32) -> (u16, u16) {
     let bits = value.to_bits();
     if value.is_nan() {
         return (upper(bits) | 0x40, 0);
@@ -35,12 +57,12 @@ pub(crate) fn split(value: f32) -> (u16, u16) {
 }
 
 /// Rounded to the upper 24 bits, ties away from zero.
-pub(crate) fn round24(value: f32) -> f32 {
+fn round24(value: f32) -> f32 {
     if value.is_nan() { value } else { f32::from_bits((value.to_bits() + 0x80) & 0xffff_ff00) }
 }
 
 /// The f32 of a parameter in bf16 and its remainder.
-pub(crate) fn join(code: u16, remainder: u16) -> f32 {
+fn join(code: u16, remainder: u16) -> f32 {
     let magnitude = i32::from(code & 0x7fff) << 16;
     // What somebody else set to zero or infinity may have a remainder that leads out of the numbers.
     let most = if code & 0x7fff == 0x7f80 { 0x7f80_0000 } else { i32::MAX };

@@ -62,10 +62,7 @@ pub(crate) fn check_range(
     range: &BufferRange,
     (expected, dtype): (u64, Dtype),
 ) -> Result<()> {
-    if range.len_elems != expected {
-        let (tensor, what, found) = (tensor.to_owned(), role.to_string(), range.len_elems);
-        return Err(Error::Length { tensor, what, expected, found });
-    }
+    transfer::check_len(tensor, &role.to_string(), expected, range.len_elems)?;
     // A binding's size is a multiple of four.
     let size = (expected * dtype.size_bytes()).next_multiple_of(4);
     let place = Place { offset: range.offset, size, alignment: dtype.vec4_bytes() };

@@ -5,11 +5,11 @@ use wgpu::{
 };
 
 use crate::{
-    Dtype, Gpu, Result, abi,
+    Dtype, Error, Gpu, Result, abi,
     chunks::{Bound, ChunkDispatch, Reach},
     control::Records,
     kernel::{self, Frame, Kernel, MAX_HYPERS, Program, Recipe},
-    layout::{BLOCK_ELEMS, BLOCK_LANES, Layout, windows},
+    layout::{BLOCK_ELEMS, BLOCK_LANES, Item, Layout, TooLarge, blocks_of, windows},
 };
 
 /// The buffers of a segment.
@@ -293,6 +293,30 @@ fn origin(first_block: u32) -> abi::Window {
 
 /// vec4s of a block.
 pub(crate) const BLOCK_VEC4: u32 = 64;
+
+/// Places tensors in buffers of the device for these programs; `name` tells which one is too large.
+pub(crate) fn layout(
+    gpu: &Gpu,
+    programs: &[Program],
+    items: &[Item],
+    name: impl Fn(usize) -> String,
+) -> Result<Layout> {
+    let max_bytes = gpu.limits().max_buffer_size;
+    // Kernels count the vec4s of a buffer in 32 bits.
+    let countable = u32::MAX / BLOCK_VEC4;
+    let most = |program: &Program| {
+        u32::try_from(max_bytes / program.block_bytes()).unwrap_or(u32::MAX).min(countable)
+    };
+    let max_blocks: Vec<u32> = programs.iter().map(most).collect();
+    Layout::new(items, &max_blocks).map_err(|TooLarge { tensor }| {
+        let block_bytes = programs[items[tensor].kernel].block_bytes();
+        Error::TensorTooLarge {
+            tensor: name(tensor),
+            size_bytes: blocks_of(items[tensor].len_elems).saturating_mul(block_bytes),
+            max_bytes: max_bytes.min(u64::from(countable) * block_bytes),
+        }
+    })
+}
 
 /// Blocks that one dispatch can reach: what a binding holds and what the dispatch limits permit.
 fn max_window_blocks(gpu: &Gpu, program: &Program) -> u32 {

@@ -4,6 +4,15 @@ use wgpu::{Buffer, BufferUsages};
 
 use crate::{Error, Gpu, Result, Role};
 
+/// Whether what belongs to a tensor has so many elements.
+pub(crate) fn check_len(tensor: &str, what: &str, expected: u64, found: u64) -> Result<()> {
+    if expected == found {
+        return Ok(());
+    }
+    let (tensor, what) = (tensor.to_owned(), what.to_owned());
+    Err(Error::Length { tensor, what, expected, found })
+}
+
 /// Whether a buffer of a tensor has a usage.
 pub(crate) fn check_usage(
     tensor: &str,

@@ -84,16 +84,17 @@ fn code(book: Book, value: f32, absmax: f32) -> u8 {
 mod tests {
     use super::*;
 
+    fn near(found: &[f32], expected: &[f32]) {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            let ulps = found.to_bits().abs_diff(expected.to_bits());
+            assert!(ulps <= 1, "{found} {expected}");
+        }
+    }
+
     /// Values of bitsandbytes' maps (which torchao's equal), up to the last bit: theirs come from f32.
     #[test]
     fn books_are_the_published_ones() {
-        let near = |found: &[f32], expected: &[f32]| {
-            assert_eq!(found.len(), expected.len());
-            for (found, expected) in found.iter().zip(expected) {
-                let ulps = found.to_bits().abs_diff(expected.to_bits());
-                assert!(ulps <= 1, "{found} {expected}");
-            }
-        };
         let signed = Book::Signed.map();
         near(&signed[..3], &[-0.992_968_75, -0.978_906_2, -0.964_843_75]);
         near(&signed[125..131], &[-3.25e-6, -5.5e-7, 0.0, 5.5e-7, 3.25e-6, 7.75e-6]);
@@ -108,7 +109,7 @@ mod tests {
 
     /// The published construction, word by word: `total_bits` of which `max_exponent_bits` count decades;
     /// boundaries from 0.1 to 1, their means by powers of ten.
-    fn published(signed: bool, max_exponent_bits: i32, total_bits: i32) -> Vec<f64> {
+    fn published(signed: bool, max_exponent_bits: i32, total_bits: i32) -> Vec<f32> {
         let non_sign_bits = total_bits - 1;
         let mut data = vec![0.0, 1.0];
         for i in 0..max_exponent_bits {
@@ -123,21 +124,14 @@ mod tests {
             }
         }
         data.sort_by(f64::total_cmp);
-        data
+        data.into_iter().map(crate::rules::narrow).collect()
     }
 
     #[test]
     fn maps_are_constructed_as_published() {
-        let check = |map: &[f32], published: &[f64]| {
-            assert_eq!(map.len(), published.len());
-            for (found, expected) in map.iter().zip(published) {
-                let expected = crate::rules::narrow(*expected);
-                assert!(found.to_bits().abs_diff(expected.to_bits()) <= 1, "{found} {expected}");
-            }
-        };
-        check(Book::Signed.map(), &published(true, 7, 8));
-        check(Book::Unsigned.map(), &published(false, 7, 8));
-        check(&create_dynamic_map::<16>(true, 3), &published(true, 3, 4));
+        near(Book::Signed.map(), &published(true, 7, 8));
+        near(Book::Unsigned.map(), &published(false, 7, 8));
+        near(&create_dynamic_map::<16>(true, 3), &published(true, 3, 4));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::{
     chunks::Lent,
     control::{Control, Ground},
     kernel::{KernelKey, MAX_HYPERS, Program},
-    layout::{BLOCK_ELEMS, Item, Layout, blocks_of},
-    plan::{BLOCK_VEC4, Plan, SegmentBuffers, Site},
+    layout::{BLOCK_ELEMS, Item, Layout},
+    plan::{self, BLOCK_VEC4, Plan, SegmentBuffers, Site},
     report::Reports,
     rules::Check,
 };
@@ -73,20 +73,8 @@ impl Parts {
             items.push(Item { kernel, len_elems });
             infos.push(Info { spec: spec.clone(), group, state, len_elems });
         }
-        let max_bytes = gpu.limits().max_buffer_size;
-        let max_blocks: Vec<u32> = programs
-            .iter()
-            // Kernels count the vec4s of a buffer in 32 bits.
-            .map(|program| number(max_bytes / program.block_bytes()).min(u32::MAX / BLOCK_VEC4))
-            .collect();
-        let layout = Layout::new(&items, &max_blocks).map_err(|error| {
-            let block_bytes = programs[items[error.tensor].kernel].block_bytes();
-            Error::TensorTooLarge {
-                tensor: infos[error.tensor].spec.name.clone(),
-                size_bytes: blocks_of(infos[error.tensor].len_elems) * block_bytes,
-                max_bytes: max_bytes.min(u64::from(u32::MAX / BLOCK_VEC4) * block_bytes),
-            }
-        })?;
+        let name = |tensor: usize| infos[tensor].spec.name.clone();
+        let layout = plan::layout(gpu, &programs, &items, name)?;
         Ok(Self { infos, ids, programs, hypers, layout })
     }
 

@@ -2,7 +2,7 @@
 
 use wgpu::{Buffer, BufferSlice, BufferUsages};
 
-use super::Optimizer;
+use super::{Info, Optimizer};
 use crate::{
     Dtype, Error, Precision, Result, Role, StateFormat, TensorId, blocks, convert,
     layout::BLOCK_ELEMS, transfer,
@@ -85,7 +85,8 @@ impl Optimizer {
     /// [`Error::UnknownSlot`], [`Error::Length`].
     pub fn write_state(&self, id: TensorId, slot: &str, values: &[f32]) -> Result<()> {
         let (number, buffer, offset) = self.slot(id, slot)?;
-        self.check_len(id, slot, self.infos[id.0].len_elems, values.len())?;
+        let Info { spec, len_elems, .. } = &self.infos[id.0];
+        transfer::check_len(&spec.name, slot, *len_elems, values.len() as u64)?;
         let (format, unsigned) = (self.infos[id.0].state, self.is_unsigned(id, number));
         let bytes = blocks::encode(format, unsigned, values)
             .unwrap_or_else(|| convert::encode(dtype_of(format), values));
@@ -122,16 +123,10 @@ impl Optimizer {
             return Ok(convert::decode(spec.dtype, &param));
         };
         let len_elems = self.infos[id.0].len_elems;
-        let codes = param.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
-        if spec.precision == Precision::Remainder {
-            let bytes = transfer::read_bytes(&self.gpu, master, offset, len_elems * 2)?;
-            let rest = bytes.as_chunks::<2>().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
-            return Ok(codes.zip(rest).map(|(code, rest)| convert::join(code, rest)).collect());
-        }
-        if spec.precision == Precision::Remainder8 {
-            let rest = transfer::read_bytes(&self.gpu, master, offset, len_elems)?;
-            let rest = rest.into_iter().map(|byte| u16::from(byte) << 8);
-            return Ok(codes.zip(rest).map(|(code, rest)| convert::join(code, rest)).collect());
+        if let Some(rest_bytes) = remainder_bytes(spec.precision) {
+            let size = len_elems * rest_bytes as u64;
+            let rests = transfer::read_bytes(&self.gpu, master, offset, size)?;
+            return Ok(convert::join_all(&param, &rests, rest_bytes));
         }
         let kept: Vec<f32> = transfer::read(&self.gpu, master, offset, len_elems)?;
         // As the kernel does: an element that somebody else wrote counts as they wrote it.
@@ -162,15 +157,6 @@ impl Optimizer {
         let (buffer, first) = &self.memory.segments[place.segment].slots[number];
         let offset = first + u64::from(place.first_block) * info.state.block_bytes();
         Ok((number, buffer, offset))
-    }
-
-    fn check_len(&self, id: TensorId, what: &str, expected: u64, found: usize) -> Result<()> {
-        let found = found as u64;
-        if expected == found {
-            return Ok(());
-        }
-        let tensor = self.info(id)?.spec.name.clone();
-        Err(Error::Length { tensor, what: what.to_owned(), expected, found })
     }
 
     /// Whether a slot is never negative, and so has other codes.
@@ -212,62 +198,44 @@ impl Optimizer {
 
     fn read_bytes(&self, id: TensorId, role: Role) -> Result<Vec<u8>> {
         let slice = self.slice(id, role)?;
-        self.need(id, role, slice.buffer(), BufferUsages::COPY_SRC)?;
-        let size = self.infos[id.0].len_elems * self.dtype(id, role)?.size_bytes();
+        let Info { spec, len_elems, .. } = &self.infos[id.0];
+        transfer::check_usage(&spec.name, role, slice.buffer(), BufferUsages::COPY_SRC)?;
+        let size = len_elems * self.dtype(id, role)?.size_bytes();
         transfer::read_bytes(&self.gpu, slice.buffer(), slice.offset(), size)
     }
 
     fn write(&self, id: TensorId, role: Role, values: &[f32]) -> Result<()> {
         let (slice, dtype) = (self.slice(id, role)?, self.dtype(id, role)?);
-        self.check_len(id, &role.to_string(), self.infos[id.0].len_elems, values.len())?;
-        self.need(id, role, slice.buffer(), BufferUsages::COPY_DST)?;
+        let Info { spec, len_elems, .. } = &self.infos[id.0];
+        transfer::check_len(&spec.name, &role.to_string(), *len_elems, values.len() as u64)?;
+        transfer::check_usage(&spec.name, role, slice.buffer(), BufferUsages::COPY_DST)?;
         if !(values.len() as u64 * dtype.size_bytes()).is_multiple_of(4) {
-            self.need(id, role, slice.buffer(), BufferUsages::COPY_SRC)?;
+            transfer::check_usage(&spec.name, role, slice.buffer(), BufferUsages::COPY_SRC)?;
         }
         let place = (slice.buffer(), slice.offset());
-        let precision = self.infos[id.0].spec.precision;
         let master = if role == Role::Param { self.master(id) } else { None };
-        match master {
-            Some(master) if precision == Precision::Remainder => {
-                let split = values.iter().map(|value| convert::split(*value));
-                let (codes, rest): (Vec<u16>, Vec<u16>) = split.unzip();
-                let bytes =
-                    |words: Vec<u16>| words.into_iter().flat_map(u16::to_le_bytes).collect();
-                transfer::write_bytes(&self.gpu, master, bytes(rest))?;
-                return transfer::write_bytes(&self.gpu, place, bytes(codes));
+        if let Some((buffer, offset)) = master {
+            if let Some(rest_bytes) = remainder_bytes(spec.precision) {
+                let (codes, rests) = convert::split_all(values, rest_bytes);
+                transfer::write_bytes(&self.gpu, (buffer, offset), rests)?;
+                return transfer::write_bytes(&self.gpu, place, codes);
             }
-            Some(master) if precision == Precision::Remainder8 => {
-                let split = values.iter().map(|value| convert::split(convert::round24(*value)));
-                let (codes, rest): (Vec<u16>, Vec<u16>) = split.unzip();
-                transfer::write_bytes(
-                    &self.gpu,
-                    master,
-                    rest.iter().map(|rest| rest.to_le_bytes()[1]).collect(),
-                )?;
-                return transfer::write_bytes(
-                    &self.gpu,
-                    place,
-                    codes.into_iter().flat_map(u16::to_le_bytes).collect(),
-                );
-            }
-            Some((buffer, offset)) => transfer::write(&self.gpu, buffer, offset, values)?,
-            None => {}
+            transfer::write(&self.gpu, buffer, offset, values)?;
         }
         transfer::write_bytes(&self.gpu, place, convert::encode(dtype, values))
-    }
-
-    fn need(
-        &self,
-        id: TensorId,
-        role: Role,
-        buffer: &Buffer,
-        expected: BufferUsages,
-    ) -> Result<()> {
-        transfer::check_usage(&self.info(id)?.spec.name, role, buffer, expected)
     }
 }
 
 /// The format of the elements of a state without blocks.
 fn dtype_of(format: StateFormat) -> Dtype {
     if format == StateFormat::Bf16 { Dtype::Bf16 } else { Dtype::F32 }
+}
+
+/// Bytes of the remainder that is kept beside a parameter, if one is.
+fn remainder_bytes(precision: Precision) -> Option<usize> {
+    match precision {
+        Precision::Remainder => Some(2),
+        Precision::Remainder8 => Some(1),
+        _ => None,
+    }
 }

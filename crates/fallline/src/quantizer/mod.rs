@@ -8,12 +8,12 @@ use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePass};
 pub use spec::{BlockRange, BlockSpec, BlockTensor};
 
 use crate::{
-    Error, Gpu, Precision, Result, abi,
+    Gpu, Precision, Result, abi,
     chunks::{self, Lent, LentTensor},
     control::Records,
     kernel::{Direction, KernelKey, Program},
     layout::{BLOCK_ELEMS, Item, Layout, Place, Segment, blocks_of},
-    plan::{self, BLOCK_VEC4, Plan, SegmentBuffers, Site},
+    plan::{self, Plan, SegmentBuffers, Site},
     tensor::Formats,
 };
 
@@ -60,25 +60,13 @@ impl Quantizer {
     /// A quantizer with buffers of its own for values and blocks, which begin as zeros.
     ///
     /// # Errors
-    /// [`Error::DuplicateTensor`], [`Error::TensorTooLarge`], or the device out of memory or lost.
+    /// [`Error::DuplicateTensor`](crate::Error::DuplicateTensor),
+    /// [`Error::TensorTooLarge`](crate::Error::TensorTooLarge), or the device out of memory or lost.
     pub fn arena(gpu: &Gpu, specs: &[BlockSpec]) -> Result<Self> {
         gpu.check_lost()?;
         spec::check_names(specs.iter())?;
         let (programs, items) = programs(specs.iter());
-        let max_bytes = gpu.limits().max_buffer_size;
-        let most = |program: &Program| {
-            let blocks = u32::try_from(max_bytes / program.block_bytes()).unwrap_or(u32::MAX);
-            blocks.min(u32::MAX / BLOCK_VEC4)
-        };
-        let max_blocks: Vec<u32> = programs.iter().map(most).collect();
-        let layout = Layout::new(&items, &max_blocks).map_err(|error| {
-            let block_bytes = programs[items[error.tensor].kernel].block_bytes();
-            Error::TensorTooLarge {
-                tensor: specs[error.tensor].name.clone(),
-                size_bytes: blocks_of(specs[error.tensor].len_elems).saturating_mul(block_bytes),
-                max_bytes,
-            }
-        })?;
+        let layout = plan::layout(gpu, &programs, &items, |tensor| specs[tensor].name.clone())?;
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
         let (mut buffers, mut memory) = (Vec::new(), Vec::new());
         for segment in &layout.segments {
@@ -108,11 +96,12 @@ impl Quantizer {
 
     /// A quantizer over buffers of the caller's, or of an optimizer's arena: `values` and `blocks` may lie
     /// anywhere, in one buffer or in many. A dispatch for each tensor, and one more for the end of one whose
-    /// length is no multiple of four; more where a binding cannot reach all of a tensor. Nothing outside of the given ranges is ever changed.
+    /// length is no multiple of four; more where a binding cannot reach all of a tensor. Nothing outside
+    /// of the given ranges is ever changed.
     ///
     /// # Errors
     /// What is wrong with a range: its length, alignment, usage, or bytes that it shares with another
-    /// ([`Error::BlocksOverlap`]).
+    /// ([`Error::BlocksOverlap`](crate::Error::BlocksOverlap)).
     pub fn borrowed(gpu: &Gpu, tensors: &[BlockTensor]) -> Result<Self> {
         gpu.check_lost()?;
         spec::check_names(tensors.iter().map(|tensor| &tensor.spec))?;

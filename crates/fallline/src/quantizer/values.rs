@@ -1,6 +1,6 @@
 //! Where values and blocks lie, and how to write and read them.
 
-use wgpu::{Buffer, BufferSlice, BufferUsages};
+use wgpu::{BufferSlice, BufferUsages};
 
 use super::{BlockTensor, Quantizer};
 use crate::{Error, Result, Role, TensorId, convert, transfer};
@@ -39,11 +39,16 @@ impl Quantizer {
     /// without COPY_DST (in 16 bits and of odd length: without COPY_SRC too).
     pub fn write_values(&self, id: TensorId, values: &[f32]) -> Result<()> {
         let (slice, spec) = (self.values(id)?, &self.tensor(id)?.spec);
-        self.check_len(id, "values", spec.len_elems, values.len())?;
-        self.need(id, Role::Values, slice.buffer(), BufferUsages::COPY_DST)?;
+        transfer::check_len(&spec.name, "values", spec.len_elems, values.len() as u64)?;
+        transfer::check_usage(&spec.name, Role::Values, slice.buffer(), BufferUsages::COPY_DST)?;
         let bytes = convert::encode(spec.dtype, values);
         if !bytes.len().is_multiple_of(4) {
-            self.need(id, Role::Values, slice.buffer(), BufferUsages::COPY_SRC)?;
+            transfer::check_usage(
+                &spec.name,
+                Role::Values,
+                slice.buffer(),
+                BufferUsages::COPY_SRC,
+            )?;
         }
         transfer::write_bytes(&self.gpu, (slice.buffer(), slice.offset()), bytes)
     }
@@ -55,7 +60,7 @@ impl Quantizer {
     /// without COPY_SRC.
     pub fn read_values(&self, id: TensorId) -> Result<Vec<f32>> {
         let (slice, spec) = (self.values(id)?, &self.tensor(id)?.spec);
-        self.need(id, Role::Values, slice.buffer(), BufferUsages::COPY_SRC)?;
+        transfer::check_usage(&spec.name, Role::Values, slice.buffer(), BufferUsages::COPY_SRC)?;
         let size = spec.len_elems * spec.dtype.size_bytes();
         let bytes = transfer::read_bytes(&self.gpu, slice.buffer(), slice.offset(), size)?;
         Ok(convert::decode(spec.dtype, &bytes))
@@ -70,8 +75,8 @@ impl Quantizer {
     pub fn write_blocks(&self, id: TensorId, bytes: &[u8]) -> Result<()> {
         let (slice, spec) = (self.blocks(id)?, &self.tensor(id)?.spec);
         let expected = spec.format.blocks_size_bytes(spec.len_elems);
-        self.check_len(id, "bytes of its blocks", expected, bytes.len())?;
-        self.need(id, Role::Blocks, slice.buffer(), BufferUsages::COPY_DST)?;
+        transfer::check_len(&spec.name, "bytes of its blocks", expected, bytes.len() as u64)?;
+        transfer::check_usage(&spec.name, Role::Blocks, slice.buffer(), BufferUsages::COPY_DST)?;
         transfer::write(&self.gpu, slice.buffer(), slice.offset(), bytes)
     }
 
@@ -81,7 +86,7 @@ impl Quantizer {
     /// As [`read_values`](Self::read_values).
     pub fn read_blocks(&self, id: TensorId) -> Result<Vec<u8>> {
         let (slice, spec) = (self.blocks(id)?, &self.tensor(id)?.spec);
-        self.need(id, Role::Blocks, slice.buffer(), BufferUsages::COPY_SRC)?;
+        transfer::check_usage(&spec.name, Role::Blocks, slice.buffer(), BufferUsages::COPY_SRC)?;
         let size = spec.format.blocks_size_bytes(spec.len_elems);
         transfer::read(&self.gpu, slice.buffer(), slice.offset(), size)
     }
@@ -89,24 +94,5 @@ impl Quantizer {
     fn tensor(&self, id: TensorId) -> Result<&BlockTensor> {
         let len = self.tensors.len();
         self.tensors.get(id.index()).ok_or(Error::UnknownTensor { index: id.index(), len })
-    }
-
-    fn check_len(&self, id: TensorId, what: &str, expected: u64, found: usize) -> Result<()> {
-        let found = found as u64;
-        if expected == found {
-            return Ok(());
-        }
-        let (tensor, what) = (self.tensor(id)?.spec.name.clone(), what.to_owned());
-        Err(Error::Length { tensor, what, expected, found })
-    }
-
-    fn need(
-        &self,
-        id: TensorId,
-        role: Role,
-        buffer: &Buffer,
-        expected: BufferUsages,
-    ) -> Result<()> {
-        transfer::check_usage(&self.tensor(id)?.spec.name, role, buffer, expected)
     }
 }
