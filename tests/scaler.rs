@@ -142,7 +142,9 @@ fn an_overflow_is_found_wherever_it_is_in_every_format() {
         let specs: Vec<_> =
             specs(&[3, len]).into_iter().map(|spec| spec.grad_dtype(dtype)).collect();
         let options = Options { skip_non_finite: true, ..Options::default() };
-        let mut optimizer = Optimizer::arena_with(&gpu, &[adamw()], &specs, &options).unwrap();
+        // A rule that squares nothing, so that the largest numbers are none too many.
+        let sgd = Group::new("all", Sgd::default());
+        let mut optimizer = Optimizer::arena_with(&gpu, &[sgd], &specs, &options).unwrap();
         for place in [0, 1, 2, 3, 255, 256, 257, 500, 1023, 1024, 1027, 1028, 1029] {
             for value in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
                 let mut grad = vec![60_000.0; len];

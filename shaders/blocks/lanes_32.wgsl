@@ -30,7 +30,10 @@ fn largest_of_lanes(lane: u32, first: Maxima, others: Maxima) -> BothMaxima {
     }
     workgroupBarrier();
     let at = lane / BLOCK_LANES * 4u;
-    var largest = BothMaxima(max_of_parts(at), Maxima());
+    // Not `BothMaxima(…, Maxima())`: naga 30's HLSL names the zero value of an alias and that of its type
+    // alike, and defines both.
+    var largest: BothMaxima;
+    largest.first = max_of_parts(at);
     if (SLOTS > 2u) {
         largest.others = max_of_parts(32u + at);
     }

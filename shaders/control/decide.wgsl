@@ -4,6 +4,7 @@
 //   norm        <- sqrt(sum of the partials) / loss scale * grad_factor     of all, and of each group
 //   clip_factor <- min(1, max_norm / (norm + 1e-6))                         torch's clip_grad_norm_
 //   skipped     <- a gradient, or the norm of all, is not finite            with SKIP_NON_FINITE
+//               or a group's largest |g|, unscaled and clipped, reaches the bound of its rule
 //
 //   if some step since the last update overflowed:
 //       scale   <- max(scale * backoff_factor, min_scale);  growth_tracker <- 0
@@ -16,6 +17,9 @@
 //
 // Partials are added as integers of 64 bits, in units of 2^-20 of the largest one's last bit: such a
 // sum has no rounding errors that grow with the number of partials, and no order.
+//
+// The largest |g| is known by its exponent. So a factor that is no power of two may count a step as
+// beyond the bound from half the bound on. Such a step says nothing about the loss scale.
 //
 // A norm that is not finite, in a step that is not skipped, gives torch's factors: 0 for infinity,
 // NaN for NaN.
@@ -37,6 +41,8 @@ struct Span {
     max_norm: f32,
     // Whether max_norm is the group's own limit; else it is clipped with all others.
     own: u32,
+    // The rule is safe for gradients below this power of two.
+    bound_exponent: i32,
 }
 
 @group(0) @binding(0) var<storage, read> step_input: StepInput;
@@ -58,26 +64,31 @@ const FRACTION: u32 = 20u;
 const MAX_F32: f32 = 0x1.fffffep+127;
 
 var<workgroup> tops: array<i32, WORKGROUP_SIZE>;
-var<workgroup> specials: array<u32, WORKGROUP_SIZE>;
+var<workgroup> largest: array<u32, WORKGROUP_SIZE>;
 var<workgroup> sums: array<f32, WORKGROUP_SIZE>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) lane: u32) {
+    var norm_of_all = 0u;
     var global_factor = 1.0;
+    var is_beyond = false;
     for (var s = 0u; s < arrayLength(&spans); s++) {
         let span = spans[s];
         find_top(span, lane);
         let top = tops[0];
-        let special = specials[0];
+        let exponent = largest[0];
         add(span, top, lane);
         if (lane == 0u) {
-            let norm = norm_of(sums[0], top, special);
+            let norm = norm_of(sums[0], top, exponent);
             var factor = clip_factor(norm, span.max_norm);
             if (s == 0u) {
-                begin_step(norm);
+                norm_of_all = norm;
                 global_factor = factor;
-            } else if (span.own == 0u) {
-                factor = global_factor;
+            } else {
+                if (span.own == 0u) {
+                    factor = global_factor;
+                }
+                is_beyond |= reaches(exponent, factor, span.bound_exponent);
             }
             decision.norms[s] = Norm(bitcast<f32>(norm), factor);
         }
@@ -85,6 +96,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         workgroupBarrier();
     }
     if (lane == 0u) {
+        begin_step(norm_of_all, is_beyond);
         remember();
         update_scale();
     }
@@ -95,25 +107,27 @@ fn power(partial: Partial) -> i32 {
     return i32(bitcast<u32>(partial.sum) >> 23u) + 2 * i32(partial.exponent) - 404;
 }
 
-// Leaves the largest power in tops[0], and what is not finite in specials[0].
+// Leaves the largest power in tops[0], and in largest[0] the exponent of the largest magnitude, or what is
+// not finite.
 fn find_top(span: Span, lane: u32) {
     var top = -100000;
-    var special = 0u;
+    var exponent = 0u;
     for (var i = span.first + lane; i < span.end; i += WORKGROUP_SIZE) {
         let partial = partials[i];
-        if (partial.exponent >= INFINITE) {
-            special = max(special, partial.exponent);
-        } else if (partial.sum > 0.0) {
+        if (partial.exponent >= INFINITE || partial.sum > 0.0) {
+            exponent = max(exponent, partial.exponent);
+        }
+        if (partial.exponent < INFINITE && partial.sum > 0.0) {
             top = max(top, power(partial));
         }
     }
     tops[lane] = top;
-    specials[lane] = special;
+    largest[lane] = exponent;
     workgroupBarrier();
     for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
         if (lane < half) {
             tops[lane] = max(tops[lane], tops[lane + half]);
-            specials[lane] = max(specials[lane], specials[lane + half]);
+            largest[lane] = max(largest[lane], largest[lane + half]);
         }
         workgroupBarrier();
     }
@@ -158,9 +172,9 @@ fn power_of_two(n: i32) -> f32 {
 // The bits of sqrt(sum * 2^(top - FRACTION)) * unscale * grad_factor, whose parts are multiplied and whose
 // exponents are added: nothing leaves the range of f32 on the way. Infinite if the norm itself does, so that
 // gradients that are finite only as long as they are scaled are seen.
-fn norm_of(sum: f32, top: i32, special: u32) -> u32 {
-    if (special != 0u) {
-        return select(0x7f800000u, 0x7fc00000u, special == NOT_A_NUMBER);
+fn norm_of(sum: f32, top: i32, largest_exponent: u32) -> u32 {
+    if (largest_exponent >= INFINITE) {
+        return select(0x7f800000u, 0x7fc00000u, largest_exponent == NOT_A_NUMBER);
     }
     if (sum == 0.0) {
         return 0u;
@@ -200,13 +214,29 @@ fn clip_factor(norm: u32, max_norm: f32) -> f32 {
     return max_norm / padded;
 }
 
+// Whether a magnitude of this exponent, times the factors of the step, may be 2^bound or more.
+fn reaches(largest_exponent: u32, factor: f32, bound: i32) -> bool {
+    // Of the largest exponents control/measure.wgsl tells one.
+    let exponent = i32(select(largest_exponent, 254u, largest_exponent >= 252u)) - 127;
+    let mantissa = mantissa_of(loss_scale.reciprocal)
+        * mantissa_of(step_input.grad_factor)
+        * mantissa_of(factor);
+    let product = exponent
+        + exponent_of(loss_scale.reciprocal)
+        + exponent_of(step_input.grad_factor)
+        + exponent_of(factor)
+        + exponent_of(mantissa);
+    let is_power_of_two = (bitcast<u32>(mantissa) & 0x7fffffu) == 0u;
+    return product + select(1, 0, is_power_of_two) >= bound;
+}
+
 // What is known once all gradients are looked at.
-fn begin_step(norm: u32) {
+fn begin_step(norm: u32, is_beyond: bool) {
     let overflow = norm >= 0x7f800000u;
-    let skipped = SKIP_NON_FINITE && overflow;
+    let reason = select(select(0u, BEYOND_BOUND, is_beyond), NOT_FINITE, overflow);
     decision.step += 1u;
-    decision.skipped = select(0u, 1u, skipped);
-    decision.skipped_total += decision.skipped;
+    decision.skipped = select(0u, reason, SKIP_NON_FINITE);
+    decision.skipped_total += select(0u, 1u, decision.skipped != 0u);
     decision.loss_scale = loss_scale.scale;
     decision.unscale = loss_scale.reciprocal;
     loss_scale.found_inf |= select(0u, 1u, overflow);

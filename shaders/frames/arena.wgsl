@@ -79,7 +79,7 @@ fn main(
     clear_grad(a, exists_a, tensor);
     clear_grad(b, exists_b, tensor);
     // Last, since it may wait at barriers: what is done by then needs no registers.
-    store_slots(a, b, slots_of(updated_a.state), slots_of(updated_b.state), tensor);
+    store_slots(a, b, bounded(slots_of(updated_a.state), grad_a), bounded(slots_of(updated_b.state), grad_b), tensor);
 }
 
 // The vec4 of the window, counted from the tensor's first element.

@@ -1,7 +1,7 @@
 // Adam with L2 regularization (Kingma and Ba 2015, "Adam: A Method for Stochastic Optimization",
 // algorithm 1; order of operations of torch.optim.Adam).
 //
-//   g <- grad + weight_decay * param
+//   g <- grad + weight_decay * param           only if weight_decay is not 0: 0 * inf is NaN
 //   m <- lerp(m, g, 1 - beta1)
 //   v <- beta2 * v + (1 - beta2) * g^2
 //   v_max <- max(v_max, v)                    with AMSGRAD, and v_max for v below
@@ -35,12 +35,12 @@ fn rule(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Updated {
-    let decayed = grad + hyper.weight_decay * param;
+    let decayed = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
     let exp_avg = lerp(state.exp_avg, decayed, hyper.one_minus_beta1);
     let exp_avg_sq = hyper.beta2 * state.exp_avg_sq + hyper.one_minus_beta2 * decayed * decayed;
     var largest = exp_avg_sq;
     if (AMSGRAD) {
-        largest = max(state.max_exp_avg_sq, exp_avg_sq);
+        largest = max_magnitude(state.max_exp_avg_sq, exp_avg_sq);
     }
     let denominator = sqrt(largest) * tensor.bias_correction2_rsqrt + hyper.eps;
     let stepped = param - tensor.step_size * exp_avg / denominator;

@@ -36,7 +36,7 @@ fn rule(
     let exp_avg_sq = hyper.beta2 * state.exp_avg_sq + hyper.one_minus_beta2 * grad * grad;
     var largest = exp_avg_sq;
     if (AMSGRAD) {
-        largest = max(state.max_exp_avg_sq, exp_avg_sq);
+        largest = max_magnitude(state.max_exp_avg_sq, exp_avg_sq);
     }
     let denominator = sqrt(largest) * tensor.bias_correction2_rsqrt + hyper.eps;
     let stepped = param * tensor.decay - tensor.step_size * exp_avg / denominator;

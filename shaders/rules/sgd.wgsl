@@ -1,7 +1,7 @@
 // SGD with momentum (Sutskever et al. 2013, "On the importance of initialization and momentum in
 // deep learning"; order of operations of torch.optim.SGD).
 //
-//   g  <- grad + weight_decay * param
+//   g  <- grad + weight_decay * param        only if weight_decay is not 0: 0 * inf is NaN
 //   b  <- g                                   in the tensor's first step (no dampening)
 //   b  <- momentum * b + (1 - dampening) * g  afterwards
 //   g  <- g + momentum * b with Nesterov, else b
@@ -32,7 +32,7 @@ fn rule(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Updated {
-    let decayed = grad + hyper.weight_decay * param;
+    let decayed = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
     var buffer = state.momentum_buffer;
     var direction = decayed;
     if (MOMENTUM) {

@@ -3,7 +3,7 @@
 struct Decision {
     // Steps so far, with those that were skipped.
     step: u32,
-    // Whether this one is skipped.
+    // Why this one is skipped; 0 if it is not.
     skipped: u32,
     skipped_total: u32,
     // By which the gradients of this step were multiplied.
@@ -16,6 +16,9 @@ struct Decision {
     // Of all tensors first, then of each group.
     norms: array<Norm>,
 }
+
+const NOT_FINITE: u32 = 1u;
+const BEYOND_BOUND: u32 = 2u;
 
 struct Norm {
     // Of the gradients, unscaled and not yet clipped.

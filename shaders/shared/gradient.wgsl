@@ -27,6 +27,11 @@ fn load_grad(place: Place, tensor: Tensor) -> vec4<f32> {
     return gradient;
 }
 
+// Whether an infinite state is the gradient's own doing, and stays: a gradient that is not finite.
+fn explains_infinity(grad: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(grad) & vec4<u32>(0x7f800000u)) == vec4<u32>(0x7f800000u);
+}
+
 // Sets the gradient to zero, if this step is to do that; also in a step that is skipped.
 fn clear_grad(place: Place, exists: u32, tensor: Tensor) {
     set_grad_codes(place.grad, vec4<u32>(), select(0u, exists, tensor.zero_grad != 0u));

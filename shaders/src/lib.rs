@@ -307,6 +307,9 @@ pub mod shared {
     /// `torch.lerp`.
     pub const LERP: Source =
         Source { path: "shared/lerp", text: include_str!("../shared/lerp.wgsl") };
+    /// The larger of two numbers that are not negative.
+    pub const MAX_MAGNITUDE: Source =
+        Source { path: "shared/max_magnitude", text: include_str!("../shared/max_magnitude.wgsl") };
     /// The loss scale and its rule.
     pub const LOSS_SCALE: Source =
         Source { path: "shared/loss_scale", text: include_str!("../shared/loss_scale.wgsl") };

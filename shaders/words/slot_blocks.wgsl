@@ -12,8 +12,9 @@
 // largest_of_blocks). 256 elements, the frame's block, are CODE_WORDS of codes and SCALE_WORDS of scales
 // behind them.
 //
-// Where a moment is infinite or not a number, its block's scale is, and so is the whole block
-// afterwards.
+// Where a moment is NaN, or infinite because its gradient is, its block's scale is, and so is the whole
+// block afterwards. Where a finite gradient left the range of f32 (its square, say), the moment is the
+// largest f32 instead: one element does not take its block along.
 
 alias SlotWord = u32;
 
@@ -73,6 +74,22 @@ fn load_slots(a: Place, b: Place) -> BothSlots {
 
 fn load_slot(slot: u32, place: Place, scale: f32) -> vec4<f32> {
     return decode_codes(load_codes(slot, place), scale, slot);
+}
+
+fn bounded(slots: Slots, grad: vec4<f32>) -> Slots {
+    let is_kept = explains_infinity(grad);
+    return Slots(
+        below_infinity(slots.slot0, is_kept),
+        below_infinity(slots.slot1, is_kept),
+        below_infinity(slots.slot2, is_kept),
+    );
+}
+
+fn below_infinity(value: vec4<f32>, is_kept: vec4<bool>) -> vec4<f32> {
+    let bits = bitcast<vec4<u32>>(value);
+    let is_infinite = (bits & vec4<u32>(0x7fffffffu)) == vec4<u32>(0x7f800000u);
+    // One below the bits of an infinity lies the largest f32 of that sign.
+    return bitcast<vec4<f32>>(bits - select(vec4<u32>(), vec4<u32>(1u), is_infinite & !is_kept));
 }
 
 fn store_slots(a: Place, b: Place, of_a: Slots, of_b: Slots, tensor: Tensor) {

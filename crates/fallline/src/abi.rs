@@ -109,6 +109,7 @@ pub(crate) struct Span {
     pub(crate) end: u32,
     pub(crate) max_norm: f32,
     pub(crate) own: u32,
+    pub(crate) bound_exponent: i32,
 }
 
 /// `LossScale` of `shared/loss_scale.wgsl`.

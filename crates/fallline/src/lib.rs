@@ -69,7 +69,7 @@ pub use gpu::{Gpu, GpuOptions, adapters};
 pub use optimizer::{Accumulator, MicroGrad, Optimizer, Step, Traffic};
 pub use options::Options;
 pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
-pub use report::StepReport;
+pub use report::{SkipReason, StepReport};
 pub use rules::{Adam, AdamW, Group, Lion, Rule, Sgd};
 pub use scaler::{DynamicScale, LossScaler};
 pub use tensor::{

@@ -23,7 +23,9 @@ pub struct Options {
     /// By what the runtime multiplied its loss; made with (a clone of) the same [`Gpu`]. A step whose gradients are not all finite is then
     /// skipped.
     pub loss_scaler: Option<LossScaler>,
-    /// Skip a step whose gradients, or their norm, are not finite, also without a loss scaler.
+    /// Skip a step whose gradients, or their norm, are not finite, also without a loss scaler; and one
+    /// whose gradients are finite, but too large for a rule that squares them
+    /// ([`SkipReason`](crate::SkipReason)).
     pub skip_non_finite: bool,
     /// Seed of stochastic rounding.
     pub seed: u32,

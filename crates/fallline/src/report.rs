@@ -17,8 +17,10 @@ use crate::{
 pub struct StepReport {
     /// The optimizer's step, counted from 1, skipped ones included.
     pub step: u32,
-    /// Whether the step was skipped, because a gradient was not finite.
+    /// Whether the step was skipped.
     pub skipped: bool,
+    /// Why it was.
+    pub skip_reason: Option<SkipReason>,
     /// Steps skipped so far.
     pub skipped_total: u32,
     /// Norm of all gradients, unscaled and before clipping; infinite or NaN if one of them is.
@@ -31,6 +33,29 @@ pub struct StepReport {
     pub clip_factor_per_group: Vec<f32>,
     /// The loss scale of this step's gradients.
     pub loss_scale: f32,
+}
+
+/// Why a step was skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SkipReason {
+    /// A gradient, or the norm of all of them, is infinite or NaN. A dynamic loss scale backs off.
+    NonFinite,
+    /// All gradients are finite, but one, unscaled and clipped, is so large that the rule of its group
+    /// would leave the range of f32: Adam and AdamW square gradients, and skip from 2^63 on. No loss scale
+    /// would help, so it stays.
+    TooLarge,
+}
+
+impl SkipReason {
+    /// From `skipped` of `shared/decision.wgsl`.
+    fn from_code(code: u32) -> Option<Self> {
+        match code {
+            0 => None,
+            2 => Some(Self::TooLarge),
+            _ => Some(Self::NonFinite),
+        }
+    }
 }
 
 /// Copies under way at once.
@@ -178,6 +203,7 @@ fn report(entry: &[u8]) -> StepReport {
     StepReport {
         step: head.step,
         skipped: head.skipped != 0,
+        skip_reason: SkipReason::from_code(head.skipped),
         skipped_total: head.skipped_total,
         norm: norms[0].norm,
         norm_per_group: norms[1..].iter().map(|norm| norm.norm).collect(),

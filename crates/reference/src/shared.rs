@@ -1,5 +1,7 @@
 //! Twins of `shaders/shared`.
 
+use std::ops::{Add, Mul};
+
 /// `shared/expm1.wgsl`, operation by operation: `e^x - 1` for `x <= 0`.
 #[must_use]
 pub fn expm1(x: f32) -> f32 {
@@ -22,6 +24,20 @@ pub fn expm1(x: f32) -> f32 {
 pub fn lerp(start: f32, end: f32, weight: f32) -> f32 {
     let difference = end - start;
     if weight < 0.5 { start + difference * weight } else { end - difference * (1.0 - weight) }
+}
+
+/// `shared/max_magnitude.wgsl`: the larger of two numbers that are not negative, or NaN; torch.maximum.
+pub fn maximum<T: PartialOrd + Copy>(a: T, b: T) -> T {
+    let is_nan = a.partial_cmp(&a).is_none();
+    if is_nan || a >= b { a } else { b }
+}
+
+/// The gradient with an L2 penalty, which touches nothing where it is 0: `0 * inf` is NaN.
+pub fn l2<T>(grad: T, weight_decay: T, param: T) -> T
+where
+    T: Add<Output = T> + Mul<Output = T> + PartialEq + Default + Copy,
+{
+    if weight_decay == T::default() { grad } else { grad + weight_decay * param }
 }
 
 /// `shared/noise.wgsl`: pcg4d.

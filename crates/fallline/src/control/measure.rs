@@ -190,13 +190,19 @@ fn rows(
 fn upload_spans(gpu: &Gpu, groups: &[Group], options: &Options, starts: &[u32]) -> Result<Buffer> {
     let limit =
         |max_norm: Option<f64>| max_norm.map_or(f32::MAX, |norm| narrow(norm).min(f32::MAX));
-    let all =
-        Span { first: 0, end: starts[starts.len() - 1], max_norm: limit(options.max_norm), own: 1 };
+    let all = Span {
+        first: 0,
+        end: starts[starts.len() - 1],
+        max_norm: limit(options.max_norm),
+        own: 1,
+        bound_exponent: i32::MAX,
+    };
     let of_group = |(group, ends): (&Group, &[u32])| Span {
         first: ends[0],
         end: ends[1],
         max_norm: limit(group.max_norm),
         own: u32::from(group.max_norm.is_some()),
+        bound_exponent: group.rule.definition().grad_bound_exponent().unwrap_or(i32::MAX),
     };
     let spans: Vec<Span> =
         std::iter::once(all).chain(groups.iter().zip(starts.windows(2)).map(of_group)).collect();

@@ -128,6 +128,7 @@ fn update_sources(update: &Update) -> Vec<Source> {
         shared::HYPER,
         shared::UPDATED,
         shared::LERP,
+        shared::MAX_MAGNITUDE,
     ]);
     if update.prepares_gradients() {
         sources.push(shared::GRADIENT);

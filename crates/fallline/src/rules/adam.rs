@@ -1,6 +1,6 @@
 use fallline_shaders::{Source, rules::ADAM};
 
-use super::{Check, Definition, hyper};
+use super::{Check, Definition, SQUARED_BOUND_EXPONENT, hyper};
 use crate::{Result, abi};
 
 /// The state slots of the Adam family, without and with amsgrad.
@@ -81,6 +81,10 @@ impl Definition for Adam {
 
     fn bias_correction_betas(&self) -> (f64, f64) {
         self.betas
+    }
+
+    fn grad_bound_exponent(&self) -> Option<i32> {
+        Some(SQUARED_BOUND_EXPONENT)
     }
 
     fn maximize(&self) -> bool {

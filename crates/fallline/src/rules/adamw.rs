@@ -1,6 +1,6 @@
 use fallline_shaders::{Source, rules::ADAMW};
 
-use super::{Check, Definition, adam::adam_slots, hyper};
+use super::{Check, Definition, SQUARED_BOUND_EXPONENT, adam::adam_slots, hyper};
 use crate::{Result, abi};
 
 /// AdamW: Adam with decoupled weight decay.
@@ -80,6 +80,10 @@ impl Definition for AdamW {
 
     fn decoupled_weight_decay(&self) -> f64 {
         self.weight_decay
+    }
+
+    fn grad_bound_exponent(&self) -> Option<i32> {
+        Some(SQUARED_BOUND_EXPONENT)
     }
 
     fn maximize(&self) -> bool {

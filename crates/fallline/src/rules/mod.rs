@@ -152,12 +152,22 @@ pub(crate) trait Definition {
         0.0
     }
 
+    /// n, where a gradient of magnitude 2^n or more may take the rule out of the range of f32, though it is
+    /// finite itself.
+    fn grad_bound_exponent(&self) -> Option<i32> {
+        None
+    }
+
     /// Whether the gradient's sign is turned.
     fn maximize(&self) -> bool;
 
     /// The constants of the WGSL's `Hyper`, in its order.
     fn hyper(&self) -> abi::Hyper;
 }
+
+/// The bound of a rule that squares gradients: what is below has a square below 2^126, and so moments
+/// well within the range of f32.
+pub(crate) const SQUARED_BOUND_EXPONENT: i32 = 63;
 
 /// Range checks that name the group and the hyperparameter.
 pub(crate) struct Check<'a> {

@@ -1,16 +1,20 @@
 //! Twin of `shaders/rules/adam.wgsl`.
 
-use crate::{Hyper, control::Scalars, shared::lerp};
+use crate::{
+    Hyper,
+    control::Scalars,
+    shared::{l2, lerp, maximum},
+};
 
 /// The shader's order of operations, in f32.
 pub fn twin(hyper: &Hyper, scalars: &Scalars, param: &mut f32, grad: f32, state: &mut [f32; 3]) {
-    let decayed = grad + hyper.weight_decay as f32 * *param;
+    let decayed = l2(grad, hyper.weight_decay as f32, *param);
     *param -= step(hyper, scalars, decayed, state);
 }
 
 /// `torch.optim.Adam`, in f64.
 pub fn oracle(hyper: &Hyper, lr: f64, t: u32, param: &mut f64, grad: f64, state: &mut [f64; 3]) {
-    let grad = grad + hyper.weight_decay * *param;
+    let grad = l2(grad, hyper.weight_decay, *param);
     *param -= oracle_step(hyper, lr, t, grad, state);
 }
 
@@ -26,7 +30,7 @@ pub(super) fn step(
     *exp_avg_sq = beta2 as f32 * *exp_avg_sq + (1.0 - beta2) as f32 * grad * grad;
     let mut largest = *exp_avg_sq;
     if hyper.amsgrad {
-        *max_exp_avg_sq = max_exp_avg_sq.max(*exp_avg_sq);
+        *max_exp_avg_sq = maximum(*max_exp_avg_sq, *exp_avg_sq);
         largest = *max_exp_avg_sq;
     }
     let denominator = largest.sqrt() * scalars.bias_correction2_rsqrt + hyper.eps as f32;
@@ -47,7 +51,7 @@ pub(super) fn oracle_step(
     *exp_avg_sq = beta2 * *exp_avg_sq + (1.0 - beta2) * grad * grad;
     let mut largest = *exp_avg_sq;
     if hyper.amsgrad {
-        *max_exp_avg_sq = max_exp_avg_sq.max(*exp_avg_sq);
+        *max_exp_avg_sq = maximum(*max_exp_avg_sq, *exp_avg_sq);
         largest = *max_exp_avg_sq;
     }
     let denominator = largest.sqrt() / correction(beta2).sqrt() + hyper.eps;
