@@ -177,7 +177,7 @@ fn every_rule_has_a_state_in_blocks() {
             let mut rng = Rng(4);
             for (index, len) in AWKWARD.into_iter().enumerate() {
                 let id = TensorId::new(index);
-                for (slot, name) in (0u8..).zip(case.rule.slots()) {
+                for (slot, name) in (0u8..).zip(case.rule.slots().iter().map(|slot| slot.name)) {
                     let mut values = rng.values(len, 1.0 + f32::from(slot));
                     if slot > 0 {
                         values.iter_mut().for_each(|value| *value = value.abs());
@@ -203,7 +203,7 @@ fn every_rule_has_a_state_in_blocks() {
                     // step, or this would differ by a hundredth.
                     assert!((a - b).abs() <= 1e-5 * a.abs() + 1e-9, "{:?}: {a} {b}", case.rule);
                 }
-                for (number, slot) in case.rule.slots().iter().enumerate() {
+                for (number, slot) in case.rule.slots().iter().map(|slot| slot.name).enumerate() {
                     let values = exact.read_state(id, slot).unwrap();
                     let found = optimizer.read_state(id, slot).unwrap();
                     check_near(*format, &values, &found, number > 0);

@@ -70,7 +70,7 @@ fn check_one_step(case: &Case, start: &Start, grads: &[Vec<f32>]) {
     for (id, grad) in ids.iter().zip(grads) {
         optimizer.write_grad(*id, grad).unwrap();
         optimizer.write_step(*id, start.step).unwrap();
-        for (number, slot) in case.rule.slots().iter().enumerate() {
+        for (number, slot) in case.rule.slots().iter().map(|slot| slot.name).enumerate() {
             optimizer.write_state(*id, slot, &start.slots[number][id.index()]).unwrap();
         }
     }
@@ -93,7 +93,7 @@ fn check_one_step(case: &Case, start: &Start, grads: &[Vec<f32>]) {
         let found = optimizer.read_param(*id).unwrap();
         assert_within(&format!("{what} twin"), &found, &twin.param, TWIN_ULP);
         assert_within(&format!("{what} oracle"), &found, &rounded(&oracle.param), 4);
-        for (number, slot) in case.rule.slots().iter().enumerate() {
+        for (number, slot) in case.rule.slots().iter().map(|slot| slot.name).enumerate() {
             let found = optimizer.read_state(*id, slot).unwrap();
             assert_within(&format!("{what} {slot}"), &found, &twin.slots[number], TWIN_ULP);
             let exact = rounded(&oracle.slots[number]);
@@ -152,7 +152,7 @@ fn three_hundred_steps_stay_within_torchs_tolerance_of_the_oracle() {
             if !matches!(case.rule, Rule::Lion(_)) {
                 assert_close(&what, &optimizer.read_param(id).unwrap(), &oracle.param);
             }
-            for (number, slot) in case.rule.slots().iter().enumerate() {
+            for (number, slot) in case.rule.slots().iter().map(|slot| slot.name).enumerate() {
                 let found = optimizer.read_state(id, slot).unwrap();
                 assert_close(&format!("{what} {slot}"), &found, &oracle.slots[number]);
             }
@@ -215,7 +215,7 @@ fn borrowed_buffers_give_the_arenas_values() {
             let (found, expected) = (optimizer.read_param(id), arena.read_param(id));
             // Two kernels: WGSL lets each contract its arithmetic in its own way.
             assert_within(&what, &found.unwrap(), &expected.unwrap(), TWIN_ULP);
-            for slot in case.rule.slots() {
+            for slot in case.rule.slots().iter().map(|slot| slot.name) {
                 let (found, expected) =
                     (optimizer.read_state(id, slot), arena.read_state(id, slot));
                 assert_within(&what, &found.unwrap(), &expected.unwrap(), TWIN_ULP);

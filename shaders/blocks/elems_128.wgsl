@@ -17,16 +17,16 @@ fn largest_of_blocks(a: Place, of_a: vec4<u32>, of_b: vec4<u32>) -> Largest {
 }
 
 // (Where the second vec4 has no elements, its block's scale is 0.)
-fn load_scales(slot: u32, a: Place, b: Place) -> vec2<f32> {
-    let word = first_word(a) + CODE_WORDS;
-    return bitcast<vec2<f32>>(vec2<u32>(slot_word(slot, word), slot_word(slot, word + 1u)));
+fn load_scales(first: u32, a: Place) -> vec2<f32> {
+    let word = first + CODE_WORDS;
+    return bitcast<vec2<f32>>(vec2<u32>(state[word], state[word + 1u]));
 }
 
 // The first lane is live if any is; where the second block has no elements, its scale is 0.
-fn store_scales(slot: u32, a: Place, of_a: u32, of_b: u32) {
-    if (a.home % 64u == 0u) {
-        let word = first_word(a) + CODE_WORDS;
-        set_slot_word(slot, word, of_a);
-        set_slot_word(slot, word + 1u, of_b);
+fn store_scales(first: u32, a: Place, of_a: u32, of_b: u32) {
+    if (a.part == 0u) {
+        let word = first + CODE_WORDS;
+        state[word] = of_a;
+        state[word + 1u] = of_b;
     }
 }

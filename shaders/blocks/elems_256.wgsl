@@ -15,13 +15,13 @@ fn largest_of_blocks(a: Place, of_a: vec4<u32>, of_b: vec4<u32>) -> Largest {
 }
 
 // Both vec4s lie in one block (or the second has no elements).
-fn load_scales(slot: u32, a: Place, b: Place) -> vec2<f32> {
-    return vec2<f32>(bitcast<f32>(slot_word(slot, first_word(a) + CODE_WORDS)));
+fn load_scales(first: u32, a: Place) -> vec2<f32> {
+    return vec2<f32>(bitcast<f32>(state[first + CODE_WORDS]));
 }
 
 // The block's first lane is live if any is.
-fn store_scales(slot: u32, a: Place, of_a: u32, of_b: u32) {
-    if (a.home % 64u == 0u) {
-        set_slot_word(slot, first_word(a) + CODE_WORDS, of_a);
+fn store_scales(first: u32, a: Place, of_a: u32, of_b: u32) {
+    if (a.part == 0u) {
+        state[first + CODE_WORDS] = of_a;
     }
 }

@@ -33,15 +33,15 @@ fn max_of_lanes(at: u32) -> vec4<u32> {
 }
 
 // (Where the second vec4 has no elements, its block's scale is 0.)
-fn load_scales(slot: u32, a: Place, b: Place) -> vec2<f32> {
-    let word = slot_word(slot, first_word(a) + CODE_WORDS + a.home % 32u / 8u);
+fn load_scales(first: u32, a: Place) -> vec2<f32> {
+    let word = state[first + CODE_WORDS + a.part % 32u / 8u];
     return bitcast<vec2<f32>>(vec2<u32>(word << 16u, word & 0xffff0000u));
 }
 
 // The first lane of eight is live if any is; where the second block has no elements, its scale is 0.
-fn store_scales(slot: u32, a: Place, of_a: u32, of_b: u32) {
-    if (a.home % 8u == 0u) {
-        let word = first_word(a) + CODE_WORDS + a.home % 32u / 8u;
-        set_slot_word(slot, word, (of_a >> 16u) | (of_b & 0xffff0000u));
+fn store_scales(first: u32, a: Place, of_a: u32, of_b: u32) {
+    if (a.part % 8u == 0u) {
+        let word = first + CODE_WORDS + a.part % 32u / 8u;
+        state[word] = (of_a >> 16u) | (of_b & 0xffff0000u);
     }
 }

@@ -42,5 +42,7 @@ fn state_of(slots: Slots) -> State {
 }
 
 fn slots_of(state: State) -> Slots {
-    return Slots(state.value, vec4<f32>(), vec4<f32>());
+    var slots = Slots();
+    slots.slot0 = state.value;
+    return slots;
 }

@@ -13,14 +13,14 @@
 // updated}.wgsl, and shared/tensors_uniform.wgsl or tensors_storage.wgsl.
 //
 // Bindings (group 0): every role is bound from the same block on, `blocks` with exactly as many
-// entries as the window has blocks; a slot that the rule does not use is bound to a dummy, and so is
-// a master copy that the precision does not keep.
+// entries as the window has blocks; state or a master copy that is not kept is bound to a dummy.
 //   0 tensors   per-tensor records of this step, written by control/advance.wgsl
 //   1 blocks    the tensor of each 256-element block
-//   2 param, 3 grad, 4..6 state slots
-//   7 hypers    the rule's constants, for each distinct set of them
-//   8 window    where these windows begin
-//   9 master    master copy or remainder of the parameter
+//   2 param, 3 grad
+//   4 state     all slots: of each 256 elements one slot behind the other
+//   5 master    master copy or remainder of the parameter
+//   6 hypers    the rule's constants, for each distinct set of them
+//   7 window    where these windows begin
 //
 // Invariants: the padding behind a tensor's last element belongs to that tensor; the part of it that
 // lies in the tensor's last vec4 is written.
@@ -36,12 +36,10 @@ override ROW_WORKGROUPS: u32 = 32768u;
 @group(0) @binding(1) var<storage, read> blocks: array<u32>;
 @group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
 @group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
-@group(0) @binding(4) var<storage, read_write> slot0: array<SlotWord>;
-@group(0) @binding(5) var<storage, read_write> slot1: array<SlotWord>;
-@group(0) @binding(6) var<storage, read_write> slot2: array<SlotWord>;
-@group(0) @binding(7) var<uniform> hypers: array<Hyper, 512>;
-@group(0) @binding(8) var<uniform> window: Window;
-@group(0) @binding(9) var<storage, read_write> master: array<MasterWord>;
+@group(0) @binding(4) var<storage, read_write> state: array<StateWord>;
+@group(0) @binding(5) var<storage, read_write> master: array<MasterWord>;
+@group(0) @binding(6) var<uniform> hypers: array<Hyper, 512>;
+@group(0) @binding(7) var<uniform> window: Window;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -60,11 +58,13 @@ fn main(
     let hyper = load_hyper(tensor);
 
     // Neighbouring lanes own neighbouring vec4s, in both halves of the block.
-    let first = select(0u, block * 2u * BLOCK_LANES + lane_of_all % BLOCK_LANES, inside);
+    let tile = select(0u, block, inside);
+    let part = lane_of_all % BLOCK_LANES;
+    let first = tile * 2u * BLOCK_LANES + part;
     let exists_a = select(0u, elems_at(first, tensor), inside);
     let exists_b = select(0u, elems_at(first + BLOCK_LANES, tensor), inside);
-    let a = place_of(first, exists_a, lane, tensor);
-    let b = place_of(first + BLOCK_LANES, exists_b, lane, tensor);
+    let a = place_of(first, tile, part, exists_a, lane, tensor);
+    let b = place_of(first + BLOCK_LANES, tile, part + BLOCK_LANES, exists_b, lane, tensor);
 
     // Every load before every store: the compiler may not move one across the other.
     let grad_a = load_grad(a, tensor);
@@ -94,7 +94,7 @@ fn elems_at(at: u32, tensor: Tensor) -> u32 {
     return select(tail, 4u, index < tensor.len_vec4);
 }
 
-fn place_of(at: u32, exists: u32, lane: u32, tensor: Tensor) -> Place {
+fn place_of(at: u32, tile: u32, part: u32, exists: u32, lane: u32, tensor: Tensor) -> Place {
     let count = select(0u, exists, tensor.step != 0u);
-    return Place(at, at, at, index_of(at, tensor), count, lane);
+    return Place(at, at, tile, part, index_of(at, tensor), count, lane);
 }

@@ -15,10 +15,10 @@
 // Bindings (group 0):
 //   0 tensors   per-tensor records of this step, written by control/advance.wgsl
 //   1 chunks    exactly the chunks of this dispatch
-//   2 param, 3 grad, 4..6 state slots: windows of buffers
-//   7 hypers    the rule's constants, for each distinct set of them
-//   8 window    where these windows begin
-//   9 master    master copy or remainder of the parameter, windowed as the state
+//   2 param, 3 grad, 4 state: windows of buffers
+//   5 master    master copy or remainder of the parameter, windowed as the state
+//   6 hypers    the rule's constants, for each distinct set of them
+//   7 window    where these windows begin
 //
 // Control flow is uniform within a workgroup, so codecs may use workgroup barriers.
 //
@@ -38,12 +38,10 @@ override STORES_SLOTS: bool = true;
 @group(0) @binding(1) var<storage, read> chunks: array<Chunk>;
 @group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
 @group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
-@group(0) @binding(4) var<storage, read_write> slot0: array<SlotWord>;
-@group(0) @binding(5) var<storage, read_write> slot1: array<SlotWord>;
-@group(0) @binding(6) var<storage, read_write> slot2: array<SlotWord>;
-@group(0) @binding(7) var<uniform> hypers: array<Hyper, 512>;
-@group(0) @binding(8) var<uniform> window: Window;
-@group(0) @binding(9) var<storage, read_write> master: array<MasterWord>;
+@group(0) @binding(4) var<storage, read_write> state: array<StateWord>;
+@group(0) @binding(5) var<storage, read_write> master: array<MasterWord>;
+@group(0) @binding(6) var<uniform> hypers: array<Hyper, 512>;
+@group(0) @binding(7) var<uniform> window: Window;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -91,11 +89,13 @@ fn main(
 // The chunk's n-th vec4. One without elements stands for the chunk's first: it is loaded, and never
 // stored.
 fn place_of(chunk: Chunk, n: u32, exists: u32, lane: u32, tensor: Tensor) -> Place {
-    let index = chunk.first_vec4 + select(0u, n, exists != 0u);
+    let part = select(0u, n, exists != 0u);
+    let index = chunk.first_vec4 + part;
     return Place(
         tensor.param_vec4 - window.param_vec4 + index,
         tensor.grad_vec4 - window.grad_vec4 + index,
-        tensor.state_vec4 - window.state_vec4 + index,
+        (tensor.state_vec4 - window.state_vec4 + chunk.first_vec4) / 64u,
+        part,
         index,
         select(0u, exists, tensor.step != 0u),
         lane,

@@ -8,13 +8,13 @@ alias MasterWord = vec4<f32>;
 
 fn load_param(place: Place) -> vec4<f32> {
     let codes = param_codes(place.param, place.count);
-    let kept = master[place.home];
+    let kept = master[place.tile * 64u + place.part];
     return select(decode_param(codes), kept, encode_param(kept) == codes);
 }
 
 fn store_param(place: Place, value: vec4<f32>, tensor: Tensor) {
     set_param_codes(place.param, encode_param(value), place.count);
     if (place.count != 0u) {
-        master[place.home] = value;
+        master[place.tile * 64u + place.part] = value;
     }
 }

@@ -14,13 +14,13 @@ alias MasterWord = vec2<u32>;
 
 fn load_param(place: Place) -> vec4<f32> {
     let codes = param_codes(place.param, place.count);
-    return join_remainder(codes, unpack_codes(master[place.home]));
+    return join_remainder(codes, unpack_codes(master[place.tile * 64u + place.part]));
 }
 
 fn store_param(place: Place, value: vec4<f32>, tensor: Tensor) {
     let code = round_away(value);
     set_param_codes(place.param, code, place.count);
     if (place.count != 0u) {
-        master[place.home] = pack_codes(remainder_of(value, code));
+        master[place.tile * 64u + place.part] = pack_codes(remainder_of(value, code));
     }
 }

@@ -11,7 +11,7 @@ alias MasterWord = u32;
 
 fn load_param(place: Place) -> vec4<f32> {
     let codes = param_codes(place.param, place.count);
-    return join_remainder(codes, unpack_bytes(master[place.home]) << vec4<u32>(8u));
+    return join_remainder(codes, unpack_bytes(master[place.tile * 64u + place.part]) << vec4<u32>(8u));
 }
 
 fn store_param(place: Place, value: vec4<f32>, tensor: Tensor) {
@@ -23,6 +23,6 @@ fn store_param(place: Place, value: vec4<f32>, tensor: Tensor) {
     let code = round_away(rounded);
     set_param_codes(place.param, code, place.count);
     if (place.count != 0u) {
-        master[place.home] = pack_bytes(remainder_of(rounded, code) >> vec4<u32>(8u));
+        master[place.tile * 64u + place.part] = pack_bytes(remainder_of(rounded, code) >> vec4<u32>(8u));
     }
 }

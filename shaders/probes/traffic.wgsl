@@ -1,12 +1,12 @@
 // Traffic: moves what a rule moves, and computes nothing. For benchmarks.
 //
-//   param <- grad + last slot,  slot 0 <- param,  slot 1 <- slot 0,  slot 2 <- slot 1
+//   word <- word ^ (another of the lane's words & mask)       mask = 0
 //
 // Joined like a rule, so that every load and store of the step goes through the same bindings in
-// the same order; the time of this kernel divided by the step's is the step's roofline. The one
-// addition keeps the loads alive; a plain copy of each word to itself would be removed.
-//
-// With SLOTS 0: param <- grad + param.
+// the same order; the time of this kernel divided by the step's is the step's roofline. Formats are
+// replaced by those of this folder, which move words as they are: no codes are made or read. The mask,
+// which is 0 but not known to be, keeps every load and store alive; nothing changes. (It is 0 unless the
+// last step set gradients to zero.)
 
 // Opaque here: the rule's constants are not looked at.
 struct Hyper {
@@ -15,9 +15,12 @@ struct Hyper {
 }
 
 struct State {
-    slot0: vec4<f32>,
-    slot1: vec4<f32>,
-    slot2: vec4<f32>,
+    slots: Slots,
+}
+
+fn mixed(value: vec4<f32>, other: vec4<f32>, tensor: Tensor) -> vec4<f32> {
+    let mask = vec4<u32>(0u - tensor.zero_grad);
+    return bitcast<vec4<f32>>(bitcast<vec4<u32>>(value) ^ (bitcast<vec4<u32>>(other) & mask));
 }
 
 fn rule(
@@ -27,21 +30,34 @@ fn rule(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Updated {
-    var last = param;
-    if (SLOTS == 1u) {
-        last = state.slot0;
-    } else if (SLOTS == 2u) {
-        last = state.slot1;
-    } else if (SLOTS == 3u) {
-        last = state.slot2;
-    }
-    return Updated(grad + last, State(param, state.slot0, state.slot1));
+    let slots = state.slots;
+    return Updated(mixed(param, grad, tensor), State(Slots(
+        mixed(slots.slot0, param, tensor),
+        mixed(slots.slot1, param, tensor),
+        mixed(slots.slot2, param, tensor),
+        mixed(slots.slot3, param, tensor),
+        mixed(slots.slot4, param, tensor),
+        mixed(slots.slot5, param, tensor),
+        mixed(slots.slot6, param, tensor),
+        mixed(slots.slot7, param, tensor),
+    )));
 }
 
+// In the place of shared/gradient.wgsl: gradients are moved as they are.
+fn load_grad(place: Place, tensor: Tensor) -> vec4<f32> {
+    return bitcast<vec4<f32>>(grad_codes(place.grad, place.count));
+}
+
+fn explains_infinity(grad: vec4<f32>) -> vec4<bool> {
+    return vec4<bool>(true);
+}
+
+fn clear_grad(place: Place, exists: u32, tensor: Tensor) {}
+
 fn state_of(slots: Slots) -> State {
-    return State(slots.slot0, slots.slot1, slots.slot2);
+    return State(slots);
 }
 
 fn slots_of(state: State) -> Slots {
-    return Slots(state.slot0, state.slot1, state.slot2);
+    return state.slots;
 }

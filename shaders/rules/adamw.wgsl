@@ -48,5 +48,9 @@ fn state_of(slots: Slots) -> State {
 }
 
 fn slots_of(state: State) -> Slots {
-    return Slots(state.exp_avg, state.exp_avg_sq, state.max_exp_avg_sq);
+    var slots = Slots();
+    slots.slot0 = state.exp_avg;
+    slots.slot1 = state.exp_avg_sq;
+    slots.slot2 = state.max_exp_avg_sq;
+    return slots;
 }

@@ -36,5 +36,7 @@ fn state_of(slots: Slots) -> State {
 }
 
 fn slots_of(state: State) -> Slots {
-    return Slots(state.exp_avg, vec4<f32>(), vec4<f32>());
+    var slots = Slots();
+    slots.slot0 = state.exp_avg;
+    return slots;
 }

@@ -51,5 +51,7 @@ fn state_of(slots: Slots) -> State {
 }
 
 fn slots_of(state: State) -> Slots {
-    return Slots(state.momentum_buffer, vec4<f32>(), vec4<f32>());
+    var slots = Slots();
+    slots.slot0 = state.momentum_buffer;
+    return slots;
 }

@@ -5,8 +5,9 @@ struct Place {
     param: u32,
     // The vec4 in the binding of the gradient.
     grad: u32,
-    // The vec4 in the bindings of what is the engine's in any case: state and master copy.
-    home: u32,
+    // The tile of 256 elements in the bindings of state and master copy, and the vec4 in it.
+    tile: u32,
+    part: u32,
     // The vec4 counted from the tensor's first element.
     index: u32,
     // How many of the elements exist: 4, fewer at a tensor's end; 0: nothing is stored.

@@ -26,12 +26,12 @@
 //!   `param_codes(at, count)`, `set_param_codes(at, codes, count)` or the same of `grad`; `count` is
 //!   how many of the four elements exist, 0 for a lane without work;
 //! - a **codec**: `decode_param(codes)` and `encode_param(value)`, or `decode_grad(codes)`; for the
-//!   state either, for `words/slot_vec4`, the alias `SlotWord` and the conversions of a word, or, for
+//!   state either, for `words/slot_vec4`, the alias `StateWord` and the conversions of a word, or, for
 //!   `words/slot_blocks`, the scale of a block, and codes from values and values from codes;
 //! - **blocks**: where scales lie (`SCALE_WORDS`, `load_scales`, `store_scales`), and
 //!   `largest_of_blocks(place, of_a, of_b)`, through workgroup memory;
 //! - a **precision**: `MasterWord`, `load_param(place)` and `store_param(place, value, tensor)`;
-//! - a **frame**: the bindings `param`, `grad`, `slot0` … `slot2`, `master` with these words.
+//! - a **frame**: the bindings `param`, `grad`, `state`, `master` with these words.
 //!
 //! Structs are padded by fields, never by `@size` or `@align`: naga's GLSL does not know these.
 
@@ -283,6 +283,27 @@ pub mod probes {
     /// Moves what a rule moves, and computes nothing.
     pub const TRAFFIC: Source =
         Source { path: "probes/traffic", text: include_str!("../probes/traffic.wgsl") };
+    /// 16-bit parameters as words.
+    pub const PARAM_16: Source =
+        Source { path: "probes/param_16", text: include_str!("../probes/param_16.wgsl") };
+    /// 16-bit gradients as words.
+    pub const GRAD_16: Source =
+        Source { path: "probes/grad_16", text: include_str!("../probes/grad_16.wgsl") };
+    /// A master copy beside the parameter, as words.
+    pub const MASTER_4: Source =
+        Source { path: "probes/master_4", text: include_str!("../probes/master_4.wgsl") };
+    /// A 16-bit remainder beside the parameter, as words.
+    pub const MASTER_2: Source =
+        Source { path: "probes/master_2", text: include_str!("../probes/master_2.wgsl") };
+    /// An 8-bit remainder beside the parameter, as words.
+    pub const MASTER_1: Source =
+        Source { path: "probes/master_1", text: include_str!("../probes/master_1.wgsl") };
+    /// 16-bit state as words.
+    pub const STATE_16: Source =
+        Source { path: "probes/state_16", text: include_str!("../probes/state_16.wgsl") };
+    /// Codes and scales as words.
+    pub const STATE_BLOCKS: Source =
+        Source { path: "probes/state_blocks", text: include_str!("../probes/state_blocks.wgsl") };
 }
 
 /// Functions and structs that several files use.

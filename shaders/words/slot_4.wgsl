@@ -4,15 +4,15 @@
 
 const CODE_WORDS: u32 = 32u;
 
-fn load_codes(slot: u32, place: Place) -> vec4<u32> {
-    let word = slot_word(slot, first_word(place) + place.home % 32u);
-    let codes = word >> select(0u, 16u, place.home % 64u >= 32u);
+fn load_codes(first: u32, place: Place) -> vec4<u32> {
+    let word = state[first + place.part % 32u];
+    let codes = word >> select(0u, 16u, place.part >= 32u);
     return (vec4<u32>(codes) >> vec4<u32>(4u, 0u, 12u, 8u)) & vec4<u32>(0xfu);
 }
 
-fn store_codes(slot: u32, a: Place, b: Place, of_a: vec4<u32>, of_b: vec4<u32>) {
+fn store_codes(first: vec2<u32>, a: Place, b: Place, of_a: vec4<u32>, of_b: vec4<u32>) {
     // Where the second vec4 has no elements, its codes are padding.
-    set_slot_word(slot, first_word(a) + a.home % 32u, pack_nibbles(of_a) | (pack_nibbles(of_b) << 16u));
+    state[first.x + a.part % 32u] = pack_nibbles(of_a) | (pack_nibbles(of_b) << 16u);
 }
 
 fn pack_nibbles(codes: vec4<u32>) -> u32 {

@@ -10,15 +10,18 @@
 // be those of infinity or NaN), the size of a code (slot_8 or slot_4: CODE_WORDS, load_codes,
 // store_codes) and the size of a block (blocks/: SCALE_WORDS, load_scales, store_scales,
 // largest_of_blocks). 256 elements, the frame's block, are CODE_WORDS of codes and SCALE_WORDS of scales
-// behind them.
+// behind them. An exact slot's words are those of f32.
 //
 // Where a moment is NaN, or infinite because its gradient is, its block's scale is, and so is the whole
 // block afterwards. Where a finite gradient left the range of f32 (its square, say), the moment is the
 // largest f32 instead: one element does not take its block along.
 
-alias SlotWord = u32;
+alias StateWord = u32;
 
-// The bits of the largest magnitudes in the blocks around a lane's two vec4s, by slot.
+const SLOT_WORDS: u32 = CODE_WORDS + SCALE_WORDS;
+const EXACT_WORDS: u32 = 256u;
+
+// The bits of the largest magnitudes in the blocks around a lane's two vec4s, of four slots.
 struct Largest {
     a: vec4<u32>,
     b: vec4<u32>,
@@ -31,49 +34,82 @@ fn is_unsigned(slot: u32) -> bool {
     return ((UNSIGNED_SLOTS >> slot) & 1u) == 1u;
 }
 
-fn slot_word(slot: u32, at: u32) -> u32 {
-    switch slot {
-        case 0u: { return slot0[at]; }
-        case 1u: { return slot1[at]; }
-        default: { return slot2[at]; }
-    }
+fn load_exact(first: u32, place: Place) -> vec4<f32> {
+    let at = first + place.part * 4u;
+    return bitcast<vec4<f32>>(vec4<u32>(state[at], state[at + 1u], state[at + 2u], state[at + 3u]));
 }
 
-fn set_slot_word(slot: u32, at: u32, word: u32) {
-    switch slot {
-        case 0u: { slot0[at] = word; }
-        case 1u: { slot1[at] = word; }
-        default: { slot2[at] = word; }
-    }
+fn store_exact(first: u32, place: Place, value: vec4<f32>) {
+    let at = first + place.part * 4u;
+    let words = bitcast<vec4<u32>>(value);
+    state[at] = words.x;
+    state[at + 1u] = words.y;
+    state[at + 2u] = words.z;
+    state[at + 3u] = words.w;
 }
 
-// The first word of the 256 elements around a place.
-fn first_word(place: Place) -> u32 {
-    return place.home / 64u * (CODE_WORDS + SCALE_WORDS);
+// A slot of a lane's two vec4s.
+struct Both {
+    a: vec4<f32>,
+    b: vec4<f32>,
 }
 
 fn load_slots(a: Place, b: Place) -> BothSlots {
     var slots = BothSlots();
     if (SLOTS > 0u) {
-        let scales = load_scales(0u, a, b);
-        slots.a.slot0 = load_slot(0u, a, scales.x);
-        slots.b.slot0 = load_slot(0u, b, scales.y);
+        let both = load_slot(0u, a, b);
+        slots.a.slot0 = both.a;
+        slots.b.slot0 = both.b;
     }
     if (SLOTS > 1u) {
-        let scales = load_scales(1u, a, b);
-        slots.a.slot1 = load_slot(1u, a, scales.x);
-        slots.b.slot1 = load_slot(1u, b, scales.y);
+        let both = load_slot(1u, a, b);
+        slots.a.slot1 = both.a;
+        slots.b.slot1 = both.b;
     }
     if (SLOTS > 2u) {
-        let scales = load_scales(2u, a, b);
-        slots.a.slot2 = load_slot(2u, a, scales.x);
-        slots.b.slot2 = load_slot(2u, b, scales.y);
+        let both = load_slot(2u, a, b);
+        slots.a.slot2 = both.a;
+        slots.b.slot2 = both.b;
+    }
+    if (SLOTS > 3u) {
+        let both = load_slot(3u, a, b);
+        slots.a.slot3 = both.a;
+        slots.b.slot3 = both.b;
+    }
+    if (SLOTS > 4u) {
+        let both = load_slot(4u, a, b);
+        slots.a.slot4 = both.a;
+        slots.b.slot4 = both.b;
+    }
+    if (SLOTS > 5u) {
+        let both = load_slot(5u, a, b);
+        slots.a.slot5 = both.a;
+        slots.b.slot5 = both.b;
+    }
+    if (SLOTS > 6u) {
+        let both = load_slot(6u, a, b);
+        slots.a.slot6 = both.a;
+        slots.b.slot6 = both.b;
+    }
+    if (SLOTS > 7u) {
+        let both = load_slot(7u, a, b);
+        slots.a.slot7 = both.a;
+        slots.b.slot7 = both.b;
     }
     return slots;
 }
 
-fn load_slot(slot: u32, place: Place, scale: f32) -> vec4<f32> {
-    return decode_codes(load_codes(slot, place), scale, slot);
+fn load_slot(slot: u32, a: Place, b: Place) -> Both {
+    let of_a = first_word(slot, a);
+    let of_b = first_word(slot, b);
+    if (is_exact(slot)) {
+        return Both(load_exact(of_a, a), load_exact(of_b, b));
+    }
+    let scales = load_scales(of_a, a);
+    return Both(
+        decode_codes(load_codes(of_a, a), scales.x, slot),
+        decode_codes(load_codes(of_b, b), scales.y, slot),
+    );
 }
 
 fn bounded(slots: Slots, grad: vec4<f32>) -> Slots {
@@ -82,6 +118,11 @@ fn bounded(slots: Slots, grad: vec4<f32>) -> Slots {
         below_infinity(slots.slot0, is_kept),
         below_infinity(slots.slot1, is_kept),
         below_infinity(slots.slot2, is_kept),
+        below_infinity(slots.slot3, is_kept),
+        below_infinity(slots.slot4, is_kept),
+        below_infinity(slots.slot5, is_kept),
+        below_infinity(slots.slot6, is_kept),
+        below_infinity(slots.slot7, is_kept),
     );
 }
 
@@ -92,34 +133,75 @@ fn below_infinity(value: vec4<f32>, is_kept: vec4<bool>) -> vec4<f32> {
     return bitcast<vec4<f32>>(bits - select(vec4<u32>(), vec4<u32>(1u), is_infinite & !is_kept));
 }
 
+// Four slots at a time: these share the barriers.
 fn store_slots(a: Place, b: Place, of_a: Slots, of_b: Slots, tensor: Tensor) {
-    let largest = largest_of_blocks(a, magnitudes(of_a, a.count), magnitudes(of_b, b.count));
+    store_first_four(a, b, of_a, of_b);
+    if (SLOTS > 4u) {
+        // Until all have read what is overwritten now.
+        workgroupBarrier();
+        store_last_four(a, b, of_a, of_b);
+    }
+}
+
+fn store_first_four(a: Place, b: Place, of_a: Slots, of_b: Slots) {
+    let largest = largest_of_blocks(a, first_magnitudes(of_a, a.count), first_magnitudes(of_b, b.count));
     if (a.count == 0u) {
         return;
     }
     if (SLOTS > 0u) {
-        store_slot(0u, a, b, of_a.slot0, of_b.slot0, vec2<u32>(largest.a.x, largest.b.x));
+        store_slot(0u, a, b, Both(of_a.slot0, of_b.slot0), vec2<u32>(largest.a.x, largest.b.x));
     }
     if (SLOTS > 1u) {
-        store_slot(1u, a, b, of_a.slot1, of_b.slot1, vec2<u32>(largest.a.y, largest.b.y));
+        store_slot(1u, a, b, Both(of_a.slot1, of_b.slot1), vec2<u32>(largest.a.y, largest.b.y));
     }
     if (SLOTS > 2u) {
-        store_slot(2u, a, b, of_a.slot2, of_b.slot2, vec2<u32>(largest.a.z, largest.b.z));
+        store_slot(2u, a, b, Both(of_a.slot2, of_b.slot2), vec2<u32>(largest.a.z, largest.b.z));
+    }
+    if (SLOTS > 3u) {
+        store_slot(3u, a, b, Both(of_a.slot3, of_b.slot3), vec2<u32>(largest.a.w, largest.b.w));
+    }
+}
+
+fn store_last_four(a: Place, b: Place, of_a: Slots, of_b: Slots) {
+    let largest = largest_of_blocks(a, last_magnitudes(of_a, a.count), last_magnitudes(of_b, b.count));
+    if (a.count == 0u) {
+        return;
+    }
+    if (SLOTS > 4u) {
+        store_slot(4u, a, b, Both(of_a.slot4, of_b.slot4), vec2<u32>(largest.a.x, largest.b.x));
+    }
+    if (SLOTS > 5u) {
+        store_slot(5u, a, b, Both(of_a.slot5, of_b.slot5), vec2<u32>(largest.a.y, largest.b.y));
+    }
+    if (SLOTS > 6u) {
+        store_slot(6u, a, b, Both(of_a.slot6, of_b.slot6), vec2<u32>(largest.a.z, largest.b.z));
+    }
+    if (SLOTS > 7u) {
+        store_slot(7u, a, b, Both(of_a.slot7, of_b.slot7), vec2<u32>(largest.a.w, largest.b.w));
     }
 }
 
 // A lane's share of a slot; `largest` are the magnitudes of the blocks that its two vec4s lie in.
-fn store_slot(slot: u32, a: Place, b: Place, of_a: vec4<f32>, of_b: vec4<f32>, largest: vec2<u32>) {
+fn store_slot(slot: u32, a: Place, b: Place, value: Both, largest: vec2<u32>) {
+    let of_a = first_word(slot, a);
+    let of_b = first_word(slot, b);
+    if (is_exact(slot)) {
+        store_exact(of_a, a, value.a);
+        if (b.count != 0u) {
+            store_exact(of_b, b, value.b);
+        }
+        return;
+    }
     let scale_a = scale_of(largest.x, slot);
     let scale_b = scale_of(largest.y, slot);
-    let codes_a = encode_codes(of_a, scale_a, slot);
-    let codes_b = encode_codes(of_b, scale_b, slot);
-    store_codes(slot, a, b, codes_a, codes_b);
-    store_scales(slot, a, scale_a, scale_b);
+    let codes_a = encode_codes(value.a, scale_a, slot);
+    let codes_b = encode_codes(value.b, scale_b, slot);
+    store_codes(vec2<u32>(of_a, of_b), a, b, codes_a, codes_b);
+    store_scales(of_a, a, scale_a, scale_b);
 }
 
 // The bits of the largest magnitude of each slot, among those of the four elements that exist.
-fn magnitudes(slots: Slots, count: u32) -> vec4<u32> {
+fn first_magnitudes(slots: Slots, count: u32) -> vec4<u32> {
     var bits = vec4<u32>();
     if (SLOTS > 0u) {
         bits.x = magnitude(slots.slot0, count);
@@ -129,6 +211,26 @@ fn magnitudes(slots: Slots, count: u32) -> vec4<u32> {
     }
     if (SLOTS > 2u) {
         bits.z = magnitude(slots.slot2, count);
+    }
+    if (SLOTS > 3u) {
+        bits.w = magnitude(slots.slot3, count);
+    }
+    return bits;
+}
+
+fn last_magnitudes(slots: Slots, count: u32) -> vec4<u32> {
+    var bits = vec4<u32>();
+    if (SLOTS > 4u) {
+        bits.x = magnitude(slots.slot4, count);
+    }
+    if (SLOTS > 5u) {
+        bits.y = magnitude(slots.slot5, count);
+    }
+    if (SLOTS > 6u) {
+        bits.z = magnitude(slots.slot6, count);
+    }
+    if (SLOTS > 7u) {
+        bits.w = magnitude(slots.slot7, count);
     }
     return bits;
 }

@@ -1,6 +1,7 @@
 // State slots with a word for each vec4: what a word holds is the codec's to say.
 //
-// Joined with: a codec (SlotWord, decode_slot, encode_slot).
+// Joined with: a codec (StateWord, SLOT_WORDS, EXACT_WORDS, load_exact, store_exact; decode_slot,
+// encode_slot).
 
 fn load_slots(a: Place, b: Place) -> BothSlots {
     return BothSlots(load(a), load(b));
@@ -9,15 +10,38 @@ fn load_slots(a: Place, b: Place) -> BothSlots {
 fn load(place: Place) -> Slots {
     var slots = Slots();
     if (SLOTS > 0u) {
-        slots.slot0 = decode_slot(slot0[place.home]);
+        slots.slot0 = load_slot(0u, place);
     }
     if (SLOTS > 1u) {
-        slots.slot1 = decode_slot(slot1[place.home]);
+        slots.slot1 = load_slot(1u, place);
     }
     if (SLOTS > 2u) {
-        slots.slot2 = decode_slot(slot2[place.home]);
+        slots.slot2 = load_slot(2u, place);
+    }
+    if (SLOTS > 3u) {
+        slots.slot3 = load_slot(3u, place);
+    }
+    if (SLOTS > 4u) {
+        slots.slot4 = load_slot(4u, place);
+    }
+    if (SLOTS > 5u) {
+        slots.slot5 = load_slot(5u, place);
+    }
+    if (SLOTS > 6u) {
+        slots.slot6 = load_slot(6u, place);
+    }
+    if (SLOTS > 7u) {
+        slots.slot7 = load_slot(7u, place);
     }
     return slots;
+}
+
+fn load_slot(slot: u32, place: Place) -> vec4<f32> {
+    let first = first_word(slot, place);
+    if (is_exact(slot)) {
+        return load_exact(first, place);
+    }
+    return decode_slot(state[first + place.part]);
 }
 
 // An infinite state is its element's only.
@@ -35,12 +59,36 @@ fn store(place: Place, slots: Slots, tensor: Tensor) {
         return;
     }
     if (SLOTS > 0u) {
-        slot0[place.home] = encode_slot(0u, place, slots.slot0, tensor);
+        store_slot(0u, place, slots.slot0, tensor);
     }
     if (SLOTS > 1u) {
-        slot1[place.home] = encode_slot(1u, place, slots.slot1, tensor);
+        store_slot(1u, place, slots.slot1, tensor);
     }
     if (SLOTS > 2u) {
-        slot2[place.home] = encode_slot(2u, place, slots.slot2, tensor);
+        store_slot(2u, place, slots.slot2, tensor);
+    }
+    if (SLOTS > 3u) {
+        store_slot(3u, place, slots.slot3, tensor);
+    }
+    if (SLOTS > 4u) {
+        store_slot(4u, place, slots.slot4, tensor);
+    }
+    if (SLOTS > 5u) {
+        store_slot(5u, place, slots.slot5, tensor);
+    }
+    if (SLOTS > 6u) {
+        store_slot(6u, place, slots.slot6, tensor);
+    }
+    if (SLOTS > 7u) {
+        store_slot(7u, place, slots.slot7, tensor);
+    }
+}
+
+fn store_slot(slot: u32, place: Place, value: vec4<f32>, tensor: Tensor) {
+    let first = first_word(slot, place);
+    if (is_exact(slot)) {
+        store_exact(first, place, value);
+    } else {
+        state[first + place.part] = encode_slot(slot, place, value, tensor);
     }
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crate::{
     abi::{Chunk, Tensor, Window},
-    layout::{BLOCK_ELEMS, Place, WINDOW_BLOCKS, blocks_of},
+    layout::{BLOCK_ELEMS, Place, blocks_of},
 };
 
 /// A range in one of the caller's buffers.
@@ -41,6 +41,8 @@ pub(crate) struct LentTensor {
     pub(crate) place: Place,
     /// Bytes of a block in the largest of the engine's own buffers; 0 if there is none.
     pub(crate) home_bytes: u64,
+    /// Windows of these buffers begin at a multiple of so many blocks.
+    pub(crate) window_blocks: u32,
 }
 
 impl LentTensor {
@@ -123,6 +125,7 @@ struct Located {
     /// Where its state lies; `None` if the engine keeps none.
     state_block: Option<u32>,
     home_bytes: u64,
+    window_blocks: u32,
 }
 
 /// Distributes the chunks of all tensors over as few dispatches as their buffers permit.
@@ -181,6 +184,7 @@ fn located(index: usize, tensor: &LentTensor, ragged: bool) -> impl Iterator<Ite
             vec4_bytes: (tensor.param.vec4_bytes(), tensor.grad.vec4_bytes()),
             state_block: (tensor.home_bytes > 0).then_some(tensor.place.first_block + number),
             home_bytes: tensor.home_bytes,
+            window_blocks: tensor.window_blocks,
         }
     })
 }
@@ -211,16 +215,16 @@ fn begin(at: Located, reach: Reach) -> ChunkDispatch {
         param: Bound { buffer: at.param.buffer, bytes: param_bytes },
         grad: (!shared).then_some(grad),
         vec4_bytes: at.vec4_bytes,
-        state_blocks: with_block(None, at.state_block),
+        state_blocks: with_block(None, &at),
         chunks: vec![at.chunk],
     }
 }
 
 /// The window of blocks with one more.
-fn with_block(window: Option<&Range<u32>>, block: Option<u32>) -> Range<u32> {
-    let Some(block) = block else { return 0..0 };
+fn with_block(window: Option<&Range<u32>>, at: &Located) -> Range<u32> {
+    let Some(block) = at.state_block else { return 0..0 };
     let (start, end) = window.map_or((block, block + 1), |w| (w.start, w.end));
-    start.min(block) / WINDOW_BLOCKS * WINDOW_BLOCKS..end.max(block + 1)
+    start.min(block) / at.window_blocks * at.window_blocks..end.max(block + 1)
 }
 
 /// Whether the chunk could be in the dispatch at all.
@@ -245,7 +249,7 @@ fn extend(dispatch: &mut ChunkDispatch, at: &Located, reach: Reach) -> bool {
             None
         }
     };
-    let state_blocks = with_block(Some(&dispatch.state_blocks), at.state_block);
+    let state_blocks = with_block(Some(&dispatch.state_blocks), at);
     let state_bytes = u64::from(state_blocks.end - state_blocks.start) * at.home_bytes;
     // Two writable bindings of one buffer must not overlap.
     let apart = grad
@@ -293,6 +297,7 @@ mod tests {
                 len_elems,
                 place: Place { segment: 0, first_block, blocks },
                 home_bytes: 1024,
+                window_blocks: 64,
             });
             first_block += blocks;
         }
@@ -319,7 +324,7 @@ mod tests {
             let state_bytes =
                 u64::from(dispatch.state_blocks.end - dispatch.state_blocks.start) * 1024;
             prop_assert!(state_bytes <= reach.max_binding_bytes);
-            prop_assert_eq!(dispatch.state_blocks.start % WINDOW_BLOCKS, 0);
+            prop_assert_eq!(dispatch.state_blocks.start % 64, 0);
             prop_assert_eq!(window.state_vec4, dispatch.state_blocks.start * 64);
             for chunk in &dispatch.chunks {
                 let tensor = &tensors[chunk.tensor as usize];
@@ -378,6 +383,7 @@ mod tests {
             len_elems: 4096,
             place: Place { segment: 0, first_block: i as u32 * 16, blocks: 16 },
             home_bytes: 0,
+            window_blocks: 64,
         };
         let tensors: Vec<_> = (0..64).map(tensor).collect();
         assert!(dispatches(&tensors, REACH).len() <= 8 * 8);

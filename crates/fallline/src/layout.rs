@@ -3,7 +3,7 @@
 //! A tensor begins at a multiple of [`BLOCK_ELEMS`] elements. Tensors that share a kernel lie in one
 //! segment, that is one buffer for each role, with the same element index in every role; a kernel
 //! whose tensors exceed the largest buffer gets several segments. A segment is cut into windows that
-//! fit a binding, at multiples of [`WINDOW_BLOCKS`] blocks.
+//! fit a binding.
 
 use std::ops::Range;
 
@@ -12,11 +12,6 @@ pub(crate) const BLOCK_ELEMS: u64 = 256;
 
 /// Lanes of a block: `BLOCK_LANES` of the frames.
 pub(crate) const BLOCK_LANES: u32 = 32;
-
-/// A window begins at a multiple of this many blocks, so that its offset into any buffer with a
-/// multiple of four bytes for each block is a multiple of 256 bytes, the largest offset alignment
-/// that WebGPU permits.
-pub(crate) const WINDOW_BLOCKS: u32 = 64;
 
 /// The blocks that hold this many elements.
 pub(crate) fn blocks_of(len_elems: u64) -> u64 {
@@ -101,10 +96,9 @@ impl Layout {
     }
 }
 
-/// Cuts `blocks` into windows of at most `max_blocks`, each but the last a multiple of
-/// [`WINDOW_BLOCKS`] long.
-pub(crate) fn windows(blocks: u32, max_blocks: u32) -> Vec<Range<u32>> {
-    let len = (max_blocks / WINDOW_BLOCKS * WINDOW_BLOCKS).max(WINDOW_BLOCKS);
+/// Cuts `blocks` into windows of at most `max_blocks`, each but the last a multiple of `unit_blocks` long.
+pub(crate) fn windows(blocks: u32, max_blocks: u32, unit_blocks: u32) -> Vec<Range<u32>> {
+    let len = (max_blocks / unit_blocks * unit_blocks).max(unit_blocks);
     let mut windows = Vec::new();
     let mut first = 0;
     while first < blocks {
@@ -156,12 +150,12 @@ mod tests {
 
         #[test]
         fn windows_cover_every_block_once(blocks in 0u32..100_000, max_blocks in 64u32..3000) {
-            let windows = windows(blocks, max_blocks);
+            let windows = windows(blocks, max_blocks, 64);
             let mut next = 0;
             for window in &windows {
                 prop_assert_eq!(window.start, next);
                 prop_assert!(!window.is_empty() && window.end - window.start <= max_blocks);
-                prop_assert_eq!(window.start % WINDOW_BLOCKS, 0);
+                prop_assert_eq!(window.start % 64, 0);
                 next = window.end;
             }
             prop_assert_eq!(next, blocks);

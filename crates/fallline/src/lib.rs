@@ -61,6 +61,7 @@ mod quantizer;
 mod report;
 mod rules;
 mod scaler;
+mod slot;
 mod tensor;
 mod transfer;
 
@@ -72,6 +73,7 @@ pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
 pub use report::{SkipReason, StepReport};
 pub use rules::{Adam, AdamW, Group, Lion, Rule, Sgd};
 pub use scaler::{DynamicScale, LossScaler};
+pub use slot::{Slot, SlotKind};
 pub use tensor::{
     BorrowedTensor, BufferRange, Dtype, Precision, StateFormat, TensorId, TensorSpec,
 };

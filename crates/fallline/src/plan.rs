@@ -17,8 +17,8 @@ use crate::{
 pub(crate) struct SegmentBuffers {
     /// Parameters and gradients, if the engine owns them.
     pub(crate) owned: Option<(Buffer, Buffer)>,
-    /// The state slots, each from a byte of its buffer on.
-    pub(crate) slots: Vec<(Buffer, u64)>,
+    /// The state, all slots together, from a byte of a buffer on; `None` if there is none.
+    pub(crate) state: Option<(Buffer, u64)>,
     /// Master copies or remainders of the parameters, if they are kept.
     pub(crate) master: Option<Buffer>,
 }
@@ -70,7 +70,8 @@ impl Plan {
             let update = program.update(Frame::Arena, records.tensors_in);
             let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
             let table = layout.block_table(number);
-            let windows = windows(segment.blocks, max_window_blocks(gpu, program));
+            let windows =
+                windows(segment.blocks, max_window_blocks(gpu, program), program.window_blocks());
             let blocks = windows.iter().map(|w| &table[w.start as usize..w.end as usize]);
             let blocks = Tables::new(gpu, "fallline blocks", BufferUsages::STORAGE, blocks)?;
             let origins: Vec<_> = windows.iter().map(|window| origin(window.start)).collect();
@@ -206,20 +207,17 @@ impl Bindings<'_> {
         let none = |number: u64| part(dummy, number * PART_ALIGNMENT, PART_ALIGNMENT);
         let (home, blocks) = self.home;
         let mut bound = vec![self.records.as_entire_binding(), self.table, self.param];
-        bound.push(self.grad.unwrap_or_else(|| none(3)));
-        let slot_bytes = program.formats.state.block_bytes();
-        for slot in 0..3 {
-            bound.push(match home.slots.get(slot) {
-                Some((buffer, first)) => blocks_part(buffer, *first, blocks, slot_bytes),
-                None => none(slot as u64),
-            });
-        }
+        bound.push(self.grad.unwrap_or_else(|| none(0)));
+        bound.push(match &home.state {
+            Some((buffer, first)) => blocks_part(buffer, *first, blocks, program.state_bytes()),
+            None => none(1),
+        });
+        let master_bytes = BLOCK_ELEMS * program.formats.precision.size_bytes();
+        let master = home.master.as_ref();
+        bound.push(master.map_or_else(|| none(2), |b| blocks_part(b, 0, blocks, master_bytes)));
         let hypers_size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
         bound.push(part(self.hypers, 0, hypers_size));
         bound.push(self.window);
-        let master_bytes = BLOCK_ELEMS * program.formats.precision.size_bytes();
-        let master = home.master.as_ref();
-        bound.push(master.map_or_else(|| none(4), |b| blocks_part(b, 0, blocks, master_bytes)));
         bind(gpu, label, kernel, &bound)
     }
 }
@@ -371,7 +369,7 @@ fn hypers(gpu: &Gpu, programs: &[Program]) -> Result<Vec<Buffer>> {
 
 /// Bound where a kernel declares a binding that it does not use.
 fn dummy(gpu: &Gpu) -> Result<Buffer> {
-    gpu.buffer("fallline dummy", 5 * PART_ALIGNMENT, BufferUsages::STORAGE)
+    gpu.buffer("fallline dummy", 3 * PART_ALIGNMENT, BufferUsages::STORAGE)
 }
 
 /// Some blocks of those that begin at a byte of a buffer.

@@ -69,11 +69,11 @@ pub(crate) fn check(
                 spec.precision
             ),
             What::State(slot) => ensure!(
-                rule.slots().contains(&slot.as_str()),
+                rule.slots().iter().any(|kept| kept.name == slot),
                 "tensor '{}': {} keeps {:?} and no '{slot}'",
                 expected.key(),
                 rule.name(),
-                rule.slots()
+                rule.slots().iter().map(|slot| slot.name).collect::<Vec<_>>()
             ),
         }
     }

@@ -4,8 +4,8 @@ use std::sync::Mutex;
 
 use fallline_shaders::join;
 
-use super::{Kernel, Kernels, Recipe};
-use crate::{Gpu, Result};
+use super::{Kernel, Kernels, Recipe, Update};
+use crate::{Gpu, Result, SlotKind, StateFormat, slot::mask};
 
 /// The kernels of a device that were compiled so far.
 #[derive(Debug, Default)]
@@ -36,18 +36,17 @@ impl Recipe {
                 let slots = u8::try_from(update.key.slots.len()).unwrap_or(u8::MAX);
                 let frame = [
                     ("SLOTS", f64::from(slots)),
+                    (
+                        "EXACT_SLOTS",
+                        f64::from(mask(update.key.slots, |s| s.kind == SlotKind::Exact)),
+                    ),
                     ("ONE_HYPER", flag(update.one_hyper)),
                     ("WORKGROUP_SIZE", f64::from(workgroup_size(limits))),
                     row,
                 ];
                 let clip =
                     update.prepares_gradients().then_some(("CLIP_VALUE", flag(update.clip_value)));
-                let unsigned = update
-                    .formats
-                    .state
-                    .has_blocks()
-                    .then_some(("UNSIGNED_SLOTS", f64::from(update.key.unsigned_slots)));
-                switches.chain(frame).chain(clip).chain(unsigned).collect()
+                switches.chain(frame).chain(clip).chain(update.state_constants()).collect()
             }
             Recipe::Decide { skip_non_finite } => {
                 let most = workgroup_size(limits);
@@ -67,6 +66,24 @@ impl Recipe {
             Recipe::Update(update) => update.key.rule.path,
             _ => self.sources()[0].path,
         }
+    }
+}
+
+impl Update {
+    /// What the kernel must know of state in blocks.
+    fn state_constants(&self) -> Vec<(&'static str, f64)> {
+        if !self.formats.state.has_blocks() {
+            return Vec::new();
+        }
+        if !self.key.is_traffic() {
+            return vec![("UNSIGNED_SLOTS", f64::from(mask(self.key.slots, |slot| !slot.signed)))];
+        }
+        let (codes, scales) = match self.formats.state {
+            StateFormat::Int4 => (32.0, 2.0),
+            StateFormat::Companded => (64.0, 4.0),
+            _ => (64.0, 1.0),
+        };
+        vec![("CODE_WORDS", codes), ("SCALE_WORDS", scales)]
     }
 }
 

@@ -12,7 +12,9 @@ use wgpu::{BindGroupLayout, ComputePipeline};
 
 pub(crate) use compile::{KernelCache, fold, kernel, row_workgroups, workgroup_size};
 
-use crate::{Dtype, StateFormat, abi, layout::BLOCK_ELEMS, rules::Definition, tensor::Formats};
+use crate::{
+    Dtype, Slot, StateFormat, abi, layout::BLOCK_ELEMS, rules::Definition, slot, tensor::Formats,
+};
 
 /// Tensors whose records fit the uniform buffer of `shared/tensors_uniform.wgsl`.
 pub(crate) const MAX_UNIFORM_TENSORS: usize = 1024;
@@ -69,9 +71,7 @@ pub(crate) struct KernelKey {
     pub(crate) rule: Source,
     /// Its `override` constants.
     pub(crate) switches: Vec<(&'static str, u8)>,
-    pub(crate) slots: &'static [&'static str],
-    /// Bit n: slot n is never negative.
-    pub(crate) unsigned_slots: u8,
+    pub(crate) slots: &'static [Slot],
 }
 
 impl KernelKey {
@@ -84,14 +84,13 @@ impl KernelKey {
                 .map(|(name, on)| (name, u8::from(on)))
                 .collect(),
             slots: definition.slots(),
-            unsigned_slots: definition.unsigned_slots(),
         }
     }
 
     /// The kernel that adds gradients to gradients.
     pub(crate) fn accumulate() -> Self {
         let rule = control::ACCUMULATE;
-        Self { rule, switches: Vec::new(), slots: &[], unsigned_slots: 0 }
+        Self { rule, switches: Vec::new(), slots: &[] }
     }
 
     /// The kernel that makes blocks of values (of whatever sign, or never negative), or values of blocks.
@@ -104,13 +103,20 @@ impl KernelKey {
         if state == StateFormat::Bf16 {
             switches.push(("STOCHASTIC_SLOTS", 0));
         }
-        let unsigned_slots = u8::from(!signed);
-        Self { rule: control::QUANTIZE, switches, slots: &["blocks"], unsigned_slots }
+        const SIGNED: &[Slot] = &[Slot::moment("blocks")];
+        const UNSIGNED: &[Slot] = &[Slot::moment("blocks").unsigned()];
+        let slots = if signed { SIGNED } else { UNSIGNED };
+        Self { rule: control::QUANTIZE, switches, slots }
     }
 
     /// The kernel that moves what this one moves, and computes nothing.
     pub(crate) fn traffic(&self) -> Self {
         Self { rule: probes::TRAFFIC, switches: Vec::new(), ..self.clone() }
+    }
+
+    /// Whether it moves words as they are.
+    pub(crate) fn is_traffic(&self) -> bool {
+        self.rule == probes::TRAFFIC
     }
 }
 
@@ -136,12 +142,22 @@ impl Program {
         }
     }
 
-    /// Bytes of a block in the largest of the buffers that are the engine's in any case: state slots
-    /// and master copies. 0 if there is none.
+    /// Bytes of a block in all state slots together.
+    pub(crate) fn state_bytes(&self) -> u64 {
+        slot::tile_bytes(self.key.slots, self.formats.state)
+    }
+
+    /// Bytes of a block in the larger of the buffers that are the engine's in any case: state and master
+    /// copies. 0 if there is neither.
     pub(crate) fn home_bytes(&self) -> u64 {
-        let Formats { precision, state, .. } = self.formats;
-        let slot = if self.key.slots.is_empty() { 0 } else { state.block_bytes() };
-        (BLOCK_ELEMS * precision.size_bytes()).max(slot)
+        (BLOCK_ELEMS * self.formats.precision.size_bytes()).max(self.state_bytes())
+    }
+
+    /// A window begins at a multiple of so many blocks, for its offset in every buffer to be a multiple of
+    /// 256 bytes, the largest offset alignment that WebGPU permits.
+    pub(crate) fn window_blocks(&self) -> u32 {
+        // In every format of parameters and gradients a block is a multiple of 256 bytes anyway.
+        1 << 8u32.saturating_sub(self.state_bytes().trailing_zeros())
     }
 
     /// Bytes of a block in the largest of all its buffers.
@@ -187,7 +203,7 @@ impl Update {
 
     /// Whether it unscales and clips gradients: others take them as they are, or have none.
     pub(crate) fn prepares_gradients(&self) -> bool {
-        ![control::ACCUMULATE, control::QUANTIZE].contains(&self.key.rule)
+        ![control::ACCUMULATE, control::QUANTIZE, probes::TRAFFIC].contains(&self.key.rule)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which files make up a kernel, and what it binds.
 
 use fallline_shaders::{
-    Source, blocks, codecs, control, formats, frames, precision, shared, words,
+    Source, blocks, codecs, control, formats, frames, precision, probes, shared, words,
 };
 use wgpu::{BindingType, BufferBindingType};
 
@@ -68,8 +68,8 @@ impl Recipe {
                 };
                 let hypers = if update.accumulates() { UNIFORM_AT } else { UNIFORM };
                 let mut bindings = vec![tensors, READ];
-                bindings.extend([WRITE; 5]);
-                bindings.extend([hypers, UNIFORM, WRITE]);
+                bindings.extend([WRITE; 4]);
+                bindings.extend([hypers, UNIFORM]);
                 bindings
             }
             Recipe::Measure { .. } => vec![READ_AT, READ, WRITE, READ, UNIFORM, WRITE],
@@ -80,7 +80,54 @@ impl Recipe {
 }
 
 fn update_sources(update: &Update) -> Vec<Source> {
+    if update.key.is_traffic() {
+        return traffic_sources(update);
+    }
     let Formats { param, grad, precision, state } = update.formats;
+    let mut sources = frame_sources(update);
+    sources.extend([
+        match param {
+            Dtype::F32 => codecs::PARAM_F32,
+            Dtype::F16 => codecs::PARAM_F16,
+            Dtype::Bf16 => codecs::PARAM_BF16,
+        },
+        grad_codec(grad),
+        match precision {
+            Precision::Nearest => precision::NEAREST,
+            Precision::Stochastic => precision::STOCHASTIC,
+            Precision::Master => precision::MASTER,
+            Precision::Remainder => precision::REMAINDER,
+            Precision::Remainder8 => precision::REMAINDER8,
+        },
+        shared::LERP,
+        shared::MAX_MAGNITUDE,
+    ]);
+    if update.prepares_gradients() {
+        sources.push(shared::GRADIENT);
+    }
+    if matches!(precision, Precision::Remainder | Precision::Remainder8) {
+        sources.push(shared::REMAINDER);
+    }
+    let by_chance = matches!(precision, Precision::Stochastic | Precision::Remainder8);
+    if by_chance || state == StateFormat::Bf16 {
+        sources.push(shared::NOISE);
+    }
+    sources.extend(state_sources(state));
+    if sources.contains(&words::SLOT_8) || precision == Precision::Remainder8 {
+        sources.push(words::BYTES);
+    }
+    let is_used = |dtype| param == dtype || grad == dtype;
+    for dtype in [Dtype::F16, Dtype::Bf16] {
+        if is_used(dtype) || (dtype == Dtype::Bf16 && state == StateFormat::Bf16) {
+            sources.extend(format(dtype));
+        }
+    }
+    sources
+}
+
+/// What a kernel has in any formats: frame, rule, the words of parameter and gradient.
+fn frame_sources(update: &Update) -> Vec<Source> {
+    let Formats { param, grad, .. } = update.formats;
     let tensors = match update.tensors_in {
         TensorsIn::Uniform => shared::TENSORS_UNIFORM,
         TensorsIn::Storage => shared::TENSORS_STORAGE,
@@ -108,48 +155,38 @@ fn update_sources(update: &Update) -> Vec<Source> {
     };
     sources.extend([
         words::HALVES,
-        match param {
-            Dtype::F32 => codecs::PARAM_F32,
-            Dtype::F16 => codecs::PARAM_F16,
-            Dtype::Bf16 => codecs::PARAM_BF16,
-        },
-        grad_codec(grad),
-        match precision {
-            Precision::Nearest => precision::NEAREST,
-            Precision::Stochastic => precision::STOCHASTIC,
-            Precision::Master => precision::MASTER,
-            Precision::Remainder => precision::REMAINDER,
-            Precision::Remainder8 => precision::REMAINDER8,
-        },
         tensors,
         shared::TENSOR,
         shared::PLACE,
         shared::SLOTS,
         shared::HYPER,
         shared::UPDATED,
-        shared::LERP,
-        shared::MAX_MAGNITUDE,
     ]);
-    if update.prepares_gradients() {
-        sources.push(shared::GRADIENT);
+    sources
+}
+
+/// The kernel that moves words as they are.
+fn traffic_sources(update: &Update) -> Vec<Source> {
+    let Formats { precision, state, .. } = update.formats;
+    let mut sources = frame_sources(update);
+    for source in &mut sources {
+        *source = match *source {
+            words::PARAM_16 => probes::PARAM_16,
+            words::GRAD_16 => probes::GRAD_16,
+            other => other,
+        };
     }
-    if matches!(precision, Precision::Remainder | Precision::Remainder8) {
-        sources.push(shared::REMAINDER);
+    match precision.size_bytes() {
+        0 => sources.extend([precision::NEAREST, codecs::PARAM_F32]),
+        1 => sources.push(probes::MASTER_1),
+        2 => sources.push(probes::MASTER_2),
+        _ => sources.push(probes::MASTER_4),
     }
-    let by_chance = matches!(precision, Precision::Stochastic | Precision::Remainder8);
-    if by_chance || state == StateFormat::Bf16 {
-        sources.push(shared::NOISE);
-    }
-    sources.extend(state_sources(state));
-    if sources.contains(&words::SLOT_8) || precision == Precision::Remainder8 {
-        sources.push(words::BYTES);
-    }
-    let is_used = |dtype| param == dtype || grad == dtype;
-    for dtype in [Dtype::F16, Dtype::Bf16] {
-        if is_used(dtype) || (dtype == Dtype::Bf16 && state == StateFormat::Bf16) {
-            sources.extend(format(dtype));
-        }
-    }
+    sources.extend_from_slice(match state {
+        StateFormat::F32 => &[codecs::STATE_F32, words::SLOT_VEC4],
+        StateFormat::Bf16 => &[probes::STATE_16, words::SLOT_VEC4],
+        _ => &[probes::STATE_BLOCKS],
+    });
     sources
 }
 

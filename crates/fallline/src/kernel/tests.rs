@@ -103,6 +103,7 @@ fn updates() -> Vec<Update> {
     let adamw = KernelKey::new(Group::new("g", AdamW::default()).rule.definition());
     for formats in STATES.into_iter().flat_map(formats) {
         add(&adamw, formats, TensorsIn::Storage);
+        add(&adamw.traffic(), formats, TensorsIn::Storage);
         if formats.precision == Precision::Nearest && formats.state == StateFormat::F32 {
             add(&KernelKey::accumulate(), formats, TensorsIn::Uniform);
         }
@@ -188,7 +189,7 @@ fn check_zero_values(hlsl: &str) {
 #[test]
 fn every_kernel_is_valid_everywhere() {
     let recipes = recipes();
-    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 + 9) * 5 + 2 * 6 * 3 * 2 + 6 + 2 + 1);
+    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 * 2 + 9) * 5 + 2 * 6 * 3 * 2 + 6 + 2 + 1);
     for recipe in &recipes {
         for max_compute_invocations_per_workgroup in [64, 128, 256] {
             let limits =
@@ -218,6 +219,9 @@ fn shaders_and_engine_agree_on_constants() {
     for frame in [frames::ARENA, frames::BORROWED] {
         has(frame, format!("const BLOCK_LANES: u32 = {}u;", crate::layout::BLOCK_LANES));
         has(frame, format!("array<Hyper, {MAX_HYPERS}>"));
+    }
+    for slot in 0..crate::slot::MAX_SLOTS {
+        has(shared::SLOTS, format!("    slot{slot}: vec4<f32>,"));
     }
     has(shared::TENSORS_UNIFORM, format!("array<Tensor, {MAX_UNIFORM_TENSORS}>"));
     has(control::DECIDE, format!("const HISTORY_LEN: u32 = {}u;", crate::control::HISTORY_LEN));

@@ -84,7 +84,7 @@ impl Optimizer {
                 shape: tensors[error.tensor].spec.shape.clone(),
             }
         })?;
-        let none = || SegmentBuffers { owned: None, slots: Vec::new(), master: None };
+        let none = || SegmentBuffers { owned: None, state: None, master: None };
         let memory: Vec<SegmentBuffers> = layout.segments.iter().map(|_| none()).collect();
         let lent = |((item, place), (param, grad)): ((&Item, &Place), &(Lent, Lent))| LentTensor {
             param: *param,
@@ -92,6 +92,7 @@ impl Optimizer {
             len_elems: item.len_elems,
             place: *place,
             home_bytes: 0,
+            window_blocks: 1,
         };
         let lent: Vec<LentTensor> =
             items.iter().zip(&layout.places).zip(&lending.ranges).map(lent).collect();

@@ -174,8 +174,8 @@ impl Optimizer {
     #[must_use]
     pub fn state_size_bytes(&self) -> u64 {
         let of_segment = |segment: &SegmentBuffers| -> u64 {
-            let slots = segment.slots.iter().map(|(buffer, _)| buffer);
-            slots.chain(&segment.master).map(Buffer::size).sum()
+            let state = segment.state.iter().map(|(buffer, _)| buffer);
+            state.chain(&segment.master).map(Buffer::size).sum()
         };
         self.memory.segments.iter().map(of_segment).sum()
     }

@@ -95,16 +95,18 @@ impl Parts {
         segment: &crate::layout::Segment,
     ) -> Result<SegmentBuffers> {
         let elems = u64::from(segment.blocks) * BLOCK_ELEMS;
-        let Program { key, formats, .. } = &self.programs[segment.kernel];
-        let slot_bytes = u64::from(segment.blocks) * formats.state.block_bytes();
-        let slot =
-            |slot: &&str| Ok((gpu.buffer(&format!("fallline {slot}"), slot_bytes, OWNED)?, 0));
-        let slots = key.slots.iter().map(slot).collect::<Result<_>>()?;
-        let master = match formats.precision.size_bytes() {
+        let program = &self.programs[segment.kernel];
+        let state = match program.state_bytes() {
+            0 => None,
+            bytes => {
+                Some((gpu.buffer("fallline state", u64::from(segment.blocks) * bytes, OWNED)?, 0))
+            }
+        };
+        let master = match program.formats.precision.size_bytes() {
             0 => None,
             bytes => Some(gpu.buffer("fallline master", elems * bytes, OWNED)?),
         };
-        Ok(SegmentBuffers { owned: None, slots, master })
+        Ok(SegmentBuffers { owned: None, state, master })
     }
 
     /// Where the tensors lie in buffers of the engine's.

@@ -23,6 +23,7 @@ pub(super) fn measured(info: &Info, grad: Lent) -> LentTensor {
             blocks: 0,
         },
         home_bytes: 0,
+        window_blocks: 1,
     }
 }
 
@@ -59,12 +60,16 @@ pub(super) fn borrowed_plan(site: Site<'_>, infos: &[Info], lending: &Lending) -
         .iter()
         .zip(&layout.places)
         .zip(&lending.ranges)
-        .map(|((info, place), (param, grad))| LentTensor {
-            param: *param,
-            grad: *grad,
-            len_elems: info.len_elems,
-            place: *place,
-            home_bytes: programs[layout.segments[place.segment].kernel].home_bytes(),
+        .map(|((info, place), (param, grad))| {
+            let program = &programs[layout.segments[place.segment].kernel];
+            LentTensor {
+                param: *param,
+                grad: *grad,
+                len_elems: info.len_elems,
+                place: *place,
+                home_bytes: program.home_bytes(),
+                window_blocks: program.window_blocks(),
+            }
         })
         .collect();
     let dispatches = chunks::dispatches(&lent, reach(gpu));

@@ -4,8 +4,8 @@ use wgpu::{Buffer, BufferSlice, BufferUsages};
 
 use super::{Info, Optimizer};
 use crate::{
-    Dtype, Error, Precision, Result, Role, StateFormat, TensorId, blocks, convert,
-    layout::BLOCK_ELEMS, transfer,
+    Dtype, Error, Gpu, Precision, Result, Role, Slot, StateFormat, TensorId, blocks, convert,
+    layout::BLOCK_ELEMS, slot, transfer,
 };
 
 impl Optimizer {
@@ -68,29 +68,33 @@ impl Optimizer {
     /// # Errors
     /// [`Error::UnknownSlot`] if the tensor's rule does not keep it.
     pub fn read_state(&self, id: TensorId, slot: &str) -> Result<Vec<f32>> {
-        let (number, buffer, offset) = self.slot(id, slot)?;
-        let len_elems = self.infos[id.0].len_elems;
-        let size = self.infos[id.0].state.size_bytes(len_elems);
-        let bytes = transfer::read_bytes(&self.gpu, buffer, offset, size)?;
-        let (format, unsigned) = (self.infos[id.0].state, self.is_unsigned(id, number));
-        let len = usize::try_from(len_elems).unwrap_or(usize::MAX);
-        Ok(blocks::decode(format, unsigned, &bytes, len)
-            .unwrap_or_else(|| convert::decode(dtype_of(format), &bytes)))
+        let place = self.slot(id, slot)?;
+        let tiles = place.gather(&place.read(&self.gpu)?);
+        let len = usize::try_from(self.infos[id.0].len_elems).unwrap_or(usize::MAX);
+        let unsigned = !place.slot.signed;
+        Ok(blocks::decode(place.format, unsigned, &tiles, len).unwrap_or_else(|| {
+            let mut values = convert::decode(dtype_of(place.format), &tiles);
+            values.truncate(len);
+            values
+        }))
     }
 
-    /// Writes a state slot, by torch's name, in the format that it is kept in; takes effect before the next submission. SGD looks at its
+    /// Writes a state slot, by torch's name, in the format that it is kept in; waits for the GPU, since all
+    /// slots of a tensor lie together. Takes effect before the next submission. SGD looks at its
     /// `momentum_buffer` from the second step on: see [`write_step`](Self::write_step).
     ///
     /// # Errors
     /// [`Error::UnknownSlot`], [`Error::Length`].
     pub fn write_state(&self, id: TensorId, slot: &str, values: &[f32]) -> Result<()> {
-        let (number, buffer, offset) = self.slot(id, slot)?;
+        let place = self.slot(id, slot)?;
         let Info { spec, len_elems, .. } = &self.infos[id.0];
         transfer::check_len(&spec.name, slot, *len_elems, values.len() as u64)?;
-        let (format, unsigned) = (self.infos[id.0].state, self.is_unsigned(id, number));
-        let bytes = blocks::encode(format, unsigned, values)
-            .unwrap_or_else(|| convert::encode(dtype_of(format), values));
-        transfer::write_bytes(&self.gpu, (buffer, offset), bytes)
+        let tiles = blocks::encode(place.format, !place.slot.signed, values)
+            .unwrap_or_else(|| convert::encode(dtype_of(place.format), values));
+        // The other slots lie between its tiles.
+        let mut bytes = place.read(&self.gpu)?;
+        place.scatter(&tiles, &mut bytes);
+        transfer::write_bytes(&self.gpu, (place.buffer, place.offset), bytes)
     }
 
     /// Reads the step counter of every tensor back; waits for the GPU.
@@ -145,24 +149,29 @@ impl Optimizer {
         Some((buffer, u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes))
     }
 
-    /// The number of a slot, its buffer, and where in it the tensor begins.
-    fn slot(&self, id: TensorId, slot: &str) -> Result<(usize, &Buffer, u64)> {
+    /// Where a slot of a tensor lies.
+    fn slot(&self, id: TensorId, slot: &str) -> Result<SlotPlace<'_>> {
         let info = self.info(id)?;
-        let slots = self.groups[info.group].rule.slots();
-        let number = slots.iter().position(|known| *known == slot).ok_or_else(|| {
-            let known = if slots.is_empty() { "none".to_owned() } else { slots.join(", ") };
-            Error::UnknownSlot { tensor: info.spec.name.clone(), slot: slot.to_owned(), known }
-        })?;
         let place = &self.layout.places[id.0];
-        let (buffer, first) = &self.memory.segments[place.segment].slots[number];
-        let offset = first + u64::from(place.first_block) * info.state.block_bytes();
-        Ok((number, buffer, offset))
-    }
-
-    /// Whether a slot is never negative, and so has other codes.
-    fn is_unsigned(&self, id: TensorId, slot: usize) -> bool {
-        let rule = &self.groups[self.infos[id.0].group].rule;
-        rule.definition().unsigned_slots() >> slot & 1 == 1
+        let slots = self.groups[info.group].rule.slots();
+        let number = slots.iter().position(|known| known.name == slot);
+        let state = self.memory.segments[place.segment].state.as_ref();
+        let (Some(number), Some((buffer, first))) = (number, state) else {
+            let known: Vec<&str> = slots.iter().map(|slot| slot.name).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            let (tensor, slot) = (info.spec.name.clone(), slot.to_owned());
+            return Err(Error::UnknownSlot { tensor, slot, known });
+        };
+        let stride_bytes = slot::tile_bytes(slots, info.state);
+        Ok(SlotPlace {
+            slot: slots[number],
+            format: slots[number].format(info.state),
+            buffer,
+            offset: first + u64::from(place.first_block) * stride_bytes,
+            size_bytes: u64::from(place.blocks) * stride_bytes,
+            stride: usize::try_from(stride_bytes).unwrap_or(usize::MAX),
+            first: usize::try_from(slot::tile_bytes(&slots[..number], info.state)).unwrap_or(0),
+        })
     }
 
     fn dtype(&self, id: TensorId, role: Role) -> Result<Dtype> {
@@ -223,6 +232,44 @@ impl Optimizer {
             transfer::write(&self.gpu, buffer, offset, values)?;
         }
         transfer::write_bytes(&self.gpu, place, convert::encode(dtype, values))
+    }
+}
+
+/// Where a slot of a tensor lies: in every tile of the tensor's state from byte `first` on.
+struct SlotPlace<'a> {
+    slot: Slot,
+    format: StateFormat,
+    buffer: &'a Buffer,
+    /// The tensor's state, all slots of it.
+    offset: u64,
+    size_bytes: u64,
+    /// Bytes of a tile in all slots.
+    stride: usize,
+    first: usize,
+}
+
+impl SlotPlace<'_> {
+    /// The tensor's state, all slots of it; waits for the GPU.
+    fn read(&self, gpu: &Gpu) -> Result<Vec<u8>> {
+        transfer::read_bytes(gpu, self.buffer, self.offset, self.size_bytes)
+    }
+
+    fn tile_bytes(&self) -> usize {
+        usize::try_from(self.format.block_bytes()).unwrap_or(usize::MAX)
+    }
+
+    /// The slot's tiles of those of all slots.
+    fn gather(&self, bytes: &[u8]) -> Vec<u8> {
+        let tiles = bytes.chunks_exact(self.stride);
+        tiles.flat_map(|tile| &tile[self.first..self.first + self.tile_bytes()]).copied().collect()
+    }
+
+    /// Puts the slot's tiles, of which the last may be short, among those of all slots.
+    fn scatter(&self, tiles: &[u8], bytes: &mut [u8]) {
+        let of_all = bytes.chunks_exact_mut(self.stride);
+        for (from, into) in tiles.chunks(self.tile_bytes()).zip(of_all) {
+            into[self.first..self.first + from.len()].copy_from_slice(from);
+        }
     }
 }
 

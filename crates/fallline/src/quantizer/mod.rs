@@ -68,14 +68,17 @@ impl Quantizer {
         let (programs, items) = programs(specs.iter());
         let layout = plan::layout(gpu, &programs, &items, |tensor| specs[tensor].name.clone())?;
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
-        let (mut buffers, mut memory) = (Vec::new(), Vec::new());
+        let (mut buffers, mut memory, mut blocks_of_segments) =
+            (Vec::new(), Vec::new(), Vec::new());
         for segment in &layout.segments {
             let (blocks, formats) = (u64::from(segment.blocks), programs[segment.kernel].formats);
             let size = blocks * BLOCK_ELEMS * formats.param.size_bytes();
             buffers.push(gpu.buffer("fallline values", size, usage)?);
             let size = blocks * formats.state.block_bytes();
-            let slots = vec![(gpu.buffer("fallline blocks of codes", size, usage)?, 0)];
-            memory.push(SegmentBuffers { owned: None, slots, master: None });
+            let buffer = gpu.buffer("fallline blocks of codes", size, usage)?;
+            blocks_of_segments.push(buffer.clone());
+            let state = Some((buffer, 0));
+            memory.push(SegmentBuffers { owned: None, state, master: None });
         }
         let (mut tensors, mut values) = (Vec::new(), Vec::new());
         for (spec, place) in specs.iter().zip(&layout.places) {
@@ -86,7 +89,7 @@ impl Quantizer {
                 spec: spec.clone(),
                 values: crate::BufferRange::new(&buffers[place.segment], offset, spec.len_elems),
                 blocks: BlockRange {
-                    buffer: memory[place.segment].slots[0].0.clone(),
+                    buffer: blocks_of_segments[place.segment].clone(),
                     offset: first * spec.format.block_bytes(),
                 },
             });
@@ -115,8 +118,8 @@ impl Quantizer {
             let count = u32::try_from(blocks_of(spec.len_elems)).unwrap_or(u32::MAX);
             places.push(Place { segment: index, first_block: 0, blocks: count });
             segments.push(Segment { kernel: item.kernel, blocks: count, tensors: vec![index] });
-            let slots = vec![(blocks.buffer.clone(), blocks.offset)];
-            memory.push(SegmentBuffers { owned: None, slots, master: None });
+            let state = Some((blocks.buffer.clone(), blocks.offset));
+            memory.push(SegmentBuffers { owned: None, state, master: None });
             let elem_bytes = spec.dtype.size_bytes();
             values.push(Lent { buffer: index, offset: range.offset, elem_bytes });
             buffers.push(range.buffer.clone());
@@ -133,6 +136,7 @@ impl Quantizer {
             len_elems: tensor.spec.len_elems,
             place: *place,
             home_bytes: tensor.spec.format.block_bytes(),
+            window_blocks: 64,
         };
         let lent: Vec<LentTensor> =
             tensors.iter().zip(&layout.places).zip(values).map(lent).collect();
@@ -143,7 +147,7 @@ impl Quantizer {
         let dispatches = chunks::dispatches(&lent, plan::reach(limits, plan::max_chunks(limits)));
         let plan = |direction| {
             let turned = |program: &Program| {
-                let signed = program.key.unsigned_slots == 0;
+                let signed = program.key.slots[0].signed;
                 let key = KernelKey::quantize(program.formats.state, signed, direction);
                 Program { key, ..program.clone() }
             };

@@ -1,11 +1,15 @@
 use fallline_shaders::{Source, rules::ADAM};
 
 use super::{Check, Definition, SQUARED_BOUND_EXPONENT, hyper};
-use crate::{Result, abi};
+use crate::{Result, Slot, abi};
 
 /// The state slots of the Adam family, without and with amsgrad.
-pub(super) fn adam_slots(amsgrad: bool) -> &'static [&'static str] {
-    const SLOTS: [&str; 3] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+pub(super) fn adam_slots(amsgrad: bool) -> &'static [Slot] {
+    const SLOTS: [Slot; 3] = [
+        Slot::moment("exp_avg"),
+        Slot::moment("exp_avg_sq").unsigned(),
+        Slot::moment("max_exp_avg_sq").unsigned(),
+    ];
     if amsgrad { &SLOTS } else { &SLOTS[..2] }
 }
 
@@ -71,12 +75,8 @@ impl Definition for Adam {
         vec![("AMSGRAD", self.amsgrad)]
     }
 
-    fn slots(&self) -> &'static [&'static str] {
+    fn slots(&self) -> &'static [Slot] {
         adam_slots(self.amsgrad)
-    }
-
-    fn unsigned_slots(&self) -> u8 {
-        0b110
     }
 
     fn bias_correction_betas(&self) -> (f64, f64) {

@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::ADAMW};
 
 use super::{Check, Definition, SQUARED_BOUND_EXPONENT, adam::adam_slots, hyper};
-use crate::{Result, abi};
+use crate::{Result, Slot, abi};
 
 /// AdamW: Adam with decoupled weight decay.
 ///
@@ -66,12 +66,8 @@ impl Definition for AdamW {
         vec![("AMSGRAD", self.amsgrad)]
     }
 
-    fn slots(&self) -> &'static [&'static str] {
+    fn slots(&self) -> &'static [Slot] {
         adam_slots(self.amsgrad)
-    }
-
-    fn unsigned_slots(&self) -> u8 {
-        0b110
     }
 
     fn bias_correction_betas(&self) -> (f64, f64) {

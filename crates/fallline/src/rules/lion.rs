@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::LION};
 
 use super::{Check, Definition, hyper};
-use crate::{Result, abi};
+use crate::{Result, Slot, abi};
 
 /// Lion, with decoupled weight decay.
 ///
@@ -51,8 +51,8 @@ impl Definition for Lion {
         Vec::new()
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg"]
+    fn slots(&self) -> &'static [Slot] {
+        const { &[Slot::moment("exp_avg")] }
     }
 
     fn decoupled_weight_decay(&self) -> f64 {

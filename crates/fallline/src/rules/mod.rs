@@ -12,7 +12,7 @@ pub use sgd::Sgd;
 
 use fallline_shaders::Source;
 
-use crate::{Error, Result, StateFormat, abi};
+use crate::{Error, Result, Slot, StateFormat, abi};
 
 /// An optimizer with its hyperparameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,9 +42,9 @@ impl Rule {
         path.rsplit_once('/').map_or(path, |(_, stem)| stem)
     }
 
-    /// torch's names of the state that the rule keeps for each element.
+    /// What the rule keeps for each element.
     #[must_use]
-    pub fn slots(&self) -> &'static [&'static str] {
+    pub fn slots(&self) -> &'static [Slot] {
         self.definition().slots()
     }
 
@@ -134,13 +134,8 @@ pub(crate) trait Definition {
     /// The rule's switches: boolean `override` constants of its WGSL.
     fn switches(&self) -> Vec<(&'static str, bool)>;
 
-    /// torch's names of the state slots, in the order of the WGSL's slots.
-    fn slots(&self) -> &'static [&'static str];
-
-    /// Which slots are never negative: bit n for slot n.
-    fn unsigned_slots(&self) -> u8 {
-        0
-    }
+    /// The state slots, in the order of the WGSL's slots.
+    fn slots(&self) -> &'static [Slot];
 
     /// β1 and β2 of the bias corrections; 0 for none.
     fn bias_correction_betas(&self) -> (f64, f64) {

@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::SGD};
 
 use super::{Check, Definition, hyper};
-use crate::{Error, Result, abi};
+use crate::{Error, Result, Slot, abi};
 
 /// SGD with momentum, dampening and Nesterov momentum, in torch's order of operations.
 ///
@@ -79,8 +79,9 @@ impl Definition for Sgd {
         vec![("MOMENTUM", self.momentum != 0.0), ("NESTEROV", self.nesterov)]
     }
 
-    fn slots(&self) -> &'static [&'static str] {
-        if self.momentum == 0.0 { &[] } else { &["momentum_buffer"] }
+    fn slots(&self) -> &'static [Slot] {
+        const MOMENTUM: &[Slot] = &[Slot::moment("momentum_buffer")];
+        if self.momentum == 0.0 { &[] } else { MOMENTUM }
     }
 
     fn maximize(&self) -> bool {
