@@ -29,7 +29,7 @@ fn main() -> fallline::Result<()> {
     let tensors = shapes.map(|(name, shape)| {
         let len = shape.iter().product::<usize>() as u64;
         let (param, grad) = (allocate(len), allocate(len));
-        BorrowedTensor { spec: TensorSpec::new(name, shape), param, grad }
+        BorrowedTensor { spec: TensorSpec::new(name, shape), param, grad: Some(grad) }
     });
 
     let groups = [Group::new("all", Lion { lr: 0.25, ..Lion::default() })];

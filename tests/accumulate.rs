@@ -145,7 +145,7 @@ fn accumulators_may_lie_in_the_micro_batchs_buffer() {
         .zip(places)
         .map(|(spec, (grad, _, param))| {
             let len = spec.shape[0];
-            BorrowedTensor { spec, param: range(param, len), grad: range(grad, len) }
+            BorrowedTensor { spec, param: range(param, len), grad: Some(range(grad, len)) }
         })
         .collect();
     let optimizer = Optimizer::borrowed(&gpu, &sgd(), &tensors).unwrap();

@@ -36,9 +36,10 @@ fn trained(gpu: &Gpu, group: &Group, sizes: &[usize], steps: u32) -> Vec<Vec<u32
 
 #[test]
 fn neither_a_second_run_nor_tiny_limits_change_a_bit() {
-    // With bindings of 64 KiB a window holds 16,384 elements, and a buffer 81,920: windows, folded
-    // dispatches and several segments all occur.
-    let sizes: Vec<usize> = AWKWARD.into_iter().chain([70_001, 81_920, 16_384]).collect();
+    // With bindings of 128 KiB a window holds 10,752 to 32,768 elements, and a buffer 87,296 to 262,144:
+    // windows, folded dispatches and several segments all occur.
+    let large = [70_001, 81_920, 16_384, 87_296, 80_000, 60_000];
+    let sizes: Vec<usize> = AWKWARD.into_iter().chain(large).collect();
     for case in cases() {
         let group = Group::new("all", case.rule);
         let first = trained(&gpu(), &group, &sizes, 2);

@@ -14,7 +14,7 @@ const STORAGE: BufferUsages = BufferUsages::STORAGE;
 
 fn tensor(name: &str, param: BufferRange, grad: BufferRange) -> BorrowedTensor {
     let len = usize::try_from(param.len_elems).unwrap();
-    BorrowedTensor { spec: TensorSpec::new(name, [len]), param, grad }
+    BorrowedTensor { spec: TensorSpec::new(name, [len]), param, grad: Some(grad) }
 }
 
 fn sgd() -> [Group; 1] {

@@ -124,7 +124,7 @@ fn build(gpu: &Gpu, site: Site, specs: &[TensorSpec]) -> Lent {
         .map(|(spec, (param, grad))| BorrowedTensor {
             spec: spec.clone(),
             param: range(*param),
-            grad: range(*grad),
+            grad: Some(range(*grad)),
         })
         .collect();
     let optimizer = Optimizer::borrowed_with(gpu, &groups, &tensors, &options).unwrap();
@@ -262,7 +262,7 @@ fn every_code_of_a_gradient_arrives() {
             let tensor = BorrowedTensor {
                 spec,
                 param: BufferRange::new(&params, 0, len as u64),
-                grad: BufferRange::new(&grads, 0, len as u64),
+                grad: Some(BufferRange::new(&grads, 0, len as u64)),
             };
             let mut optimizer = Optimizer::borrowed(&gpu, &[group], &[tensor]).unwrap();
             optimizer.step(&Step::new()).unwrap();

@@ -47,7 +47,7 @@ fn borrowed(gpu: &Gpu, dtype: Dtype, groups: &[Group], together: bool) -> Optimi
             .grad_dtype(dtype)
             .in_group(groups[index % groups.len()].name.clone()),
         param: BufferRange::new(&params, param, len),
-        grad: BufferRange::new(&grads, grad, len),
+        grad: Some(BufferRange::new(&grads, grad, len)),
     };
     let tensors: Vec<_> = places.into_iter().enumerate().map(tensor).collect();
     Optimizer::borrowed_with(gpu, groups, &tensors, &measuring()).unwrap()
@@ -106,7 +106,7 @@ fn gradients_that_move_are_measured_where_they_are() {
         let tensor = |i: u64| BorrowedTensor {
             spec: spec(i),
             param: BufferRange::new(&params, i * 608, 301),
-            grad: BufferRange::new(pool, offset + (2 - i) * 608, 301),
+            grad: Some(BufferRange::new(pool, offset + (2 - i) * 608, 301)),
         };
         (0..3).map(tensor).collect()
     };

@@ -93,7 +93,7 @@ fn the_norm_of_a_billion_elements_is_right_to_1e_6() {
     let tensor = |i: usize| BorrowedTensor {
         spec: TensorSpec::new(format!("t{i}"), [len]).dtype(Dtype::Bf16).grad_dtype(Dtype::F32),
         param: BufferRange::new(&pools[i / 128], (i % 128 * 2 * len) as u64, len as u64),
-        grad: BufferRange::new(&lent_grad, 0, len as u64),
+        grad: Some(BufferRange::new(&lent_grad, 0, len as u64)),
     };
     let tensors: Vec<_> = (0..954).map(tensor).collect();
     let mut optimizer = Optimizer::borrowed_with(&gpu, &[sgd()], &tensors, &measuring()).unwrap();

@@ -227,7 +227,7 @@ fn borrowed_buffers_give_the_arenas_codes() {
         let (param, grad) = (end, end + len.next_multiple_of(4));
         end = grad + len.next_multiple_of(4);
         let range = |at: u64| BufferRange::new(&lent, at * 4, len);
-        tensors.push(BorrowedTensor { spec, param: range(param), grad: range(grad) });
+        tensors.push(BorrowedTensor { spec, param: range(param), grad: Some(range(grad)) });
     }
     for (format, ..) in FORMATS {
         let groups = [in_blocks(format, Group::new("all", AdamW::default()))];

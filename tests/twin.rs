@@ -197,7 +197,7 @@ fn borrowed_buffers_give_the_arenas_values() {
             .map(|((spec, n), (param, grad))| BorrowedTensor {
                 spec,
                 param: range(*param, n),
-                grad: range(*grad, n),
+                grad: Some(range(*grad, n)),
             })
             .collect();
         let mut optimizer =

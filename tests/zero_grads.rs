@@ -34,7 +34,7 @@ fn a_skipped_step_zeroes_borrowed_gradients_too() {
     let lent = buffer(&gpu, &contents, wgpu::BufferUsages::STORAGE);
     let range = |at: u64| BufferRange::new(&lent, at * 4, 301);
     let spec = TensorSpec::new("t", [301]);
-    let tensor = BorrowedTensor { spec, param: range(308), grad: range(4) };
+    let tensor = BorrowedTensor { spec, param: range(308), grad: Some(range(4)) };
     let options = Options { skip_non_finite: true, ..Options::default() };
     let mut optimizer = Optimizer::borrowed_with(&gpu, &[sgd("all")], &[tensor], &options).unwrap();
     optimizer.step(&Step::new().zero_grads()).unwrap();
@@ -52,7 +52,7 @@ fn a_gradient_of_two_tensors_cannot_be_zeroed() {
     let tensor = |name: &str, at| BorrowedTensor {
         spec: TensorSpec::new(name, [128]).in_group(name),
         param: BufferRange::new(&params, at, 128),
-        grad: BufferRange::new(&grads, at / 4, 128),
+        grad: Some(BufferRange::new(&grads, at / 4, 128)),
     };
     let groups = [sgd("a"), Group::new("b", AdamW::default())];
     let shared = [tensor("a", 0), tensor("b", 1024)];
@@ -67,7 +67,7 @@ fn a_gradient_of_two_tensors_cannot_be_zeroed() {
     assert_eq!(optimizer.read_steps().unwrap(), [1, 1]);
     // Once they lie apart, they can.
     let mut apart = shared.clone();
-    apart[1].grad.offset = 512;
+    apart[1].grad.as_mut().unwrap().offset = 512;
     optimizer.rebind(&apart).unwrap();
     optimizer.step(&Step::new().zero_grads()).unwrap();
     assert_eq!(read(&gpu, &grads), [0.0; 256]);

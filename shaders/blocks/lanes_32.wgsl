@@ -22,14 +22,14 @@ fn largest_of_lanes(lane: u32, first: Maxima, others: Maxima) -> BothMaxima {
     workgroupBarrier();
     if (lane < WORKGROUP_SIZE / 8u) {
         // Neighbouring lanes look at neighbours.
-        let at = lane / 4u * BLOCK_LANES + lane % 4u;
+        let at = lane / 4u * TILE_LANES + lane % 4u;
         part_max[lane] = max_of_lanes(at);
         if (SLOTS > 2u) {
             part_max[32u + lane] = max_of_lanes(256u + at);
         }
     }
     workgroupBarrier();
-    let at = lane / BLOCK_LANES * 4u;
+    let at = lane / TILE_LANES * 4u;
     // Not `BothMaxima(…, Maxima())`: naga 30's HLSL names the zero value of an alias and that of its type
     // alike, and defines both.
     var largest: BothMaxima;
@@ -42,7 +42,7 @@ fn largest_of_lanes(lane: u32, first: Maxima, others: Maxima) -> BothMaxima {
 
 fn max_of_lanes(at: u32) -> Maxima {
     var largest = lane_max[at];
-    for (var i = 4u; i < BLOCK_LANES; i += 4u) {
+    for (var i = 4u; i < TILE_LANES; i += 4u) {
         largest = max(largest, lane_max[at + i]);
     }
     return largest;

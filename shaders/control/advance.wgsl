@@ -11,10 +11,10 @@
 // Joined with: shared/{tensor,placement,step_input,decision,expm1}.wgsl.
 //
 // Bindings (group 0):
-//   0 step_input   what this step brings: learning rate and decay of each group, and more
+//   0 step_input   what this step brings: learning rate and decay of each tensor, and more
 //   1 absent       one bit for each tensor: no gradient in this step
 //   2 groups       constants of each group
-//   3 placements   group and buffer offsets of each tensor
+//   3 placements   what is known of each tensor once and for all
 //   4 decision     from control/decide.wgsl; what it is at first, if nothing is to be decided
 //   5 steps        the step counters
 //   6 tensors      the records (out)
@@ -58,25 +58,25 @@ fn main(
 
     let placement = placements[index];
     let group = groups[placement.group];
-    let group_step = step_input.groups[placement.group];
+    let rate = step_input.rates[index];
     // A record is whole also where nothing is stored, since lanes still load; t is then of no matter.
     let t = f32(max(step, 1u));
     tensors[index] = Tensor(
-        group_step.lr / -expm1(t * group.ln_beta1),
+        rate.lr / -expm1(t * group.ln_beta1),
         inverseSqrt(-expm1(t * group.ln_beta2)),
-        group_step.decay,
+        rate.decay,
         group.grad_sign * decision.unscale,
         decision.norms[placement.group + 1u].clip_factor * step_input.grad_factor,
-        group.clip_value,
         select(0u, step, is_stepped),
-        group.hyper,
-        placement.param_vec4,
-        placement.grad_vec4,
-        placement.state_vec4,
         select(step_input.zero_grads, 0u, is_absent),
-        index,
-        group.seed,
+        group.clip_value,
         placement.len_vec4,
         placement.tail_elems,
+        placement.first_vec4,
+        group.hyper,
+        placement.number,
+        group.seed,
+        placement.whole_vec4,
+        0u,
     );
 }

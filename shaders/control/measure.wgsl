@@ -1,52 +1,57 @@
-// Measure: one partial for each row of 64 chunks, for the norm and the overflow test.
+// Measure: one partial for each row of 64 tiles of a tensor, for the norm and the overflow test.
 //
 //   partial <- (sum of grad^2 as sum * 4^(exponent - 127),  are all of them finite?)
 //
 // The squares of gradients leave the range of f32 long before the gradients do. So each lane scales
-// its 32 elements of a chunk by a power of two that makes the largest about 1, and sums carry the
+// its 32 elements of a tile by a power of two that makes the largest about 1, and sums carry the
 // exponent along (a scaled sum, as LAPACK's `snrm2` takes it). Powers of two are exact: gradients
 // times any of them give the same sums, under other exponents. Sums are trees in a fixed order: the
 // same bits in every run, and at most 21 roundings, that is 7e-7 of the norm.
 //
 // Overflow is looked for in the bits, since WGSL lets a compiler assume that it does not occur.
 //
-// Joined with: words, format and codec of the gradient; shared/chunk.wgsl, shared/place.wgsl.
+// Rows are counted from the beginning of a tensor, or of the whole that it is a piece of: where its buffers
+// are cut, and where it lies, changes no sum.
+//
+// Joined with: words, format and codec of the gradient; shared/partial.wgsl.
 //
 // Bindings (group 0):
 //   0 absent       one bit for each tensor: no gradient in this step, so it counts as zero
-//   1 chunks       rows of 64 with the same partial, a row for each workgroup; filled up with
-//                  empty chunks
+//   1 rows         runs of rows; a workgroup looks for its own
 //   2 grad         a window of a buffer
-//   3 placements   where each tensor begins
-//   4 window       where this window begins
-//   5 partials     (out)
+//   3 partials     (out)
 
-struct MeasureChunk {
+// Consecutive rows of one tensor, in the window of one dispatch.
+struct Rows {
+    // The run's first row among those of the dispatch.
+    first_row: u32,
     tensor: u32,
-    first_vec4: u32,
-    // 0 for a chunk that fills a row up.
+    // Elements from the run's first to its last; 0 counts as zero.
     len_elems: u32,
-    // Which partial the row writes.
+    // Where it begins in the window.
+    grad_vec4: u32,
+    // The partial of its first row.
     partial: u32,
+    // By how many tiles the first row is short, since the tensor begins in the midst of it.
+    lead_tiles: u32,
+    padding0: u32,
+    padding1: u32,
 }
 
+// The first entry is a head: first_row is the number of all rows, tensor the number of entries behind it.
 @group(0) @binding(0) var<storage, read> absent: array<u32>;
-@group(0) @binding(1) var<storage, read> chunks: array<MeasureChunk>;
+@group(0) @binding(1) var<storage, read> rows: array<Rows>;
 @group(0) @binding(2) var<storage, read_write> grad: array<GradWord>;
-@group(0) @binding(3) var<storage, read> placements: array<Placement>;
-@group(0) @binding(4) var<uniform> window: Window;
-@group(0) @binding(5) var<storage, read_write> partials: array<Partial>;
+@group(0) @binding(3) var<storage, read_write> partials: array<Partial>;
 
 override ROW_WORKGROUPS: u32 = 32768u;
 
-// Lanes of a chunk, with eight vec4s each: neighbouring lanes own neighbouring vec4s.
+// Lanes of a tile, with eight vec4s each: neighbouring lanes own neighbouring vec4s.
 const LANES: u32 = 8u;
-// Chunks of each lane, one after the other. (Measured on Mesa's software driver, where barriers are
-// what a workgroup costs, against a plain step of AdamW: clipping takes 0.28 to 0.30 of it with one chunk for
+// Tiles of each lane, one after the other. (Measured on Mesa's software driver, where barriers are
+// what a workgroup costs, against a plain step of AdamW: clipping takes 0.28 to 0.30 of it with one tile for
 // a lane, 0.26 to 0.28 with four, 0.23 to 0.25 with eight; more would leave a GPU too few workgroups.)
-const CHUNKS: u32 = 8u;
-// Chunks of a row.
-const ROW_CHUNKS: u32 = 64u;
+const TILES: u32 = 8u;
 
 var<workgroup> sums: array<f32, 64>;
 var<workgroup> exponents: array<u32, 64>;
@@ -60,13 +65,17 @@ fn main(
 ) {
     let row = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
     // Whole workgroups behind the end, in the last row of a folded dispatch: a uniform exit.
-    if (row * ROW_CHUNKS >= arrayLength(&chunks)) {
+    if (row >= rows[0].first_row) {
         return;
     }
+    let run = find(row);
+    let first_tile = (row - run.first_row) * LANES * TILES;
+    let is_absent = ((absent[run.tensor / 32u] >> (run.tensor % 32u)) & 1u) != 0u;
+    let len_elems = select(run.len_elems, 0u, is_absent);
     var total = Partial(0.0, 2u);
-    for (var i = 0u; i < CHUNKS; i++) {
-        let chunk = chunks[row * ROW_CHUNKS + i * LANES + lane / LANES];
-        total = add(total, measure(chunk, lane % LANES));
+    for (var i = 0u; i < TILES; i++) {
+        let tile = first_tile + i * LANES + lane / LANES;
+        total = add(total, measure(tile, run, len_elems, lane % LANES));
     }
     sums[lane] = total.sum;
     exponents[lane] = total.exponent;
@@ -84,7 +93,7 @@ fn main(
     }
     workgroupBarrier();
     if (lane == 0u) {
-        partials[chunks[row * ROW_CHUNKS].partial] = add_eight(
+        partials[run.partial + row - run.first_row] = add_eight(
             vec4<f32>(row_sums[0], row_sums[1], row_sums[2], row_sums[3]),
             vec4<u32>(row_exponents[0], row_exponents[1], row_exponents[2], row_exponents[3]),
             vec4<f32>(row_sums[4], row_sums[5], row_sums[6], row_sums[7]),
@@ -93,11 +102,28 @@ fn main(
     }
 }
 
-// The sum of the squares of a lane's 32 elements of a chunk.
-fn measure(chunk: MeasureChunk, n: u32) -> Partial {
-    let is_absent = ((absent[chunk.tensor / 32u] >> (chunk.tensor % 32u)) & 1u) != 0u;
-    let len = select(chunk.len_elems, 0u, is_absent);
-    let first = placements[chunk.tensor].grad_vec4 - window.grad_vec4 + chunk.first_vec4;
+// The run with this row: the last that begins at it or before.
+fn find(row: u32) -> Rows {
+    var low = 1u;
+    var high = rows[0].tensor;
+    while (low < high) {
+        let middle = (low + high + 1u) / 2u;
+        if (rows[middle].first_row <= row) {
+            low = middle;
+        } else {
+            high = middle - 1u;
+        }
+    }
+    return rows[low];
+}
+
+// The sum of the squares of a lane's 32 elements of a tile, which is counted with the lead.
+fn measure(tile: u32, run: Rows, len_elems: u32, n: u32) -> Partial {
+    let exists = tile >= run.lead_tiles;
+    let t = select(0u, tile - run.lead_tiles, exists);
+    let behind = min(t * 256u, len_elems);
+    let len = select(0u, min(len_elems - behind, 256u), exists);
+    let first = run.grad_vec4 + select(0u, t * 64u, len > 0u);
     let a = load(first, len, n);
     let b = load(first, len, n + LANES);
     let c = load(first, len, n + 2u * LANES);
@@ -120,11 +146,11 @@ fn measure(chunk: MeasureChunk, n: u32) -> Partial {
     return Partial(sum, exponent);
 }
 
-// The bits of the magnitudes in the chunk's n-th vec4; zero where there is none. (A vec4 at a tensor's
+// The bits of the magnitudes in the tile's n-th vec4; zero where there is none. (A vec4 at a tensor's
 // end, of fewer than four elements, comes in single words, which are zero behind the end.)
 fn load(first: u32, len_elems: u32, n: u32) -> vec4<u32> {
     let exists = n * 4u < len_elems;
-    let count = elems_of(len_elems, n);
+    let count = min(len_elems - min(n * 4u, len_elems), 4u);
     let value = decode_grad(grad_codes(first + select(0u, n, exists), count));
     return bitcast<vec4<u32>>(value) & vec4<u32>(select(0u, 0x7fffffffu, exists));
 }

@@ -1,102 +1,71 @@
-// The borrowed frame: as the arena frame, but parameters and gradients lie wherever their owner
-// put them; only state and master copies lie in buffers of ours.
+// Tiles over borrowed buffers: parameters and gradients lie wherever their owner put them, in each step
+// elsewhere if they must; only state and master copies lie in buffers of ours.
 //
-//   param[i], state[i] = rule(param[i], grad[i], state[i], tensor)      for every element i
+// A run is a row of tiles of one tensor; it says where they begin in the windows of the dispatch. One
+// u32 for each tile names its run: written by the host where nothing moves, else by control/expand.wgsl in
+// the same pass.
 //
-// A chunk is up to 256 consecutive elements of one tensor, given to 32 lanes. It names its tensor
-// and where in the tensor it begins; the tensor's record says where the tensor begins in the
-// parameter, gradient and state buffers, so that a lane looks up three words and not five.
-//
-// Joined with: as arena.wgsl. Where parameter and gradient lie in one buffer, words/grad_shared.wgsl
-// or grad_in_param.wgsl reaches both through binding 2, and binding 3 holds a dummy. The last chunk
-// of a tensor whose length is no multiple of four goes through the `_scalar` words, which never touch
-// an element outside of the tensor.
-//
-// Bindings (group 0):
-//   0 tensors   per-tensor records of this step, written by control/advance.wgsl
-//   1 chunks    exactly the chunks of this dispatch
-//   2 param, 3 grad, 4 state: windows of buffers
-//   5 master    master copy or remainder of the parameter, windowed as the state
-//   6 hypers    the rule's constants, for each distinct set of them
-//   7 window    where these windows begin
-//
-// Control flow is uniform within a workgroup, so codecs may use workgroup barriers.
-//
+// The last tile of a tensor whose length is no multiple of four goes through the `_scalar` words, which
+// never touch an element outside of the tensor. Where parameter and gradient lie in one buffer,
+// words/grad_shared.wgsl or grad_in_param.wgsl reaches both through binding 2, and binding 3 holds a dummy.
 // Everything is bound read_write: WebGPU rejects a buffer that is bound read and read_write in the
 // same dispatch, even for ranges that do not overlap.
+//
+// Bindings, beside those of update.wgsl:
+//   1 tiles     the run of each tile, from the dispatch's first on
+//   7 runs      all runs of the step
 
-// Lanes of a chunk of 256 elements: two vec4s each.
-const BLOCK_LANES: u32 = 32u;
-// Lanes of a workgroup; a multiple of BLOCK_LANES.
-override WORKGROUP_SIZE: u32 = 256u;
-// Workgroups in one row of the dispatch: more than the device's limit fold into the y dimension.
-override ROW_WORKGROUPS: u32 = 32768u;
-// What is stored: both by a step, one by control/quantize.wgsl.
-override STORES_PARAM: bool = true;
-override STORES_SLOTS: bool = true;
+// No dispatch folds: it ends where its last workgroup does, filled up with runs without elements.
+const ROW_WORKGROUPS: u32 = 0u;
 
-@group(0) @binding(1) var<storage, read> chunks: array<Chunk>;
-@group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
-@group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
-@group(0) @binding(4) var<storage, read_write> state: array<StateWord>;
-@group(0) @binding(5) var<storage, read_write> master: array<MasterWord>;
-@group(0) @binding(6) var<uniform> hypers: array<Hyper, 512>;
-@group(0) @binding(7) var<uniform> window: Window;
+@group(0) @binding(1) var<storage, read> tiles: array<u32>;
+@group(0) @binding(7) var<storage, read> runs: array<Run>;
 
-@compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup_id: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let workgroup = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
-    // Whole workgroups behind the end, in the last row of a folded dispatch: a uniform exit.
-    if (workgroup * (WORKGROUP_SIZE / BLOCK_LANES) >= arrayLength(&chunks)) {
-        return;
-    }
-    let lane_of_all = workgroup * WORKGROUP_SIZE + lane;
-    let inside = lane_of_all / BLOCK_LANES < arrayLength(&chunks);
-    let chunk = chunks[select(0u, lane_of_all / BLOCK_LANES, inside)];
-    let tensor = load_tensor(chunk.tensor);
-    let hyper = load_hyper(tensor);
-
-    // Neighbouring lanes own neighbouring vec4s, in both halves of the chunk.
-    let n = lane_of_all % BLOCK_LANES;
-    let exists_a = select(0u, elems_of(chunk.len_elems, n), inside);
-    let exists_b = select(0u, elems_of(chunk.len_elems, n + BLOCK_LANES), inside);
-    let a = place_of(chunk, n, exists_a, lane, tensor);
-    let b = place_of(chunk, n + BLOCK_LANES, exists_b, lane, tensor);
-
-    // Every load before every store: the compiler may not move one across the other.
-    let grad_a = load_grad(a, tensor);
-    let grad_b = load_grad(b, tensor);
-    let param_a = load_param(a);
-    let param_b = load_param(b);
-    let slots = load_slots(a, b);
-    let updated_a = rule(param_a, grad_a, state_of(slots.a), tensor, hyper);
-    let updated_b = rule(param_b, grad_b, state_of(slots.b), tensor, hyper);
-    if (STORES_PARAM) {
-        store_param(a, updated_a.param, tensor);
-        store_param(b, updated_b.param, tensor);
-    }
-    clear_grad(a, exists_a, tensor);
-    clear_grad(b, exists_b, tensor);
-    // Last, since it may wait at barriers: what is done by then needs no registers.
-    if (STORES_SLOTS) {
-        store_slots(a, b, bounded(slots_of(updated_a.state), grad_a), bounded(slots_of(updated_b.state), grad_b), tensor);
-    }
+struct Tile {
+    tensor: u32,
+    // First vec4 of the tile, counted from the tensor's first element.
+    first_vec4: u32,
+    len_elems: u32,
+    // Its first vec4 in the windows of parameter and gradient, and the tile in those of state and master.
+    param_vec4: u32,
+    grad_vec4: u32,
+    number: u32,
 }
 
-// The chunk's n-th vec4. One without elements stands for the chunk's first: it is loaded, and never
-// stored.
-fn place_of(chunk: Chunk, n: u32, exists: u32, lane: u32, tensor: Tensor) -> Place {
-    let part = select(0u, n, exists != 0u);
-    let index = chunk.first_vec4 + part;
+fn is_behind(first: u32) -> bool {
+    return false;
+}
+
+fn find_tile(n: u32) -> Tile {
+    let run = runs[tiles[n]];
+    // The tile in its run.
+    let t = n + run.dispatch_tile - run.first_tile;
+    let behind = min(t * 256u, run.len_elems);
+    return Tile(
+        run.tensor,
+        run.first_vec4 + t * 64u,
+        min(run.len_elems - behind, 256u),
+        run.param_vec4 + t * 64u,
+        run.grad_vec4 + t * 64u,
+        run.state_tile + t,
+    );
+}
+
+// How many elements of the tile's vec4 of this number exist: 4, fewer in the one that holds the tensor's
+// end, 0 behind it.
+fn elems_at(tile: Tile, part: u32, tensor: Tensor) -> u32 {
+    return min(tile.len_elems - min(part * 4u, tile.len_elems), 4u);
+}
+
+// A vec4 without elements stands for the tile's first: it is loaded, and never stored.
+fn place_of(tile: Tile, part: u32, exists: u32, lane: u32, tensor: Tensor) -> Place {
+    let at = select(0u, part, exists != 0u);
     return Place(
-        tensor.param_vec4 - window.param_vec4 + index,
-        tensor.grad_vec4 - window.grad_vec4 + index,
-        (tensor.state_vec4 - window.state_vec4 + chunk.first_vec4) / 64u,
-        part,
-        index,
+        tile.param_vec4 + at,
+        tile.grad_vec4 + at,
+        tile.number,
+        at,
+        tensor.whole_vec4 + tile.first_vec4 + at,
         select(0u, exists, tensor.step != 0u),
         lane,
     );

@@ -8,18 +8,10 @@ struct Place {
     // The tile of 256 elements in the bindings of state and master copy, and the vec4 in it.
     tile: u32,
     part: u32,
-    // The vec4 counted from the tensor's first element.
+    // The vec4 counted from the first element of the tensor, or of the whole that it is a piece of.
     index: u32,
     // How many of the elements exist: 4, fewer at a tensor's end; 0: nothing is stored.
     count: u32,
     // The lane within its workgroup.
     lane: u32,
-}
-
-// Where the bindings of a dispatch begin: the vec4 of the whole buffer.
-struct Window {
-    param_vec4: u32,
-    grad_vec4: u32,
-    state_vec4: u32,
-    padding0: u32,
 }

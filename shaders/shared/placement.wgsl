@@ -1,13 +1,15 @@
-// The group of a tensor, where it lies (the vec4 of its buffers), and how long it is.
+// What is known of a tensor once and for all: its group, how long it is, where its state lies.
 
 struct Placement {
     group: u32,
-    param_vec4: u32,
-    grad_vec4: u32,
-    state_vec4: u32,
+    // The first vec4 of its state, counted in elements of the segment: in the arena that of every role.
+    first_vec4: u32,
     // Whole vec4s, and elements behind the last of these.
     len_vec4: u32,
     tail_elems: u32,
+    // For stochastic rounding: the tensor's number, and where it begins in the whole that it is a piece of.
+    number: u32,
+    whole_vec4: u32,
     padding0: u32,
     padding1: u32,
 }

@@ -1,4 +1,5 @@
-// What is equal for all elements of a tensor in one step; written by control/advance.wgsl.
+// What is equal for all elements of a tensor in one step; written by control/advance.wgsl. In the order in
+// which updates read it, so that what is read together lies in one vec4.
 
 struct Tensor {
     // lr / (1 - beta1^t); plain lr for rules without bias correction.
@@ -9,24 +10,28 @@ struct Tensor {
     decay: f32,
     // Multiplies the gradient: 1 / loss scale, negative to maximize.
     grad_scale: f32,
+
     // Multiplies it then: clipping to a norm, by the number of accumulated gradients.
     clip_factor: f32,
-    // Limits its elements then: clipping by value.
-    clip_value: f32,
     // t, counted from 1; 0: no gradient, or the step is skipped, and the tensor stays as it is.
     step: u32,
-    // Which of the kernel's hyperparameters are the tensor's.
-    hyper: u32,
-    // Where the tensor begins in its buffers.
-    param_vec4: u32,
-    grad_vec4: u32,
-    state_vec4: u32,
     // Whether the gradient is set to zero behind the step.
     zero_grad: u32,
-    // For stochastic rounding: the tensor's number among all, and the optimizer's seed.
-    number: u32,
-    seed: u32,
+    // Limits the gradient's elements: clipping by value.
+    clip_value: f32,
+
     // How long the tensor is: whole vec4s, and elements behind the last of these.
     len_vec4: u32,
     tail_elems: u32,
+    // The first vec4 of its state, counted in elements of the segment: in the arena that of every role.
+    first_vec4: u32,
+    // Which of the kernel's hyperparameters are the tensor's.
+    hyper: u32,
+
+    // For stochastic rounding: the tensor's number, the optimizer's seed, and where the tensor begins in
+    // the whole that it is a piece of.
+    number: u32,
+    seed: u32,
+    whole_vec4: u32,
+    padding0: u32,
 }

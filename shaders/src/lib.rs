@@ -59,6 +59,9 @@ pub fn join(sources: &[Source]) -> String {
 pub mod frames {
     use super::Source;
 
+    /// The entry point, whoever owns the buffers.
+    pub const UPDATE: Source =
+        Source { path: "frames/update", text: include_str!("../frames/update.wgsl") };
     /// Every role lies at the same element index: the engine owns the buffers.
     pub const ARENA: Source =
         Source { path: "frames/arena", text: include_str!("../frames/arena.wgsl") };
@@ -265,6 +268,9 @@ pub mod control {
     /// Norms, clip factors, skip, loss scale.
     pub const DECIDE: Source =
         Source { path: "control/decide", text: include_str!("../control/decide.wgsl") };
+    /// Names the run of each tile.
+    pub const EXPAND: Source =
+        Source { path: "control/expand", text: include_str!("../control/expand.wgsl") };
     /// Counts each tensor's step and derives its scalars.
     pub const ADVANCE: Source =
         Source { path: "control/advance", text: include_str!("../control/advance.wgsl") };
@@ -310,9 +316,6 @@ pub mod probes {
 pub mod shared {
     use super::Source;
 
-    /// A piece of a tensor.
-    pub const CHUNK: Source =
-        Source { path: "shared/chunk", text: include_str!("../shared/chunk.wgsl") };
     /// What is decided about a step.
     pub const DECISION: Source =
         Source { path: "shared/decision", text: include_str!("../shared/decision.wgsl") };
@@ -343,12 +346,14 @@ pub mod shared {
     /// Where a lane's elements lie.
     pub const PLACE: Source =
         Source { path: "shared/place", text: include_str!("../shared/place.wgsl") };
-    /// Where a tensor lies.
+    /// What is known of a tensor once and for all.
     pub const PLACEMENT: Source =
         Source { path: "shared/placement", text: include_str!("../shared/placement.wgsl") };
     /// A bf16 and what it lacks of an f32.
     pub const REMAINDER: Source =
         Source { path: "shared/remainder", text: include_str!("../shared/remainder.wgsl") };
+    /// Consecutive tiles of a tensor.
+    pub const RUN: Source = Source { path: "shared/run", text: include_str!("../shared/run.wgsl") };
     /// The state of four elements.
     pub const SLOTS: Source =
         Source { path: "shared/slots", text: include_str!("../shared/slots.wgsl") };
@@ -361,6 +366,9 @@ pub mod shared {
     /// What a rule gives back.
     pub const UPDATED: Source =
         Source { path: "shared/updated", text: include_str!("../shared/updated.wgsl") };
+    /// Where the bindings of an arena's dispatch begin.
+    pub const WINDOW: Source =
+        Source { path: "shared/window", text: include_str!("../shared/window.wgsl") };
     /// The records in a uniform buffer.
     pub const TENSORS_UNIFORM: Source = Source {
         path: "shared/tensors_uniform",

@@ -25,8 +25,8 @@ pub(crate) fn webgpu_default_gpu() -> Gpu {
 /// The device under test, used as if bindings, buffers and dispatches were tiny.
 pub(crate) fn tiny_gpu() -> Gpu {
     let tiny = wgpu::Limits {
-        max_storage_buffer_binding_size: 1 << 16,
-        max_buffer_size: 5 << 16,
+        max_storage_buffer_binding_size: 1 << 17,
+        max_buffer_size: 1 << 20,
         max_compute_workgroups_per_dimension: 8,
         max_compute_invocations_per_workgroup: 64,
         ..wgpu::Limits::defaults()

@@ -15,20 +15,20 @@ pub(crate) struct Tensor {
     pub(crate) decay: f32,
     pub(crate) grad_scale: f32,
     pub(crate) clip_factor: f32,
-    pub(crate) clip_value: f32,
     pub(crate) step: u32,
-    pub(crate) hyper: u32,
-    pub(crate) param_vec4: u32,
-    pub(crate) grad_vec4: u32,
-    pub(crate) state_vec4: u32,
     pub(crate) zero_grad: u32,
-    pub(crate) number: u32,
-    pub(crate) seed: u32,
+    pub(crate) clip_value: f32,
     pub(crate) len_vec4: u32,
     pub(crate) tail_elems: u32,
+    pub(crate) first_vec4: u32,
+    pub(crate) hyper: u32,
+    pub(crate) number: u32,
+    pub(crate) seed: u32,
+    pub(crate) whole_vec4: u32,
+    pub(crate) padding0: u32,
 }
 
-/// `StepInput` of `shared/step_input.wgsl` without its groups.
+/// `StepInput` of `shared/step_input.wgsl` without its rates.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct StepInput {
@@ -38,10 +38,10 @@ pub(crate) struct StepInput {
     pub(crate) padding0: u32,
 }
 
-/// `GroupStep` of `shared/step_input.wgsl`.
+/// `Rate` of `shared/step_input.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub(crate) struct GroupStep {
+pub(crate) struct Rate {
     pub(crate) lr: f32,
     pub(crate) decay: f32,
 }
@@ -65,32 +65,41 @@ pub(crate) struct Group {
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub(crate) struct Placement {
     pub(crate) group: u32,
-    pub(crate) param_vec4: u32,
-    pub(crate) grad_vec4: u32,
-    pub(crate) state_vec4: u32,
+    pub(crate) first_vec4: u32,
     pub(crate) len_vec4: u32,
     pub(crate) tail_elems: u32,
+    pub(crate) number: u32,
+    pub(crate) whole_vec4: u32,
     pub(crate) padding0: u32,
     pub(crate) padding1: u32,
 }
 
-/// `Chunk` of `shared/chunk.wgsl`.
+/// `Run` of `shared/run.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub(crate) struct Chunk {
+pub(crate) struct Run {
+    pub(crate) first_tile: u32,
+    pub(crate) dispatch_tile: u32,
     pub(crate) tensor: u32,
     pub(crate) first_vec4: u32,
     pub(crate) len_elems: u32,
+    pub(crate) param_vec4: u32,
+    pub(crate) grad_vec4: u32,
+    pub(crate) state_tile: u32,
 }
 
-/// `MeasureChunk` of `control/measure.wgsl`.
+/// `Rows` of `control/measure.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub(crate) struct MeasureChunk {
+pub(crate) struct Rows {
+    pub(crate) first_row: u32,
     pub(crate) tensor: u32,
-    pub(crate) first_vec4: u32,
     pub(crate) len_elems: u32,
+    pub(crate) grad_vec4: u32,
     pub(crate) partial: u32,
+    pub(crate) lead_tiles: u32,
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
 }
 
 /// `Partial` of `shared/partial.wgsl`.
@@ -148,12 +157,12 @@ pub(crate) struct Norm {
     pub(crate) clip_factor: f32,
 }
 
-/// `Window` of `shared/place.wgsl`.
+/// `Window` of `shared/window.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(crate) struct Window {
-    pub(crate) param_vec4: u32,
-    pub(crate) grad_vec4: u32,
-    pub(crate) state_vec4: u32,
+    pub(crate) first_vec4: u32,
     pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
+    pub(crate) padding2: u32,
 }

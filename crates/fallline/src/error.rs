@@ -221,6 +221,22 @@ pub enum Error {
         /// Name and shape of the tensor that was given.
         found: String,
     },
+    /// Another number of places than of tensors.
+    #[error("{expected} {role}s have places, one for each tensor, found {found}")]
+    PlaceCount {
+        /// Of what.
+        role: Role,
+        /// The number of tensors.
+        expected: usize,
+        /// The number of places.
+        found: usize,
+    },
+    /// A gradient of a tensor that was lent none.
+    #[error("tensor '{tensor}' has no gradient in the places of the last step")]
+    NoGrad {
+        /// The tensor's name.
+        tensor: String,
+    },
     /// A buffer without a usage that is needed.
     #[error(
         "tensor '{tensor}': the {role}'s buffer needs the usage {expected:?}, it has {found:?}"
@@ -333,10 +349,12 @@ pub enum Error {
         /// The value.
         found: f64,
     },
-    /// Another number of learning rates than of groups.
-    #[error("{expected} learning rates are needed, one for each group, found {found}")]
+    /// Another number of learning rates than of groups or tensors.
+    #[error("{expected} learning rates are needed, one for each {each}, found {found}")]
     LearningRateCount {
-        /// The number of groups.
+        /// What has a rate each: group or tensor.
+        each: &'static str,
+        /// How many there are.
         expected: usize,
         /// The number of learning rates.
         found: usize,

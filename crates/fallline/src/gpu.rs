@@ -246,7 +246,7 @@ fn check_limits(limits: &Limits) -> Result<()> {
             8,
             limits.max_compute_workgroups_per_dimension.into(),
         ),
-        ("max_storage_buffer_binding_size", 1 << 16, limits.max_storage_buffer_binding_size),
+        ("max_storage_buffer_binding_size", 1 << 17, limits.max_storage_buffer_binding_size),
         ("max_buffer_size", 1 << 16, limits.max_buffer_size),
     ];
     for (limit, expected, found) in needed {

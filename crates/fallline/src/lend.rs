@@ -1,16 +1,93 @@
 //! Checks what a caller lends, and numbers its buffers.
 
+use std::collections::HashMap;
+
 use wgpu::{Buffer, BufferUsages};
 
 use crate::{
-    BorrowedTensor, BufferRange, Dtype, Error, Result, Role, TensorSpec, chunks::Lent, transfer,
+    BufferRange, Dtype, Error, Result, Role,
+    tiles::{Lent, LentTensor},
+    transfer,
 };
 
-/// The distinct buffers among those lent, and for each tensor where parameter and gradient lie.
+/// The buffers that were lent, numbered for as long as steps use them.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers {
+    #[allow(clippy::mutable_key_type, reason = "wgpu compares buffers by their identity")]
+    numbers: HashMap<Buffer, usize>,
+    /// By number: the buffer and the last step that used it; `None` if the number is free.
+    used: Vec<Option<(Buffer, u64)>>,
+    /// By number.
+    pub(crate) sizes: Vec<u64>,
+    last: usize,
+}
+
+impl Buffers {
+    /// The number of a buffer that the step of this number uses.
+    pub(crate) fn number(&mut self, buffer: &Buffer, step: u64) -> usize {
+        let is_last = self.used.get(self.last).is_some_and(|known| {
+            known.as_ref().is_some_and(|(known, used)| known == buffer && *used == step)
+        });
+        if is_last {
+            return self.last;
+        }
+        let free = || self.used.iter().position(Option::is_none).unwrap_or(self.used.len());
+        let number = self.numbers.get(buffer).copied().unwrap_or_else(free);
+        if number == self.used.len() {
+            self.used.push(None);
+            self.sizes.push(0);
+        }
+        if self.used[number].is_none() {
+            self.numbers.insert(buffer.clone(), number);
+        }
+        self.used[number] = Some((buffer.clone(), step));
+        self.sizes[number] = buffer.size();
+        self.last = number;
+        number
+    }
+
+    /// Says that the step of this number uses the buffer.
+    pub(crate) fn touch(&mut self, number: usize, step: u64) {
+        if let Some(Some((_, used))) = self.used.get_mut(number) {
+            *used = step;
+        }
+    }
+
+    /// The buffer of a number that is in use.
+    pub(crate) fn get(&self, number: usize) -> Option<&Buffer> {
+        self.used.get(number)?.as_ref().map(|(buffer, _)| buffer)
+    }
+
+    /// Forgets what no step since this one used.
+    pub(crate) fn expire(&mut self, oldest: u64) {
+        for slot in &mut self.used {
+            if let Some((buffer, _)) = slot.take_if(|(_, used)| *used < oldest) {
+                self.numbers.remove(&buffer);
+            }
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+}
+
+/// A tensor to lend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ToLend<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) len_elems: u64,
+    pub(crate) dtype: Dtype,
+    pub(crate) grad_dtype: Dtype,
+    pub(crate) param: &'a BufferRange,
+    pub(crate) grad: Option<&'a BufferRange>,
+}
+
+/// For each tensor where parameter and gradient lie.
 #[derive(Debug)]
 pub(crate) struct Lending {
-    pub(crate) buffers: Vec<Buffer>,
-    pub(crate) ranges: Vec<(Lent, Lent)>,
+    pub(crate) tensors: Vec<LentTensor>,
     /// Two tensors whose gradients share bytes, if there are any.
     pub(crate) shared_grads: Option<(String, String)>,
 }
@@ -25,33 +102,29 @@ struct Use<'a> {
 }
 
 impl Lending {
-    #[allow(clippy::mutable_key_type, reason = "wgpu compares buffers by their identity")]
-    pub(crate) fn new(tensors: &[BorrowedTensor]) -> Result<Self> {
-        let mut buffers: Vec<Buffer> = Vec::new();
-        let mut numbers = std::collections::HashMap::new();
-        let mut ranges = Vec::with_capacity(tensors.len());
-        let mut uses = Vec::new();
-        for tensor in tensors {
-            let name = &tensor.spec.name;
-            let len_elems = tensor.spec.len_elems()?;
+    pub(crate) fn new<'a>(
+        to_lend: impl ExactSizeIterator<Item = ToLend<'a>>,
+        buffers: &mut Buffers,
+        step: u64,
+    ) -> Result<Self> {
+        let mut tensors = Vec::with_capacity(to_lend.len());
+        let mut uses = Vec::with_capacity(2 * to_lend.len());
+        for ToLend { name, len_elems, dtype, grad_dtype, param, grad } in to_lend {
             let mut lend = |range: &BufferRange, role: Role, dtype: Dtype| {
                 check_range(name, role, range, (len_elems, dtype))?;
-                let buffer = *numbers.entry(range.buffer.clone()).or_insert_with(|| {
-                    buffers.push(range.buffer.clone());
-                    buffers.len() - 1
-                });
+                let buffer = buffers.number(&range.buffer, step);
                 if len_elems > 0 {
                     let end = range.offset + len_elems * dtype.size_bytes();
                     uses.push(Use { buffer, start: range.offset, end, role, tensor: name });
                 }
-                Ok(Lent { buffer, offset: range.offset, elem_bytes: dtype.size_bytes() })
+                Ok(Lent { buffer, offset: range.offset })
             };
-            let TensorSpec { dtype, grad_dtype, .. } = tensor.spec;
-            let param = lend(&tensor.param, Role::Param, dtype)?;
-            ranges.push((param, lend(&tensor.grad, Role::Grad, grad_dtype)?));
+            let param = lend(param, Role::Param, dtype)?;
+            let grad = grad.map(|grad| lend(grad, Role::Grad, grad_dtype)).transpose()?;
+            tensors.push(LentTensor { param, grad });
         }
         let shared_grads = check_overlap(uses)?;
-        Ok(Self { buffers, ranges, shared_grads })
+        Ok(Self { tensors, shared_grads })
     }
 }
 
@@ -101,7 +174,7 @@ pub(crate) fn check_place(
 /// Parameters are written, so nothing may share a byte with one; gradients may share with another.
 /// Tells two that do.
 fn check_overlap(mut uses: Vec<Use<'_>>) -> Result<Option<(String, String)>> {
-    uses.sort_by_key(|range| (range.buffer, range.start));
+    uses.sort_unstable_by_key(|range| (range.buffer, range.start));
     // The furthest-reaching range so far, of all and of the parameters only.
     let (mut any, mut param): (Option<&Use<'_>>, Option<&Use<'_>>) = (None, None);
     let mut shared = None;

@@ -45,7 +45,6 @@
 
 mod abi;
 mod blocks;
-mod chunks;
 mod control;
 mod convert;
 mod error;
@@ -63,6 +62,7 @@ mod rules;
 mod scaler;
 mod slot;
 mod tensor;
+mod tiles;
 mod transfer;
 
 pub use error::{Error, Result, Role};
@@ -75,7 +75,7 @@ pub use rules::{Adam, AdamW, Group, Lion, Rule, Sgd};
 pub use scaler::{DynamicScale, LossScaler};
 pub use slot::{Slot, SlotKind};
 pub use tensor::{
-    BorrowedTensor, BufferRange, Dtype, Precision, StateFormat, TensorId, TensorSpec,
+    BorrowedTensor, BufferRange, Dtype, Places, Precision, StateFormat, TensorId, TensorSpec,
 };
 
 /// The wgpu that this crate is built with.

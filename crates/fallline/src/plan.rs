@@ -1,15 +1,18 @@
 //! The dispatches of a step with their bind groups, built once.
 
+use std::{collections::HashMap, hash::Hash, ops::Range};
+
 use wgpu::{
     BindGroup, BindingResource, Buffer, BufferBinding, BufferSize, BufferUsages, ComputePass,
 };
 
 use crate::{
     Dtype, Error, Gpu, Result, abi,
-    chunks::{Bound, ChunkDispatch, Reach},
     control::Records,
     kernel::{self, Frame, Kernel, MAX_HYPERS, Program, Recipe},
     layout::{BLOCK_ELEMS, BLOCK_LANES, Item, Layout, TooLarge, blocks_of, windows},
+    lend::Buffers,
+    tiles::{Bound, Grouping, Reach, TileDispatch, Windows},
 };
 
 /// The buffers of a segment.
@@ -32,6 +35,35 @@ pub(crate) struct Site<'a> {
     /// In the order of the layout's segments.
     pub(crate) memory: &'a [SegmentBuffers],
     pub(crate) records: &'a Records,
+    pub(crate) constants: &'a Constants,
+}
+
+/// What kernels bind and no step changes.
+#[derive(Debug)]
+pub(crate) struct Constants {
+    /// The hyperparameters of each program, as the uniform buffer that it declares.
+    hypers: Vec<Buffer>,
+    /// Bound where a kernel declares a binding that it does not use.
+    pub(crate) dummy: Buffer,
+}
+
+impl Constants {
+    pub(crate) fn new(gpu: &Gpu, programs: &[Program]) -> Result<Self> {
+        let size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
+        let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
+        let buffer = |program: &Program| {
+            let buffer = gpu.buffer("fallline hypers", size, usage)?;
+            gpu.write("fallline hypers", &buffer, 0, &program.hypers)?;
+            Ok(buffer)
+        };
+        Self::with(gpu, programs.iter().map(buffer).collect::<Result<_>>()?)
+    }
+
+    /// With these hyperparameters of each program.
+    pub(crate) fn with(gpu: &Gpu, hypers: Vec<Buffer>) -> Result<Self> {
+        let dummy = gpu.buffer("fallline dummy", 3 * PART_ALIGNMENT, BufferUsages::STORAGE)?;
+        Ok(Self { hypers, dummy })
+    }
 }
 
 /// A kernel with its bind group and the size of its grid, ready to be recorded.
@@ -39,7 +71,7 @@ pub(crate) struct Site<'a> {
 pub(crate) struct Dispatch {
     pub(crate) kernel: Kernel,
     pub(crate) bind_group: BindGroup,
-    pub(crate) workgroups: (u32, u32),
+    pub(crate) workgroups: [u32; 3],
 }
 
 impl Dispatch {
@@ -47,131 +79,171 @@ impl Dispatch {
     pub(crate) fn record(&self, pass: &mut ComputePass<'_>, offsets: &[u32]) {
         pass.set_pipeline(&self.kernel.pipeline);
         pass.set_bind_group(0, &self.bind_group, offsets);
-        pass.dispatch_workgroups(self.workgroups.0, self.workgroups.1, 1);
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
     }
 }
 
-/// Everything that a step dispatches after the step counters.
+/// A dispatch, and where its own part of a table begins.
+#[derive(Clone, Debug)]
+pub(crate) struct PartDispatch {
+    pub(crate) dispatch: Dispatch,
+    pub(crate) offset: u32,
+}
+
+/// Bind groups by what they bind, for as long as steps use them.
 #[derive(Debug)]
-pub(crate) struct Plan {
-    dispatches: Vec<Dispatch>,
+pub(crate) struct BindGroups<K>(HashMap<K, (BindGroup, u64)>);
+
+impl<K> Default for BindGroups<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
 }
 
-impl Plan {
-    /// The windows of every segment.
-    pub(crate) fn arena(site: Site<'_>) -> Result<Self> {
-        let Site { gpu, programs, layout, memory, records } = site;
-        let mut dispatches = Vec::new();
-        let dummy = dummy(gpu)?;
-        let hypers = hypers(gpu, programs)?;
-        for (number, segment) in layout.segments.iter().enumerate() {
-            let Some((param, grad)) = &memory[number].owned else { continue };
-            let program = &programs[segment.kernel];
-            let update = program.update(Frame::Arena, records.tensors_in);
-            let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
-            let table = layout.block_table(number);
-            let windows =
-                windows(segment.blocks, max_window_blocks(gpu, program), program.window_blocks());
-            let blocks = windows.iter().map(|w| &table[w.start as usize..w.end as usize]);
-            let blocks = Tables::new(gpu, "fallline blocks", BufferUsages::STORAGE, blocks)?;
-            let origins: Vec<_> = windows.iter().map(|window| origin(window.start)).collect();
-            let origins = Tables::windows(gpu, &origins)?;
-            for (index, window) in windows.iter().enumerate() {
-                let role = |buffer, dtype: Dtype| {
-                    blocks_part(buffer, 0, window, BLOCK_ELEMS * dtype.size_bytes())
-                };
-                let bound = Bindings {
-                    records: &records.buffer,
-                    table: blocks.part(index),
-                    param: role(param, program.formats.param),
-                    grad: Some(role(grad, program.formats.grad)),
-                    home: (&memory[number], window),
-                    hypers: &hypers[segment.kernel],
-                    window: origins.part(index),
-                };
-                dispatches.push(Dispatch {
-                    bind_group: bound.bind(
-                        gpu,
-                        "fallline arena window",
-                        program,
-                        &kernel,
-                        &dummy,
-                    )?,
-                    workgroups: workgroups(gpu, u64::from(window.end - window.start)),
-                    kernel: kernel.clone(),
-                });
-            }
+impl<K: Hash + Eq + Clone> BindGroups<K> {
+    /// The bind group of this key, made now if need be, for the step of this number.
+    pub(crate) fn get(
+        &mut self,
+        key: &K,
+        step: u64,
+        make: impl FnOnce() -> Result<BindGroup>,
+    ) -> Result<BindGroup> {
+        if let Some((bind_group, used)) = self.0.get_mut(key) {
+            *used = step;
+            return Ok(bind_group.clone());
         }
-        Ok(Self { dispatches })
+        let bind_group = make()?;
+        self.0.insert(key.clone(), (bind_group.clone(), step));
+        Ok(bind_group)
     }
 
-    /// The given dispatches over borrowed buffers.
-    pub(crate) fn borrowed(
-        site: Site<'_>,
-        buffers: &[Buffer],
-        chunk_dispatches: &[ChunkDispatch],
-    ) -> Result<Self> {
-        let hypers = hypers(site.gpu, site.programs)?;
-        Self::borrowed_with(site, buffers, chunk_dispatches, &hypers)
+    /// Forgets what no step since this one used.
+    pub(crate) fn expire(&mut self, oldest: u64) {
+        self.0.retain(|_, (_, used)| *used >= oldest);
     }
 
-    /// As [`borrowed`](Self::borrowed), with the hyperparameters of each program.
-    pub(crate) fn borrowed_with(
-        site: Site<'_>,
-        buffers: &[Buffer],
-        chunk_dispatches: &[ChunkDispatch],
-        hypers: &[Buffer],
-    ) -> Result<Self> {
-        let Site { gpu, programs, layout, memory, records } = site;
-        let chunks = chunk_dispatches.iter().map(|dispatch| dispatch.chunks.as_slice());
-        let chunks = Tables::new(gpu, "fallline chunks", BufferUsages::STORAGE, chunks)?;
-        let origins: Vec<_> = chunk_dispatches.iter().map(ChunkDispatch::window).collect();
-        let origins = Tables::windows(gpu, &origins)?;
-        let dummy = dummy(gpu)?;
-        let mut dispatches = Vec::new();
-        for (index, dispatch) in chunk_dispatches.iter().enumerate() {
-            let frame =
-                Frame::Borrowed { ragged: dispatch.ragged, shared: dispatch.grad.is_none() };
-            let number = layout.segments[dispatch.segment].kernel;
-            let program = &programs[number];
-            let update = program.update(frame, records.tensors_in);
-            let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
-            let lent = |bound: &Bound| {
-                part(&buffers[bound.buffer], bound.bytes.start, bound.bytes.end - bound.bytes.start)
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The dispatches of an arena: the windows of every segment.
+pub(crate) fn arena(site: Site<'_>) -> Result<Vec<Dispatch>> {
+    let Site { gpu, programs, layout, memory, records, .. } = site;
+    let mut dispatches = Vec::new();
+    for (number, segment) in layout.segments.iter().enumerate() {
+        let Some((param, grad)) = &memory[number].owned else { continue };
+        let program = &programs[segment.kernel];
+        let update = program.update(Frame::Arena, records.tensors_in);
+        let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
+        let table = layout.block_table(number);
+        let most = max_window_blocks(gpu, program);
+        let windows = windows(segment.blocks, most, program.window_blocks());
+        let tiles = windows.iter().map(|w| &table[w.start as usize..w.end as usize]);
+        let tiles = Tables::new(gpu, "fallline tiles", BufferUsages::STORAGE, tiles)?;
+        let origins: Vec<_> = windows.iter().map(|window| origin(window.start)).collect();
+        let origins =
+            Tables::new(gpu, "fallline windows", BufferUsages::UNIFORM, origins.chunks(1))?;
+        for (index, window) in windows.iter().enumerate() {
+            let role = |buffer, dtype: Dtype| {
+                blocks_part(buffer, 0, window, BLOCK_ELEMS * dtype.size_bytes())
             };
             let bound = Bindings {
-                records: &records.buffer,
-                table: chunks.part(index),
-                param: lent(&dispatch.param),
-                grad: dispatch.grad.as_ref().map(lent),
-                home: (&memory[dispatch.segment], &dispatch.state_blocks),
-                hypers: &hypers[number],
-                window: origins.part(index),
+                tiles: tiles.part(index),
+                param: role(param, program.formats.param),
+                grad: Some(role(grad, program.formats.grad)),
+                home: (number, window),
+                last: origins.part(index),
             };
+            let blocks = u64::from(window.end - window.start);
+            let (x, y) = kernel::fold(blocks.div_ceil(workgroup_tiles(gpu)), gpu.limits());
             dispatches.push(Dispatch {
-                bind_group: bound.bind(
-                    gpu,
-                    "fallline borrowed window",
-                    program,
-                    &kernel,
-                    &dummy,
-                )?,
-                workgroups: workgroups(gpu, dispatch.chunks.len() as u64),
-                kernel,
+                bind_group: bound.bind(site, "fallline arena window", &kernel)?,
+                workgroups: [x, y, 1],
+                kernel: kernel.clone(),
             });
         }
+    }
+    Ok(dispatches)
+}
+
+/// The table of tiles that borrowed dispatches bind, and the runs that it names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TileTable<'a> {
+    /// With a dynamic offset.
+    pub(crate) tiles: &'a BindingResource<'a>,
+    /// With a dynamic offset.
+    pub(crate) runs: &'a BindingResource<'a>,
+}
+
+/// The dispatches over borrowed buffers; each with the offset of its part of the tiles.
+pub(crate) fn borrowed(
+    site: Site<'_>,
+    buffers: &Buffers,
+    grouping: &Grouping,
+    table: TileTable<'_>,
+    (bind_groups, step): (&mut BindGroups<Windows>, u64),
+) -> Result<Vec<PartDispatch>> {
+    let Site { gpu, programs, layout, records, .. } = site;
+    let mut dispatches = Vec::with_capacity(grouping.dispatches.len());
+    for TileDispatch { windows, tiles } in &grouping.dispatches {
+        let Windows { segment, ragged, ref param, ref grad, ref state } = *windows;
+        let frame = Frame::Borrowed { ragged, shared: grad.is_none() };
+        let program = &programs[layout.segments[segment].kernel];
+        let kernel =
+            kernel::kernel(gpu, Recipe::Update(program.update(frame, records.tensors_in)))?;
+        let bind_group = bind_groups.get(windows, step, || {
+            let lent = |Bound { buffer, bytes }: &Bound| {
+                let buffer = buffers.get(*buffer).unwrap_or(&site.constants.dummy);
+                part(buffer, bytes.start, bytes.end - bytes.start)
+            };
+            let bound = Bindings {
+                tiles: table.tiles.clone(),
+                param: lent(param),
+                grad: grad.as_ref().map(lent),
+                home: (segment, state),
+                last: table.runs.clone(),
+            };
+            bound.bind(site, "fallline borrowed window", &kernel)
+        })?;
+        let workgroups = u64::from(tiles.end - tiles.start).div_ceil(workgroup_tiles(gpu));
+        let x = u32::try_from(workgroups).unwrap_or(u32::MAX);
+        let dispatch = Dispatch { kernel, bind_group, workgroups: [x, 1, 1] };
+        dispatches.push(PartDispatch { dispatch, offset: tiles.start * 4 });
+    }
+    Ok(dispatches)
+}
+
+/// Dispatches over borrowed buffers that never move.
+#[derive(Debug)]
+pub(crate) struct Fixed {
+    dispatches: Vec<PartDispatch>,
+}
+
+impl Fixed {
+    pub(crate) fn new(site: Site<'_>, buffers: &Buffers, grouping: &Grouping) -> Result<Self> {
+        let gpu = site.gpu;
+        let (tiles, size) = tile_buffer(gpu, grouping, 0, 2)?;
+        let runs = gpu.filled("fallline runs", BufferUsages::STORAGE, &grouping.runs)?;
+        let (tiles, runs) = (part(&tiles, 0, size), part(&runs, 0, runs.size()));
+        let table = TileTable { tiles: &tiles, runs: &runs };
+        let mut bind_groups = BindGroups::default();
+        let dispatches = borrowed(site, buffers, grouping, table, (&mut bind_groups, 0))?;
         Ok(Self { dispatches })
     }
 
-    /// Records every dispatch.
-    pub(crate) fn record(&self, pass: &mut ComputePass<'_>) {
-        self.record_at(pass, &[]);
-    }
-
-    /// Records every dispatch, with an offset for each binding that wants one.
-    pub(crate) fn record_at(&self, pass: &mut ComputePass<'_>, offsets: &[u32]) {
-        for dispatch in &self.dispatches {
-            dispatch.record(pass, offsets);
+    /// Records every dispatch; `hypers` if the kernels take theirs at an offset.
+    pub(crate) fn record(&self, pass: &mut ComputePass<'_>, hypers: Option<u32>) {
+        for PartDispatch { dispatch, offset } in &self.dispatches {
+            match hypers {
+                Some(hypers) => dispatch.record(pass, &[*offset, hypers, 0]),
+                None => dispatch.record(pass, &[*offset, 0]),
+            }
         }
     }
 
@@ -180,33 +252,42 @@ impl Plan {
     }
 }
 
+/// A buffer with some parts for tiles, of which the first holds those of a grouping; and the bytes of a part,
+/// which a binding holds from any tile of the others on.
+pub(crate) fn tile_buffer(
+    gpu: &Gpu,
+    grouping: &Grouping,
+    spare_tiles: u32,
+    times: u64,
+) -> Result<(Buffer, u64)> {
+    let size = (u64::from(grouping.tiles()) + u64::from(spare_tiles)).max(64) * 4;
+    let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
+    let buffer = gpu.buffer("fallline tiles", size * times, usage)?;
+    gpu.write("fallline tiles", &buffer, 0, &grouping.expanded())?;
+    Ok((buffer, size))
+}
+
 /// The bindings of a frame.
 struct Bindings<'a> {
-    records: &'a Buffer,
-    table: BindingResource<'a>,
+    tiles: BindingResource<'a>,
     param: BindingResource<'a>,
     /// `None`: the parameter's binding reaches the gradients too.
     grad: Option<BindingResource<'a>>,
-    /// What is the engine's in any case, and which blocks of it.
-    home: (&'a SegmentBuffers, &'a std::ops::Range<u32>),
-    hypers: &'a Buffer,
-    window: BindingResource<'a>,
+    /// A segment, and which blocks of it.
+    home: (usize, &'a Range<u32>),
+    last: BindingResource<'a>,
 }
 
 impl Bindings<'_> {
     /// Bindings that the kernel has no use for get a part of the dummy each, since writable bindings
     /// must not overlap.
-    fn bind(
-        self,
-        gpu: &Gpu,
-        label: &str,
-        program: &Program,
-        kernel: &Kernel,
-        dummy: &Buffer,
-    ) -> Result<BindGroup> {
+    fn bind(self, site: Site<'_>, label: &str, kernel: &Kernel) -> Result<BindGroup> {
+        let Constants { hypers, dummy } = site.constants;
         let none = |number: u64| part(dummy, number * PART_ALIGNMENT, PART_ALIGNMENT);
-        let (home, blocks) = self.home;
-        let mut bound = vec![self.records.as_entire_binding(), self.table, self.param];
+        let (segment, blocks) = self.home;
+        let (home, number) = (&site.memory[segment], site.layout.segments[segment].kernel);
+        let program = &site.programs[number];
+        let mut bound = vec![site.records.buffer.as_entire_binding(), self.tiles, self.param];
         bound.push(self.grad.unwrap_or_else(|| none(0)));
         bound.push(match &home.state {
             Some((buffer, first)) => blocks_part(buffer, *first, blocks, program.state_bytes()),
@@ -216,9 +297,9 @@ impl Bindings<'_> {
         let master = home.master.as_ref();
         bound.push(master.map_or_else(|| none(2), |b| blocks_part(b, 0, blocks, master_bytes)));
         let hypers_size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
-        bound.push(part(self.hypers, 0, hypers_size));
-        bound.push(self.window);
-        bind(gpu, label, kernel, &bound)
+        bound.push(part(&hypers[number], 0, hypers_size));
+        bound.push(self.last);
+        bind(site.gpu, label, kernel, &bound)
     }
 }
 
@@ -267,11 +348,6 @@ impl Tables {
         Ok(Self { buffer: gpu.filled(label, usage, &bytes)?, parts })
     }
 
-    /// A table for each window: where it begins.
-    pub(crate) fn windows(gpu: &Gpu, origins: &[abi::Window]) -> Result<Self> {
-        Self::new(gpu, "fallline windows", BufferUsages::UNIFORM, origins.chunks(1))
-    }
-
     /// The table of this number.
     pub(crate) fn part(&self, number: usize) -> BindingResource<'_> {
         let (offset, size) = self.parts[number];
@@ -286,7 +362,7 @@ const PART_ALIGNMENT_USIZE: usize = 256;
 /// Where a window of an arena begins, in every role.
 fn origin(first_block: u32) -> abi::Window {
     let vec4 = first_block * BLOCK_VEC4;
-    abi::Window { param_vec4: vec4, grad_vec4: vec4, state_vec4: vec4, padding0: 0 }
+    abi::Window { first_vec4: vec4, padding0: 0, padding1: 0, padding2: 0 }
 }
 
 /// vec4s of a block.
@@ -299,14 +375,23 @@ pub(crate) fn layout(
     items: &[Item],
     name: impl Fn(usize) -> String,
 ) -> Result<Layout> {
+    for program in programs {
+        let least =
+            Reach::least(program.block_bytes(), program.home_bytes(), program.window_blocks());
+        let found = max_binding_bytes(gpu.limits());
+        if found < least {
+            let limit = "max_storage_buffer_binding_size";
+            return Err(Error::DeviceLimit { limit, expected: least, found });
+        }
+    }
     let max_bytes = gpu.limits().max_buffer_size;
     // Kernels count the vec4s of a buffer in 32 bits.
     let countable = u32::MAX / BLOCK_VEC4;
     let most = |program: &Program| {
         u32::try_from(max_bytes / program.block_bytes()).unwrap_or(u32::MAX).min(countable)
     };
-    let max_blocks: Vec<u32> = programs.iter().map(most).collect();
-    Layout::new(items, &max_blocks).map_err(|TooLarge { tensor }| {
+    let most_blocks: Vec<u32> = programs.iter().map(most).collect();
+    Layout::new(items, &most_blocks).map_err(|TooLarge { tensor }| {
         let block_bytes = programs[items[tensor].kernel].block_bytes();
         Error::TensorTooLarge {
             tensor: name(tensor),
@@ -319,22 +404,24 @@ pub(crate) fn layout(
 /// Blocks that one dispatch can reach: what a binding holds and what the dispatch limits permit.
 fn max_window_blocks(gpu: &Gpu, program: &Program) -> u32 {
     let limits = gpu.limits();
-    let reached = (max_binding_bytes(limits) / program.block_bytes()).min(max_chunks(limits));
+    let reached = (max_binding_bytes(limits) / program.block_bytes()).min(max_blocks(limits));
     u32::try_from(reached).unwrap_or(u32::MAX)
 }
 
 /// Bytes of a binding. wgpu tells Metal's kernels the size of a binding in 32 bits, and naga clamps
 /// indices with it; the other backends have this limit themselves.
-fn max_binding_bytes(limits: &wgpu::Limits) -> u64 {
+pub(crate) fn max_binding_bytes(limits: &wgpu::Limits) -> u64 {
     limits.max_storage_buffer_binding_size.min((1 << 31) - 1)
 }
 
-/// What the bindings of a dispatch of at most so many chunks can reach.
-pub(crate) fn reach(limits: &wgpu::Limits, max_chunks: u64) -> Reach {
+/// What the bindings of a borrowed dispatch can reach. It does not fold: its last workgroup is its end.
+pub(crate) fn reach(gpu: &Gpu) -> Reach {
+    let limits = gpu.limits();
+    let tiles = u64::from(kernel::row_workgroups(limits)) * workgroup_tiles(gpu);
     Reach {
         max_binding_bytes: max_binding_bytes(limits),
-        alignment: u64::from(limits.min_storage_buffer_offset_alignment.max(16)),
-        max_chunks,
+        max_tiles: u32::try_from(tiles).unwrap_or(u32::MAX),
+        tight: None,
     }
 }
 
@@ -344,32 +431,15 @@ pub(crate) fn max_workgroups(limits: &wgpu::Limits) -> u64 {
     (rows * u64::from(kernel::row_workgroups(limits))).min(u32::MAX.into())
 }
 
-/// Chunks or blocks of one dispatch that the dispatch limits permit.
-pub(crate) fn max_chunks(limits: &wgpu::Limits) -> u64 {
+/// Blocks of one dispatch that the dispatch limits permit.
+fn max_blocks(limits: &wgpu::Limits) -> u64 {
     let blocks_per_workgroup = u64::from(kernel::workgroup_size(limits) / BLOCK_LANES);
     (max_workgroups(limits) * blocks_per_workgroup).min(u32::MAX.into())
 }
 
-fn workgroups(gpu: &Gpu, blocks: u64) -> (u32, u32) {
-    let blocks_per_workgroup = u64::from(kernel::workgroup_size(gpu.limits()) / BLOCK_LANES);
-    kernel::fold(blocks.div_ceil(blocks_per_workgroup), gpu.limits())
-}
-
-/// The hyperparameters of each kernel, as the uniform buffer that it declares.
-fn hypers(gpu: &Gpu, programs: &[Program]) -> Result<Vec<Buffer>> {
-    let size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
-    let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
-    let buffer = |program: &Program| {
-        let buffer = gpu.buffer("fallline hypers", size, usage)?;
-        gpu.write("fallline hypers", &buffer, 0, &program.hypers)?;
-        Ok(buffer)
-    };
-    programs.iter().map(buffer).collect()
-}
-
-/// Bound where a kernel declares a binding that it does not use.
-fn dummy(gpu: &Gpu) -> Result<Buffer> {
-    gpu.buffer("fallline dummy", 3 * PART_ALIGNMENT, BufferUsages::STORAGE)
+/// Tiles of a workgroup.
+fn workgroup_tiles(gpu: &Gpu) -> u64 {
+    u64::from(kernel::workgroup_size(gpu.limits()) / BLOCK_LANES)
 }
 
 /// Some blocks of those that begin at a byte of a buffer.

@@ -183,7 +183,7 @@ impl std::fmt::Display for StateFormat {
 }
 
 /// The formats that make one kernel differ from another.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Formats {
     pub(crate) param: Dtype,
     pub(crate) grad: Dtype,
@@ -333,6 +333,23 @@ impl BufferRange {
     }
 }
 
+/// Where tensors lie in one step: see [`Optimizer::encode_step_at`](crate::Optimizer::encode_step_at).
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    /// Where each parameter lies, in the tensors' order; `None`: all lie where they did.
+    pub params: Option<&'a [BufferRange]>,
+    /// Where each gradient lies, in the tensors' order; `None` for one without gradient in this step.
+    pub grads: &'a [Option<BufferRange>],
+}
+
+impl<'a> Places<'a> {
+    /// Parameters where they were, and gradients here.
+    #[must_use]
+    pub const fn of_grads(grads: &'a [Option<BufferRange>]) -> Self {
+        Self { params: None, grads }
+    }
+}
+
 /// A tensor whose parameter and gradient lie in buffers of the caller's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BorrowedTensor {
@@ -340,6 +357,6 @@ pub struct BorrowedTensor {
     pub spec: TensorSpec,
     /// Where the parameter lies.
     pub param: BufferRange,
-    /// Where the gradient lies; it may be the same buffer.
-    pub grad: BufferRange,
+    /// Where the gradient lies; it may be the same buffer. `None`: there is none yet.
+    pub grad: Option<BufferRange>,
 }

@@ -43,7 +43,7 @@ fn lend(gpu: &Gpu, specs: &[TensorSpec]) -> Result<Vec<BorrowedTensor>> {
     let lent = |((spec, param), grad): ((&TensorSpec, BufferRange), BufferRange)| BorrowedTensor {
         spec: spec.clone(),
         param,
-        grad,
+        grad: Some(grad),
     };
     Ok(specs.iter().zip(params).zip(grads).map(lent).collect())
 }

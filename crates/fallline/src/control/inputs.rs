@@ -1,20 +1,23 @@
-//! The per-step input: learning rates, factors, and which tensors have no gradient.
+//! The per-step input: learning rates, factors, which tensors have no gradient, where tensors lie.
 
 use wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
 
 use crate::{
     Error, Gpu, Result,
-    abi::{GroupStep, StepInput},
+    abi::{Rate, StepInput},
     lease::{Lease, SLOTS, Slots},
 };
 
-/// A slot for each step that is recorded or under way.
+/// A ring of entries, one for each step that is recorded or under way, written by one call. Behind them
+/// lies what never changes: the places of the beginning.
 #[derive(Clone, Debug)]
 pub(crate) struct StepInputs {
     buffer: Buffer,
     slots: Slots,
     input_bytes: u32,
     absent_bytes: u32,
+    /// Of places that moved, and of those of the beginning.
+    places_bytes: u32,
     tensors: usize,
 }
 
@@ -22,28 +25,39 @@ pub(crate) struct StepInputs {
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
     pub(crate) head: StepInput,
-    pub(crate) groups: Vec<GroupStep>,
+    /// Of each tensor.
+    pub(crate) rates: Vec<Rate>,
     /// The tensors without gradient.
     pub(crate) absent: Vec<usize>,
 }
 
-/// Where a step's input lies: the dynamic offsets of [`StepInputs::bindings`].
+/// Where a step's input lies: dynamic offsets of the bindings.
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) input: u32,
     pub(crate) absent: u32,
+    /// Where [`places`](StepInputs::places) begin.
+    pub(crate) places: u32,
     pub(crate) lease: Lease,
 }
 
+/// The largest offset alignment that WebGPU permits.
+const ALIGNMENT: u64 = 256;
+
 impl StepInputs {
-    pub(crate) fn new(gpu: &Gpu, groups: usize, tensors: usize) -> Result<Self> {
-        let alignment = u64::from(gpu.limits().min_storage_buffer_offset_alignment.max(16));
-        let input = (size_of::<StepInput>() + groups * size_of::<GroupStep>()) as u64;
-        let input_bytes = input.next_multiple_of(alignment);
-        let absent_bytes = (tensors.div_ceil(32).max(1) as u64 * 4).next_multiple_of(alignment);
-        // Behind the slots lies one mask that stays zero, for steps in which no gradient is absent.
-        let size = u64::from(SLOTS) * (input_bytes + absent_bytes) + absent_bytes;
+    /// Entries with room for so many bytes of places, or what the device has of it; those of the beginning
+    /// are written now.
+    pub(crate) fn new(gpu: &Gpu, tensors: usize, places: &[u8], room: usize) -> Result<Self> {
+        let aligned = |bytes: usize| (bytes.max(4) as u64).next_multiple_of(ALIGNMENT);
+        let input_bytes = aligned(size_of::<StepInput>() + tensors.max(1) * size_of::<Rate>());
+        let absent_bytes = aligned(tensors.div_ceil(32) * 4);
         let limit = gpu.limits().max_buffer_size.min(u32::MAX.into());
+        let fixed = u64::from(SLOTS) * (input_bytes + absent_bytes);
+        let most = limit.saturating_sub(fixed) / u64::from(SLOTS + 2) / ALIGNMENT * ALIGNMENT;
+        let places_bytes = aligned(room).min(most).max(aligned(places.len()));
+        let entry = input_bytes + absent_bytes + places_bytes;
+        // A binding of places is as long from any part of them on.
+        let size = u64::from(SLOTS) * entry + 2 * places_bytes;
         if size > limit {
             return Err(Error::DeviceLimit {
                 limit: "max_buffer_size",
@@ -53,44 +67,70 @@ impl StepInputs {
         }
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let buffer = gpu.buffer("fallline step inputs", size, usage)?;
+        gpu.write("fallline first places", &buffer, u64::from(SLOTS) * entry, places)?;
         Ok(Self {
-            buffer: gpu.buffer("fallline step inputs", size, usage)?,
+            buffer,
             slots: Slots::new(),
             input_bytes: narrow(input_bytes),
             absent_bytes: narrow(absent_bytes),
+            places_bytes: narrow(places_bytes),
             tensors,
         })
     }
 
-    /// The bindings of input and mask, both with a dynamic offset.
-    pub(crate) fn bindings(&self) -> (wgpu::BindingResource<'_>, wgpu::BindingResource<'_>) {
-        let at = |size: u32| {
-            wgpu::BindingResource::Buffer(BufferBinding {
-                buffer: &self.buffer,
-                offset: 0,
-                size: BufferSize::new(size.into()),
-            })
-        };
-        (at(self.input_bytes), at(self.absent_bytes))
+    /// Bytes of places that an entry has room for.
+    pub(crate) fn room(&self) -> usize {
+        self.places_bytes as usize
     }
 
-    /// Writes a step's input into a free slot.
-    pub(crate) fn write(&self, gpu: &Gpu, input: &Input) -> Result<Written> {
+    fn entry_bytes(&self) -> u32 {
+        self.input_bytes + self.absent_bytes + self.places_bytes
+    }
+
+    /// Where the places of the beginning lie.
+    pub(crate) fn first_places(&self) -> u32 {
+        SLOTS * self.entry_bytes()
+    }
+
+    /// The bindings of input and mask, both with a dynamic offset.
+    pub(crate) fn bindings(&self) -> (wgpu::BindingResource<'_>, wgpu::BindingResource<'_>) {
+        (self.binding(self.input_bytes), self.binding(self.absent_bytes))
+    }
+
+    /// The binding of places, with a dynamic offset.
+    pub(crate) fn places(&self) -> wgpu::BindingResource<'_> {
+        self.binding(self.places_bytes)
+    }
+
+    fn binding(&self, size: u32) -> wgpu::BindingResource<'_> {
+        wgpu::BindingResource::Buffer(BufferBinding {
+            buffer: &self.buffer,
+            offset: 0,
+            size: BufferSize::new(size.into()),
+        })
+    }
+
+    /// Writes a step's input into a free entry, with places if tensors moved.
+    pub(crate) fn write(&self, gpu: &Gpu, input: &Input, places: &[u8]) -> Result<Written> {
         let lease = self.slots.lease(gpu)?;
-        let at = lease.slot * self.input_bytes;
-        let head: &[u8] = bytemuck::bytes_of(&input.head);
-        let bytes = [head, bytemuck::cast_slice(&input.groups)].concat();
-        gpu.write("step", &self.buffer, at.into(), &bytes)?;
-        let masks = SLOTS * self.input_bytes;
-        if input.absent.is_empty() {
-            return Ok(Written { input: at, absent: masks + SLOTS * self.absent_bytes, lease });
-        }
+        let at = lease.slot * self.entry_bytes();
+        let (absent, moved) = (at + self.input_bytes, at + self.input_bytes + self.absent_bytes);
+        let mut bytes = Vec::with_capacity(self.entry_bytes() as usize);
+        bytes.extend_from_slice(bytemuck::bytes_of(&input.head));
+        bytes.extend_from_slice(bytemuck::cast_slice(&input.rates));
+        bytes.resize(self.input_bytes as usize, 0);
         let mut mask = vec![0u32; self.tensors.div_ceil(32)];
         for &tensor in &input.absent {
             mask[tensor / 32] |= 1 << (tensor % 32);
         }
-        let absent = masks + lease.slot * self.absent_bytes;
-        gpu.write("step", &self.buffer, absent.into(), &mask)?;
-        Ok(Written { input: at, absent, lease })
+        bytes.extend_from_slice(bytemuck::cast_slice(&mask));
+        if !places.is_empty() {
+            bytes.resize((self.input_bytes + self.absent_bytes) as usize, 0);
+            bytes.extend_from_slice(places);
+        }
+        gpu.write("step", &self.buffer, at.into(), &bytes)?;
+        let places = if places.is_empty() { self.first_places() } else { moved };
+        Ok(Written { input: at, absent, places, lease })
     }
 }

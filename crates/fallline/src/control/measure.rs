@@ -1,49 +1,48 @@
 //! Measuring the gradients, and deciding by them.
 
-use wgpu::{Buffer, BufferUsages, ComputePass};
+use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
 
-use super::{Ground, Written, inputs::StepInputs};
+use super::{
+    Written,
+    inputs::StepInputs,
+    rows::{Measured, RowDispatch, RowPieces, RowWindow},
+};
 use crate::{
-    Dtype, Gpu, Group, LossScaler, Options, Result,
-    abi::{Chunk, Decision, MeasureChunk, Norm, Partial, Span},
-    chunks::{self, ChunkDispatch},
+    Gpu, Group, LossScaler, Options, Result,
+    abi::{Decision, Norm, Partial, Span},
     kernel::{self, Recipe},
-    plan::{self, Dispatch, Tables, bind, part},
+    plan::{self, BindGroups, Dispatch, PartDispatch, bind, part},
     rules::narrow,
+    tiles::Bound,
 };
 
 /// Decisions that are kept for reports: `HISTORY_LEN` of `control/decide.wgsl`.
 pub(crate) const HISTORY_LEN: u64 = 64;
 
-/// Chunks of a workgroup: `ROW_CHUNKS` of `control/measure.wgsl`.
-pub(crate) const ROW_CHUNKS: usize = 64;
-
-/// The dispatches that measure, and the one that decides.
+/// What measures and decides, wherever the gradients lie.
 #[derive(Clone, Debug)]
 pub(crate) struct Measure {
-    options: Options,
     /// Its own where the options name no scaler: a scale of 1.
     scaler: LossScaler,
     /// The last decisions.
     pub(crate) history: Buffer,
-    dispatches: Vec<Dispatch>,
+    /// The rows of all gradients.
+    pub(crate) rows: RowPieces,
+    partials: Buffer,
+    spans: Buffer,
+    decision: Buffer,
     decide: Dispatch,
 }
 
-/// What is measured, and for whom.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Around<'a> {
-    pub(crate) gpu: &'a Gpu,
-    pub(crate) groups: &'a [Group],
-    pub(crate) inputs: &'a StepInputs,
-    pub(crate) ground: &'a Ground<'a>,
-    pub(crate) placements: &'a Buffer,
-    pub(crate) decision: &'a Buffer,
-}
-
 impl Measure {
-    pub(crate) fn new(around: Around<'_>, options: &Options) -> Result<Self> {
-        let Around { gpu, groups, .. } = around;
+    pub(crate) fn new(
+        gpu: &Gpu,
+        groups: &[Group],
+        options: &Options,
+        rows: RowPieces,
+        inputs: &StepInputs,
+        decision: &Buffer,
+    ) -> Result<Self> {
         let scaler = match &options.loss_scaler {
             Some(scaler) => scaler.clone(),
             None => LossScaler::fixed(gpu, 1.0)?,
@@ -51,139 +50,100 @@ impl Measure {
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
         let history_bytes = HISTORY_LEN * entry_bytes(groups.len());
         let history = gpu.buffer("fallline history", history_bytes, usage)?;
-        Self::bound(around, options.clone(), scaler, history)
-    }
-
-    /// The same for gradients that lie elsewhere.
-    pub(crate) fn rebound(&self, around: Around<'_>) -> Result<Self> {
-        let Self { options, scaler, history, .. } = self.clone();
-        Self::bound(around, options, scaler, history)
-    }
-
-    fn bound(
-        around: Around<'_>,
-        options: Options,
-        scaler: LossScaler,
-        history: Buffer,
-    ) -> Result<Self> {
-        let Around { gpu, groups, inputs, ground, placements, decision } = around;
-        let group_of = |tensor: u32| ground.placements[tensor as usize].group as usize;
-        let chunk_dispatches = chunk_dispatches(gpu, groups.len(), ground);
-        let (rows, spans) = rows(&chunk_dispatches, groups.len(), group_of);
-        let partials_len = spans.last().map_or(0, |end| u64::from(*end));
+        let partials_len = rows.starts.last().map_or(0, |end| u64::from(*end));
         let partials_bytes = partials_len * size_of::<Partial>() as u64;
         let partials = gpu.buffer("fallline partials", partials_bytes, BufferUsages::STORAGE)?;
-        let spans = upload_spans(gpu, groups, &options, &spans)?;
-
-        let chunks = rows.iter().map(Vec::as_slice);
-        let chunks = Tables::new(gpu, "fallline measured chunks", BufferUsages::STORAGE, chunks)?;
-        let windows: Vec<_> = chunk_dispatches.iter().map(ChunkDispatch::window).collect();
-        let windows = Tables::windows(gpu, &windows)?;
-        let (input, absent) = inputs.bindings();
-        let mut dispatches = Vec::new();
-        for (number, dispatch) in chunk_dispatches.iter().enumerate() {
-            let grad = FORMATS[dispatch.segment];
-            let recipe = Recipe::Measure { grad, ragged: dispatch.ragged };
-            let kernel = kernel::kernel(gpu, recipe)?;
-            let bytes = &dispatch.param.bytes;
-            let bound = [
-                absent.clone(),
-                chunks.part(number),
-                part(ground.buffers[dispatch.param.buffer], bytes.start, bytes.end - bytes.start),
-                placements.as_entire_binding(),
-                windows.part(number),
-                partials.as_entire_binding(),
-            ];
-            dispatches.push(Dispatch {
-                bind_group: bind(gpu, "fallline measure", &kernel, &bound)?,
-                workgroups: kernel::fold((rows[number].len() / ROW_CHUNKS) as u64, gpu.limits()),
-                kernel,
-            });
-        }
+        let spans = upload_spans(gpu, groups, options, &rows.starts)?;
         let kernel = kernel::kernel(gpu, Recipe::Decide { skip_non_finite: options.skips() })?;
         let buffers = [&spans, &partials, scaler.buffer(), decision, &history];
-        let buffers = buffers.map(Buffer::as_entire_binding);
-        let bound: Vec<_> = [input].into_iter().chain(buffers).collect();
-        let bind_group = bind(gpu, "fallline decide", &kernel, &bound)?;
-        let decide = Dispatch { kernel, bind_group, workgroups: (1, 1) };
-        Ok(Self { options, scaler, history, dispatches, decide })
+        let bind_group = bind_decide(gpu, &kernel, inputs, buffers)?;
+        let decide = Dispatch { kernel, bind_group, workgroups: [1, 1, 1] };
+        let decision = decision.clone();
+        Ok(Self { scaler, history, rows, partials, spans, decision, decide })
     }
 
-    pub(crate) fn dispatches(&self) -> usize {
-        self.dispatches.len() + 1
+    /// The rows of these gradients, for an optimizer that measures.
+    pub(crate) fn rows(
+        gpu: &Gpu,
+        groups: &[Group],
+        options: &Options,
+        measured: &[Measured],
+    ) -> Option<RowPieces> {
+        let limits = gpu.limits();
+        let (bytes, workgroups) = (plan::max_binding_bytes(limits), plan::max_workgroups(limits));
+        let rows = || RowPieces::new(measured, groups.len(), bytes, workgroups);
+        options.measures(groups).then(rows)
     }
 
-    pub(crate) fn record(&self, pass: &mut ComputePass<'_>, written: &Written) {
-        for dispatch in &self.dispatches {
-            dispatch.record(pass, &[written.absent]);
+    /// The same with other inputs.
+    pub(crate) fn with_inputs(&self, gpu: &Gpu, inputs: &StepInputs) -> Result<Self> {
+        let Self { spans, partials, scaler, decision, history, decide, .. } = self;
+        let buffers = [spans, partials, scaler.buffer(), decision, history];
+        let bind_group = bind_decide(gpu, &decide.kernel, inputs, buffers)?;
+        let decide = Dispatch { bind_group, ..decide.clone() };
+        Ok(Self { decide, ..self.clone() })
+    }
+
+    /// The dispatches over these rows, which lie at these offsets of a step's places.
+    pub(crate) fn bind_rows<'b>(
+        &self,
+        gpu: &Gpu,
+        inputs: &StepInputs,
+        (rows, offsets): (&[RowDispatch], &[u32]),
+        buffers: impl Fn(usize) -> Option<&'b Buffer>,
+        (bind_groups, step): (&mut BindGroups<RowWindow>, u64),
+    ) -> Result<Vec<PartDispatch>> {
+        let mut dispatches = Vec::with_capacity(rows.len());
+        for (dispatch, &offset) in rows.iter().zip(offsets) {
+            let RowWindow { dtype: grad, ragged, grad: bound } = &dispatch.window;
+            let kernel = kernel::kernel(gpu, Recipe::Measure { grad: *grad, ragged: *ragged })?;
+            let bind_group = bind_groups.get(&dispatch.window, step, || {
+                // Of no gradient, anything will do: nothing of it counts.
+                let lent = bound.as_ref().and_then(|bound| Some((buffers(bound.buffer)?, bound)));
+                let (buffer, bytes) = match lent {
+                    Some((buffer, Bound { bytes, .. })) => (buffer, bytes.clone()),
+                    None => (&self.spans, 0..16),
+                };
+                let (_, absent) = inputs.bindings();
+                let grad = part(buffer, bytes.start, bytes.end - bytes.start);
+                let bound = [absent, inputs.places(), grad, self.partials.as_entire_binding()];
+                bind(gpu, "fallline measure", &kernel, &bound)
+            })?;
+            let (x, y) = kernel::fold(dispatch.len().into(), gpu.limits());
+            let dispatch = Dispatch { kernel, bind_group, workgroups: [x, y, 1] };
+            dispatches.push(PartDispatch { dispatch, offset });
+        }
+        Ok(dispatches)
+    }
+
+    pub(crate) fn record(
+        &self,
+        pass: &mut ComputePass<'_>,
+        written: &Written,
+        rows: &[PartDispatch],
+    ) {
+        for PartDispatch { dispatch, offset } in rows {
+            dispatch.record(pass, &[written.absent, written.places + offset]);
         }
         self.decide.record(pass, &[written.input]);
     }
 }
 
+fn bind_decide(
+    gpu: &Gpu,
+    kernel: &kernel::Kernel,
+    inputs: &StepInputs,
+    buffers: [&Buffer; 5],
+) -> Result<BindGroup> {
+    let (input, _) = inputs.bindings();
+    let buffers = buffers.map(Buffer::as_entire_binding);
+    let bound: Vec<_> = [input].into_iter().chain(buffers).collect();
+    bind(gpu, "fallline decide", kernel, &bound)
+}
+
 /// Bytes of a decision with its norms.
 pub(crate) fn entry_bytes(groups: usize) -> u64 {
     (size_of::<Decision>() + (1 + groups) * size_of::<Norm>()) as u64
-}
-
-/// The formats of gradients; a gradient's number here stands for the segment in its chunks.
-const FORMATS: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
-
-/// The number of a gradient's format, which its [`chunks::LentTensor`] has as segment.
-pub(crate) fn format_number(dtype: Dtype) -> usize {
-    FORMATS.iter().position(|known| *known == dtype).unwrap_or(0)
-}
-
-fn chunk_dispatches(gpu: &Gpu, groups: usize, ground: &Ground<'_>) -> Vec<ChunkDispatch> {
-    // Filling up the last row of each group needs a row more at most.
-    let rows = plan::max_workgroups(gpu.limits()).saturating_sub(groups as u64);
-    let max_chunks = (rows * ROW_CHUNKS as u64).max(1);
-    chunks::dispatches(&ground.grads, plan::reach(gpu.limits(), max_chunks))
-}
-
-/// The chunks of each dispatch in rows of the same group, and where the partials of each group begin,
-/// with the end of all.
-fn rows(
-    dispatches: &[ChunkDispatch],
-    groups: usize,
-    group_of: impl Fn(u32) -> usize,
-) -> (Vec<Vec<MeasureChunk>>, Vec<u32>) {
-    let sorted: Vec<Vec<Chunk>> = dispatches
-        .iter()
-        .map(|dispatch| {
-            let mut chunks = dispatch.chunks.clone();
-            chunks.sort_by_key(|chunk| group_of(chunk.tensor));
-            chunks
-        })
-        .collect();
-    let mut starts = vec![0u32; groups + 1];
-    let same = |a: &Chunk, b: &Chunk| group_of(a.tensor) == group_of(b.tensor);
-    for part in sorted.iter().flat_map(|chunks| chunks.chunk_by(same)) {
-        let group = group_of(part[0].tensor);
-        starts[group + 1] += u32::try_from(part.len().div_ceil(ROW_CHUNKS)).unwrap_or(u32::MAX);
-    }
-    for group in 0..groups {
-        starts[group + 1] += starts[group];
-    }
-    let mut next = starts.clone();
-    let mut rows = Vec::new();
-    for chunks in &sorted {
-        let mut measured = Vec::new();
-        for part in chunks.chunk_by(same) {
-            let group = group_of(part[0].tensor);
-            for row in part.chunks(ROW_CHUNKS) {
-                let partial = next[group];
-                next[group] += 1;
-                measured.extend(row.iter().map(|&Chunk { tensor, first_vec4, len_elems }| {
-                    MeasureChunk { tensor, first_vec4, len_elems, partial }
-                }));
-                let empty = MeasureChunk { len_elems: 0, partial, ..measured[measured.len() - 1] };
-                measured.resize(measured.len().next_multiple_of(ROW_CHUNKS), empty);
-            }
-        }
-        rows.push(measured);
-    }
-    (rows, starts)
 }
 
 /// The partials of all tensors first, then those of each group, with their limits.

@@ -3,30 +3,32 @@
 
 mod inputs;
 mod measure;
+mod rows;
 
 use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
 
-pub(crate) use inputs::{Input, Written};
-use measure::Around;
+pub(crate) use inputs::{Input, StepInputs, Written};
 #[cfg(test)]
-pub(crate) use measure::{HISTORY_LEN, ROW_CHUNKS};
-pub(crate) use measure::{Measure, entry_bytes, format_number};
+pub(crate) use measure::HISTORY_LEN;
+pub(crate) use measure::{Measure, entry_bytes};
+#[cfg(test)]
+pub(crate) use rows::ROW_TILES;
+pub(crate) use rows::{Measured, RowDispatch, RowPieces, RowWindow};
 
 use crate::{
     Error, Gpu, Group, Options, Result,
     abi::{self, Placement},
-    chunks::LentTensor,
-    control::inputs::StepInputs,
     kernel::{self, Kernel, MAX_UNIFORM_TENSORS, Recipe, TensorsIn},
-    plan::{Dispatch, bind, max_workgroups},
+    plan::{Dispatch, PartDispatch, bind, max_workgroups},
     rules::{Definition, narrow},
 };
 
 /// The GPU buffers and the kernels that come before the update.
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
-    inputs: StepInputs,
+    pub(crate) inputs: StepInputs,
     groups: Buffer,
+    placements: Buffer,
     /// What is decided about a step, and the report of it.
     decision: Buffer,
     /// Step counter of each tensor.
@@ -56,25 +58,25 @@ impl Records {
     }
 }
 
-/// Where tensors lie, for the kernels that come before the update.
+/// What is made for an optimizer before its control.
 #[derive(Debug)]
-pub(crate) struct Ground<'a> {
-    pub(crate) placements: Vec<Placement>,
-    /// The gradients, as parameters without gradients of their own.
-    pub(crate) grads: Vec<LentTensor>,
-    /// The buffers that they lie in.
-    pub(crate) buffers: Vec<&'a Buffer>,
+pub(crate) struct Start<'a> {
+    pub(crate) groups: &'a [Group],
+    pub(crate) options: &'a Options,
+    /// For each group, which of its kernel's hyperparameters are its own.
+    pub(crate) hypers: &'a [u32],
+    pub(crate) placements: &'a [Placement],
+    /// The rows to measure, if anything is measured.
+    pub(crate) rows: Option<RowPieces>,
+    /// Where tensors lie at first, and room for so many bytes of other places.
+    pub(crate) places: &'a [u8],
+    pub(crate) room: usize,
 }
 
 impl Control {
-    pub(crate) fn new(
-        gpu: &Gpu,
-        groups: &[Group],
-        options: &Options,
-        hypers: &[u32],
-        ground: &Ground<'_>,
-    ) -> Result<Self> {
-        let tensors = ground.placements.len();
+    pub(crate) fn new(gpu: &Gpu, start: Start<'_>) -> Result<Self> {
+        let Start { groups, options, hypers, placements, rows, places, room } = start;
+        let tensors = placements.len();
         let records = Records::new(gpu, tensors)?;
         let steps_size = tensors.max(1) as u64 * 4;
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
@@ -84,40 +86,31 @@ impl Control {
             .zip(hypers)
             .map(|(group, hyper)| group_record(group.rule.definition(), options, *hyper))
             .collect();
-        let group_buffer = gpu.filled("fallline groups", BufferUsages::STORAGE, &group_records)?;
+        let groups_buffer = gpu.filled("fallline groups", BufferUsages::STORAGE, &group_records)?;
         let decision = first_decision(gpu, groups.len())?;
-
-        let inputs = StepInputs::new(gpu, groups.len(), tensors)?;
-        let placements = placements(gpu, ground)?;
-        let around = Around {
-            gpu,
-            groups,
-            inputs: &inputs,
-            ground,
-            placements: &placements,
-            decision: &decision,
-        };
-        let measure =
-            options.measures(groups).then(|| Measure::new(around, options)).transpose()?;
-        let buffers = [&group_buffer, &placements, &decision, &steps, &records.buffer];
+        let inputs = StepInputs::new(gpu, tensors, places, room)?;
+        let placements = gpu.filled("fallline placements", BufferUsages::STORAGE, placements)?;
+        let measure = rows
+            .map(|rows| Measure::new(gpu, groups, options, rows, &inputs, &decision))
+            .transpose()?;
+        let buffers = [&groups_buffer, &placements, &decision, &steps, &records.buffer];
         let kernel = kernel::kernel(gpu, Recipe::Advance)?;
         let bind_group = bind_advance(gpu, &kernel, &inputs, buffers)?;
-        let workgroups = advance_workgroups(gpu, tensors)?;
-        let advance = Dispatch { kernel, bind_group, workgroups };
-        Ok(Self { inputs, groups: group_buffer, decision, steps, records, measure, advance })
+        let (x, y) = advance_workgroups(gpu, tensors)?;
+        let advance = Dispatch { kernel, bind_group, workgroups: [x, y, 1] };
+        let groups = groups_buffer;
+        Ok(Self { inputs, groups, placements, decision, steps, records, measure, advance })
     }
 
-    /// The same counters, records and decisions for tensors that lie elsewhere. Steps that are
-    /// recorded already keep the old places.
-    pub(crate) fn rebound(&self, gpu: &Gpu, groups: &[Group], ground: &Ground<'_>) -> Result<Self> {
-        let placements = placements(gpu, ground)?;
-        let Self { inputs, decision, .. } = self;
-        let around = Around { gpu, groups, inputs, ground, placements: &placements, decision };
-        let measure = self.measure.as_ref().map(|measure| measure.rebound(around)).transpose()?;
-        let buffers = [&self.groups, &placements, decision, &self.steps, &self.records.buffer];
-        let bind_group = bind_advance(gpu, &self.advance.kernel, inputs, buffers)?;
+    /// The same counters, records and decisions with other inputs.
+    pub(crate) fn with_inputs(&self, gpu: &Gpu, inputs: StepInputs) -> Result<Self> {
+        let measure = self.measure.as_ref().map(|measure| measure.with_inputs(gpu, &inputs));
+        let measure = measure.transpose()?;
+        let Self { groups, placements, decision, steps, records, .. } = self;
+        let buffers = [groups, placements, decision, steps, &records.buffer];
+        let bind_group = bind_advance(gpu, &self.advance.kernel, &inputs, buffers)?;
         let advance = Dispatch { bind_group, ..self.advance.clone() };
-        Ok(Self { advance, measure, ..self.clone() })
+        Ok(Self { inputs, measure, advance, ..self.clone() })
     }
 
     /// What a step measures, if anything.
@@ -125,24 +118,17 @@ impl Control {
         self.measure.as_ref()
     }
 
-    /// How many dispatches come before the update.
-    pub(crate) fn dispatches(&self) -> usize {
-        1 + self.measure.as_ref().map_or(0, Measure::dispatches)
-    }
-
-    /// Writes what a step brings.
-    pub(crate) fn prepare(&self, gpu: &Gpu, input: &Input) -> Result<Written> {
-        self.inputs.write(gpu, input)
-    }
-
-    /// Records everything that comes before the update.
-    pub(crate) fn record(&self, pass: &mut ComputePass<'_>, written: Written) {
+    /// Records what comes before the update: rows are measured, something is decided, steps are counted.
+    pub(crate) fn record(
+        &self,
+        pass: &mut ComputePass<'_>,
+        written: &Written,
+        rows: &[PartDispatch],
+    ) {
         if let Some(measure) = &self.measure {
-            measure.record(pass, &written);
+            measure.record(pass, written, rows);
         }
         self.advance.record(pass, &[written.input, written.absent]);
-        // The slot is free again when the GPU is done with the step, or its encoder is dropped.
-        pass.on_submitted_work_done(move || drop(written.lease));
     }
 }
 
@@ -154,10 +140,6 @@ fn advance_workgroups(gpu: &Gpu, tensors: usize) -> Result<(u32, u32)> {
         return Err(Error::DeviceLimit { limit, expected, found });
     }
     Ok(kernel::fold(expected, gpu.limits()))
-}
-
-fn placements(gpu: &Gpu, ground: &Ground<'_>) -> Result<Buffer> {
-    gpu.filled("fallline placements", BufferUsages::STORAGE, &ground.placements)
 }
 
 /// The decision before the first step, and in every step of an optimizer that has nothing to decide.

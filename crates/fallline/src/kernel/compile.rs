@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use fallline_shaders::join;
 
-use super::{Kernel, Kernels, Recipe, Update};
+use super::{Frame, Kernel, Kernels, Recipe, Update};
 use crate::{Gpu, Result, SlotKind, StateFormat, slot::mask};
 
 /// The kernels of a device that were compiled so far.
@@ -42,11 +42,16 @@ impl Recipe {
                     ),
                     ("ONE_HYPER", flag(update.one_hyper)),
                     ("WORKGROUP_SIZE", f64::from(workgroup_size(limits))),
-                    row,
                 ];
+                let row = (update.frame == Frame::Arena).then_some(row);
                 let clip =
                     update.prepares_gradients().then_some(("CLIP_VALUE", flag(update.clip_value)));
-                switches.chain(frame).chain(clip).chain(update.state_constants()).collect()
+                switches
+                    .chain(frame)
+                    .chain(row)
+                    .chain(clip)
+                    .chain(update.state_constants())
+                    .collect()
             }
             Recipe::Decide { skip_non_finite } => {
                 let most = workgroup_size(limits);
@@ -56,7 +61,7 @@ impl Recipe {
                     ("SKIP_NON_FINITE", flag(*skip_non_finite)),
                 ]
             }
-            Recipe::Measure { .. } | Recipe::Advance => vec![row],
+            Recipe::Measure { .. } | Recipe::Advance | Recipe::Expand => vec![row],
         }
     }
 

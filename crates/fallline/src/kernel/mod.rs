@@ -37,6 +37,8 @@ pub(crate) enum Recipe {
     Decide { skip_non_finite: bool },
     /// `control/advance.wgsl`
     Advance,
+    /// `control/expand.wgsl`
+    Expand,
 }
 
 /// A compiled kernel.

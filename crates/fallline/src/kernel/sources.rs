@@ -29,10 +29,7 @@ impl Recipe {
                     grad_words(*grad, *ragged),
                     grad_codec(*grad),
                     words::HALVES,
-                    shared::CHUNK,
                     shared::PARTIAL,
-                    shared::PLACE,
-                    shared::PLACEMENT,
                 ];
                 if *ragged {
                     sources.push(words::GRAD_OWN);
@@ -55,6 +52,7 @@ impl Recipe {
                 shared::DECISION,
                 shared::EXPM1,
             ],
+            Recipe::Expand => vec![control::EXPAND, shared::RUN],
         }
     }
 
@@ -67,14 +65,16 @@ impl Recipe {
                     TensorsIn::Storage => READ,
                 };
                 let hypers = if update.accumulates() { UNIFORM_AT } else { UNIFORM };
-                let mut bindings = vec![tensors, READ];
-                bindings.extend([WRITE; 4]);
-                bindings.extend([hypers, UNIFORM]);
-                bindings
+                let (tiles, last) = match update.frame {
+                    Frame::Arena => (READ, UNIFORM),
+                    Frame::Borrowed { .. } => (READ_AT, READ_AT),
+                };
+                vec![tensors, tiles, WRITE, WRITE, WRITE, WRITE, hypers, last]
             }
-            Recipe::Measure { .. } => vec![READ_AT, READ, WRITE, READ, UNIFORM, WRITE],
+            Recipe::Measure { .. } => vec![READ_AT, READ_AT, WRITE, WRITE],
             Recipe::Decide { .. } => vec![READ_AT, READ, READ, WRITE, WRITE, WRITE],
             Recipe::Advance => vec![READ_AT, READ_AT, READ, READ, READ, WRITE, WRITE],
+            Recipe::Expand => vec![READ_AT, WRITE],
         }
     }
 }
@@ -134,14 +134,17 @@ fn frame_sources(update: &Update) -> Vec<Source> {
     };
     let mut sources = match update.frame {
         Frame::Arena => {
-            vec![frames::ARENA, update.key.rule, param_words(param, false), grad_words(grad, false)]
+            let words = [param_words(param, false), grad_words(grad, false)];
+            let mut sources = vec![frames::UPDATE, frames::ARENA, shared::WINDOW, update.key.rule];
+            sources.extend(words);
+            sources
         }
         Frame::Borrowed { ragged, shared } => {
             // Codes of two sizes in one binding: only single words can be both.
             let mixed = shared && param.size_bytes() != grad.size_bytes();
             let scalar = ragged || mixed;
-            let mut sources =
-                vec![frames::BORROWED, update.key.rule, shared::CHUNK, param_words(param, scalar)];
+            let mut sources = vec![frames::UPDATE, frames::BORROWED, shared::RUN, update.key.rule];
+            sources.push(param_words(param, scalar));
             if shared && !mixed {
                 sources.push(words::GRAD_SHARED);
             } else {

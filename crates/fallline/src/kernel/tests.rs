@@ -134,7 +134,7 @@ fn recipes() -> Vec<Recipe> {
         recipes.extend([false, true].map(|ragged| Recipe::Measure { grad, ragged }));
     }
     recipes.extend([false, true].map(|skip_non_finite| Recipe::Decide { skip_non_finite }));
-    recipes.push(Recipe::Advance);
+    recipes.extend([Recipe::Advance, Recipe::Expand]);
     recipes
 }
 
@@ -189,7 +189,7 @@ fn check_zero_values(hlsl: &str) {
 #[test]
 fn every_kernel_is_valid_everywhere() {
     let recipes = recipes();
-    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 * 2 + 9) * 5 + 2 * 6 * 3 * 2 + 6 + 2 + 1);
+    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 * 2 + 9) * 5 + 2 * 6 * 3 * 2 + 6 + 2 + 2);
     for recipe in &recipes {
         for max_compute_invocations_per_workgroup in [64, 128, 256] {
             let limits =
@@ -216,10 +216,8 @@ fn shaders_and_engine_agree_on_constants() {
     let has = |source: Source, line: String| {
         assert!(source.text.contains(&line), "{}: {line}", source.path);
     };
-    for frame in [frames::ARENA, frames::BORROWED] {
-        has(frame, format!("const BLOCK_LANES: u32 = {}u;", crate::layout::BLOCK_LANES));
-        has(frame, format!("array<Hyper, {MAX_HYPERS}>"));
-    }
+    has(frames::UPDATE, format!("const TILE_LANES: u32 = {}u;", crate::layout::BLOCK_LANES));
+    has(frames::UPDATE, format!("array<Hyper, {MAX_HYPERS}>"));
     for slot in 0..crate::slot::MAX_SLOTS {
         has(shared::SLOTS, format!("    slot{slot}: vec4<f32>,"));
     }
@@ -227,7 +225,11 @@ fn shaders_and_engine_agree_on_constants() {
     has(control::DECIDE, format!("const HISTORY_LEN: u32 = {}u;", crate::control::HISTORY_LEN));
     let head = size_of::<abi::Decision>() / 4;
     has(control::DECIDE, format!("const HEAD_LEN: u32 = {head}u;"));
-    has(control::MEASURE, format!("const ROW_CHUNKS: u32 = {}u;", crate::control::ROW_CHUNKS));
+    assert_eq!(crate::control::ROW_TILES, 8 * 8);
+    for name in ["LANES", "TILES"] {
+        has(control::MEASURE, format!("const {name}: u32 = 8u;"));
+    }
+    has(control::EXPAND, format!("const COLUMN: u32 = {}u;", crate::optimizer::EXPAND_COLUMN));
 }
 
 /// The offsets and the size of a WGSL struct.
@@ -254,30 +256,30 @@ macro_rules! assert_same_layout {
 fn structs_have_the_same_layout_in_wgsl_and_rust() {
     let module = |recipe: Recipe| validate(&join(&recipe.sources())).0;
     let advance = module(Recipe::Advance);
-    assert_same_layout!(&advance, GroupStep { lr, decay });
+    assert_same_layout!(&advance, Rate { lr, decay });
     assert_same_layout!(
         &advance,
         Group { ln_beta1, ln_beta2, grad_sign, hyper, clip_value, seed, padding0, padding1 }
     );
+    assert_same_layout!(
+        &advance,
+        Placement {
+            group,
+            first_vec4,
+            len_vec4,
+            tail_elems,
+            number,
+            whole_vec4,
+            padding0,
+            padding1
+        }
+    );
     let measure = module(Recipe::Measure { grad: Dtype::F16, ragged: false });
-    for module in [&advance, &measure] {
-        assert_same_layout!(
-            module,
-            Placement {
-                group,
-                param_vec4,
-                grad_vec4,
-                state_vec4,
-                len_vec4,
-                tail_elems,
-                padding0,
-                padding1
-            }
-        );
-    }
-    assert_same_layout!(&measure, MeasureChunk { tensor, first_vec4, len_elems, partial });
+    assert_same_layout!(
+        &measure,
+        Rows { first_row, tensor, len_elems, grad_vec4, partial, lead_tiles, padding0, padding1 }
+    );
     assert_same_layout!(&measure, Partial { sum, exponent });
-    assert_same_layout!(&measure, Window { param_vec4, grad_vec4, state_vec4, padding0 });
     let decide = module(Recipe::Decide { skip_non_finite: true });
     assert_same_layout!(&decide, Partial { sum, exponent });
     assert_same_layout!(&decide, Span { first, end, max_norm, own, bound_exponent });
@@ -329,23 +331,39 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
                 decay,
                 grad_scale,
                 clip_factor,
-                clip_value,
                 step,
-                hyper,
-                param_vec4,
-                grad_vec4,
-                state_vec4,
                 zero_grad,
+                clip_value,
+                len_vec4,
+                tail_elems,
+                first_vec4,
+                hyper,
                 number,
                 seed,
-                len_vec4,
-                tail_elems
+                whole_vec4,
+                padding0
             }
         );
-        assert_same_layout!(&module, Window { param_vec4, grad_vec4, state_vec4, padding0 });
         assert_eq!(layout(&module, "Hyper").1 as usize, size_of::<abi::Hyper>());
-        if matches!(frame, Frame::Borrowed { .. }) {
-            assert_same_layout!(&module, Chunk { tensor, first_vec4, len_elems });
+        match frame {
+            Frame::Arena => {
+                assert_same_layout!(&module, Window { first_vec4, padding0, padding1, padding2 });
+            }
+            Frame::Borrowed { .. } => {
+                assert_same_layout!(
+                    &module,
+                    Run {
+                        first_tile,
+                        dispatch_tile,
+                        tensor,
+                        first_vec4,
+                        len_elems,
+                        param_vec4,
+                        grad_vec4,
+                        state_tile
+                    }
+                );
+            }
         }
     }
 }

@@ -2,19 +2,20 @@
 
 use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePass};
 
-use super::{Optimizer, places::reach};
+use super::Optimizer;
 use crate::{
-    BorrowedTensor, BufferRange, Dtype, Error, Gpu, Precision, Result, StateFormat, TensorSpec,
+    BufferRange, Dtype, Error, Gpu, Precision, Result,
     abi::{self, Tensor},
-    chunks::{self, Lent, LentTensor},
     control::Records,
     kernel::{KernelKey, MAX_HYPERS, Program},
     layout::{Item, Layout, Place},
     lease::{Lease, SLOTS, Slots},
-    lend::Lending,
+    lend::{Buffers, Lending, ToLend},
     options::check,
-    plan::{Plan, SegmentBuffers, Site},
+    plan::{self, Constants, Fixed, SegmentBuffers, Site},
     rules::narrow,
+    tensor::Formats,
+    tiles::{self, Extent, Ground},
 };
 
 /// The gradient of a tensor over one micro-batch.
@@ -30,7 +31,7 @@ pub struct MicroGrad {
 #[derive(Debug)]
 pub struct Accumulator {
     gpu: Gpu,
-    plan: Plan,
+    dispatches: Fixed,
     hypers: Buffer,
     slots: Slots,
 }
@@ -62,79 +63,93 @@ impl Optimizer {
         if micro.len() != self.infos.len() {
             return Err(Error::GradCount { expected: self.infos.len(), found: micro.len() });
         }
-        let tensors = self.accumulated(micro)?;
-        let lending = Lending::new(&tensors)?;
+        let grads = self.accumulators()?;
+        let to_lend =
+            self.infos.iter().zip(&grads).zip(micro).map(|((info, grad), micro)| ToLend {
+                name: &info.spec.name,
+                len_elems: info.len_elems,
+                dtype: info.spec.grad_dtype,
+                grad_dtype: micro.dtype,
+                param: grad,
+                grad: Some(&micro.range),
+            });
+        let mut buffers = Buffers::default();
+        let lending = Lending::new(to_lend, &mut buffers, 0)?;
 
         let mut programs: Vec<Program> = Vec::new();
         let mut items = Vec::new();
-        for tensor in &tensors {
-            let formats = tensor.spec.formats(StateFormat::F32)?;
+        for (info, micro) in self.infos.iter().zip(micro) {
+            let (param, grad) = (info.spec.grad_dtype, micro.dtype);
+            let formats = Formats { param, grad, precision: Precision::Nearest, ..<_>::default() };
             let same = |program: &Program| program.formats == formats;
             let kernel = programs.iter().position(same).unwrap_or_else(|| {
                 let (key, hypers) = (KernelKey::accumulate(), vec![abi::Hyper::default()]);
                 programs.push(Program { key, formats, clip_value: false, hypers });
                 programs.len() - 1
             });
-            items.push(Item { kernel, len_elems: tensor.spec.len_elems()? });
+            items.push(Item { kernel, len_elems: info.len_elems });
         }
         // Nothing is kept, so a segment is no more than a kernel.
         let layout = Layout::new(&items, &vec![u32::MAX; programs.len()]).map_err(|error| {
-            Error::ShapeOverflow {
-                tensor: tensors[error.tensor].spec.name.clone(),
-                shape: tensors[error.tensor].spec.shape.clone(),
-            }
+            let spec = &self.infos[error.tensor].spec;
+            Error::ShapeOverflow { tensor: spec.name.clone(), shape: spec.shape.clone() }
         })?;
         let none = || SegmentBuffers { owned: None, state: None, master: None };
         let memory: Vec<SegmentBuffers> = layout.segments.iter().map(|_| none()).collect();
-        let lent = |((item, place), (param, grad)): ((&Item, &Place), &(Lent, Lent))| LentTensor {
-            param: *param,
-            grad: *grad,
-            len_elems: item.len_elems,
-            place: *place,
-            home_bytes: 0,
-            window_blocks: 1,
+        let extent = |(item, place): (&Item, &Place)| {
+            let formats = programs[item.kernel].formats;
+            Extent {
+                len_elems: item.len_elems,
+                elem_bytes: (formats.param.size_bytes(), formats.grad.size_bytes()),
+                place: *place,
+                home_bytes: 0,
+                window_tiles: 1,
+            }
         };
-        let lent: Vec<LentTensor> =
-            items.iter().zip(&layout.places).zip(&lending.ranges).map(lent).collect();
+        let extents: Vec<Extent> = items.iter().zip(&layout.places).map(extent).collect();
 
-        let records = Records::new(gpu, tensors.len())?;
-        let contents: Vec<Tensor> = lent.iter().map(LentTensor::record).collect();
+        let records = Records::new(gpu, extents.len())?;
+        let contents: Vec<Tensor> = extents.iter().map(Extent::record).collect();
         gpu.write("fallline accumulated tensors", &records.buffer, 0, &contents)?;
         let hypers_size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
         let size = u64::from((SLOTS - 1) * SLOT_BYTES) + hypers_size;
         let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
         let hypers = gpu.buffer("fallline factors", size, usage)?;
-        let site =
-            Site { gpu, programs: &programs, layout: &layout, memory: &memory, records: &records };
-        let dispatches = chunks::dispatches(&lent, reach(gpu));
-        let of_programs = vec![hypers.clone(); programs.len()];
-        let plan = Plan::borrowed_with(site, &lending.buffers, &dispatches, &of_programs)?;
+        let constants = Constants::with(gpu, vec![hypers.clone(); programs.len()])?;
+        let site = Site {
+            gpu,
+            programs: &programs,
+            layout: &layout,
+            memory: &memory,
+            records: &records,
+            constants: &constants,
+        };
+        let (reach, segments) = (plan::reach(gpu), vec![0; layout.segments.len()]);
+        let ground = Ground {
+            extents: &extents,
+            lent: &lending.tensors,
+            buffers: &buffers.sizes,
+            segments: &segments,
+            reach,
+        };
+        let grouping = tiles::group(&tiles::pieces(&extents, reach), ground);
+        let dispatches = Fixed::new(site, &buffers, &grouping)?;
         gpu.checked("tables", || gpu.queue().submit([]))?;
         gpu.check_lost()?;
-        Ok(Accumulator { gpu: gpu.clone(), plan, hypers, slots: Slots::new() })
+        Ok(Accumulator { gpu: gpu.clone(), dispatches, hypers, slots: Slots::new() })
     }
 
-    /// The gradients in the place of parameters, and those of the micro-batch as their gradients.
-    fn accumulated(&self, micro: &[MicroGrad]) -> Result<Vec<BorrowedTensor>> {
-        let tensor = |(index, micro): (usize, &MicroGrad)| {
-            let info = &self.infos[index];
+    /// Where the gradients lie, which are added to.
+    fn accumulators(&self) -> Result<Vec<BufferRange>> {
+        let accumulator = |(index, info): (usize, &super::Info)| {
             let (name, dtype) = (info.spec.name.clone(), info.spec.grad_dtype);
             if dtype == Dtype::F16 {
                 return Err(Error::AccumulatorFormat { tensor: name, found: dtype });
             }
             let grad = self.grad(crate::TensorId(index))?;
-            Ok(BorrowedTensor {
-                spec: TensorSpec {
-                    dtype,
-                    grad_dtype: micro.dtype,
-                    precision: Precision::Nearest,
-                    ..info.spec.clone()
-                },
-                param: BufferRange::new(grad.buffer(), grad.offset(), info.len_elems),
-                grad: micro.range.clone(),
-            })
+            Ok(BufferRange::new(grad.buffer(), grad.offset(), info.len_elems))
         };
-        micro.iter().enumerate().map(tensor).collect()
+        self.infos.iter().enumerate().map(accumulator).collect()
     }
 }
 
@@ -167,7 +182,7 @@ impl Accumulator {
     /// How many dispatches a micro-batch takes.
     #[must_use]
     pub fn dispatches(&self) -> usize {
-        self.plan.len()
+        self.dispatches.len()
     }
 
     fn prepare(&self, factor: f64) -> Result<(u32, Lease)> {
@@ -180,7 +195,7 @@ impl Accumulator {
     }
 
     fn dispatch(&self, pass: &mut ComputePass<'_>, offset: u32, lease: Lease) {
-        self.plan.record_at(pass, &[offset]);
+        self.dispatches.record(pass, Some(offset));
         pass.on_submitted_work_done(move || drop(lease));
     }
 }

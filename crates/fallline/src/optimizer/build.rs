@@ -3,16 +3,16 @@
 use wgpu::BufferUsages;
 
 use super::{
-    Memory, Optimizer,
+    Lies, Optimizer,
+    borrowed::{Borrowed, Outline, Placed, pack},
     parts::Parts,
-    places::{borrowed_ground, borrowed_plan},
 };
 use crate::{
-    BorrowedTensor, Error, Gpu, Group, Options, Result, TensorSpec,
-    control::Control,
+    BorrowedTensor, Error, Gpu, Group, Options, Places, Result, TensorSpec,
+    control::{Control, Measure, Start},
     layout::BLOCK_ELEMS,
-    lend::Lending,
-    plan::{Plan, SegmentBuffers, Site},
+    plan::{self, BindGroups, Constants, SegmentBuffers, Site},
+    tiles::Grouping,
 };
 
 impl Optimizer {
@@ -55,10 +55,38 @@ impl Optimizer {
             };
             memory.push(SegmentBuffers { owned, ..parts.home(gpu, segment)? });
         }
-        let control =
-            Control::new(gpu, groups, options, &parts.hypers, &parts.arena_ground(&memory))?;
-        let plan = Plan::arena(parts.site(gpu, &memory, &control))?;
-        parts.finish(gpu, groups, Memory { segments: memory, borrowed: None }, control, plan)
+        let constants = Constants::new(gpu, &parts.programs)?;
+        let rows = Measure::rows(gpu, groups, options, &parts.measured());
+        let (grads, buffers) = parts.arena_grads(&memory);
+        let sizes: Vec<u64> = buffers.iter().map(wgpu::Buffer::size).collect();
+        let measured = rows.as_ref().map_or_else(Vec::new, |rows| rows.group(&grads, &sizes));
+        let (places, offsets) = pack(gpu, &Grouping::default(), &measured);
+        let start = Start {
+            groups,
+            options,
+            hypers: &parts.hypers,
+            placements: &parts.placements(),
+            rows,
+            places: &places,
+            room: 0,
+        };
+        let control = Control::new(gpu, start)?;
+        let Parts { programs, layout, .. } = &parts;
+        let (records, constants_ref) = (&control.records, &constants);
+        let site =
+            Site { gpu, programs, layout, memory: &memory, records, constants: constants_ref };
+        let updates = plan::arena(site)?;
+        let rows = match control.measure() {
+            Some(measure) => measure.bind_rows(
+                gpu,
+                &control.inputs,
+                (&measured, &offsets),
+                |number| buffers.get(number),
+                (&mut BindGroups::default(), 0),
+            )?,
+            None => Vec::new(),
+        };
+        parts.finish(gpu, groups, (memory, constants), control, Lies::Arena { updates, rows })
     }
 
     /// An optimizer over parameters and gradients of the caller's; it owns the state only.
@@ -86,30 +114,49 @@ impl Optimizer {
     ) -> Result<Self> {
         let specs: Vec<TensorSpec> = tensors.iter().map(|tensor| tensor.spec.clone()).collect();
         let parts = Parts::new(gpu, groups, &specs, options)?;
-        let lending = Lending::new(tensors)?;
+        let placed = |tensor: &BorrowedTensor| Placed {
+            param: tensor.param.clone(),
+            grad: tensor.grad.clone(),
+        };
+        let places: Vec<Placed> = tensors.iter().map(placed).collect();
+        let rows = Measure::rows(gpu, groups, options, &parts.measured());
+        let segments = parts.layout.segments.iter().map(|segment| segment.blocks).collect();
+        let lies = (parts.infos.as_slice(), places.as_slice());
+        let outline = Outline::new(gpu, parts.extents(), segments, rows.as_ref(), lies)?;
         let mut memory = Vec::new();
         for segment in &parts.layout.segments {
             memory.push(parts.home(gpu, segment)?);
         }
-        let ground = borrowed_ground(&parts.infos, &parts.layout, &lending);
-        let control = Control::new(gpu, groups, options, &parts.hypers, &ground)?;
-        let plan = borrowed_plan(parts.site(gpu, &memory, &control), &parts.infos, &lending)?;
-        let memory = Memory { segments: memory, borrowed: Some(tensors.to_vec()) };
-        let shared_grads = lending.shared_grads;
-        Ok(Self { shared_grads, ..parts.finish(gpu, groups, memory, control, plan)? })
+        let constants = Constants::new(gpu, &parts.programs)?;
+        let start = Start {
+            groups,
+            options,
+            hypers: &parts.hypers,
+            placements: &parts.placements(),
+            rows,
+            places: &outline.packed,
+            room: outline.room(),
+        };
+        let control = Control::new(gpu, start)?;
+        let Parts { programs, layout, .. } = &parts;
+        let (records, constants_ref) = (&control.records, &constants);
+        let site =
+            Site { gpu, programs, layout, memory: &memory, records, constants: constants_ref };
+        let borrowed = Borrowed::new(outline, places, site, &control)?;
+        let lies = Lies::Borrowed(Box::new(borrowed));
+        parts.finish(gpu, groups, (memory, constants), control, lies)
     }
 
-    /// Takes parameters and gradients from other places from now on: for a runtime whose gradients lie
-    /// elsewhere in every step. The state and the step counters stay, and steps that are recorded
-    /// already keep the places that they were recorded with.
-    ///
-    /// Tables and bind groups are built anew; kernels are not.
+    /// Takes parameters and gradients from other places from now on: as a step
+    /// [at these places](Self::encode_step_at) does, with specs that say the same as before. The state
+    /// and the step counters stay, and steps that are recorded already keep the places that they were
+    /// recorded with.
     ///
     /// # Errors
     /// As [`borrowed`](Self::borrowed); [`Error::NotBorrowed`] for an arena, [`Error::OtherTensors`]
     /// if these are not the same tensors in the same order. The optimizer is then as before.
     pub fn rebind(&mut self, tensors: &[BorrowedTensor]) -> Result<()> {
-        if self.memory.borrowed.is_none() {
+        if matches!(self.lies, Lies::Arena { .. }) {
             return Err(Error::NotBorrowed);
         }
         let mut known = self.infos.iter().map(|info| &info.spec);
@@ -124,17 +171,10 @@ impl Optimizer {
                 return Err(Error::OtherTensors { index, expected, found });
             }
         }
-        let lending = Lending::new(tensors)?;
-        let ground = borrowed_ground(&self.infos, &self.layout, &lending);
-        let control = self.control.rebound(&self.gpu, &self.groups, &ground)?;
-        let site = Site { records: &control.records, ..self.site() };
-        let plan = borrowed_plan(site, &self.infos, &lending)?;
-        self.gpu.check_lost()?;
-        self.control = control;
-        self.plan = plan;
-        self.shared_grads = lending.shared_grads;
-        self.memory.borrowed = Some(tensors.to_vec());
-        Ok(())
+        let params: Vec<_> = tensors.iter().map(|tensor| tensor.param.clone()).collect();
+        let grads: Vec<_> = tensors.iter().map(|tensor| tensor.grad.clone()).collect();
+        self.place(&Places { params: Some(&params), grads: &grads })?;
+        self.gpu.check_lost()
     }
 }
 

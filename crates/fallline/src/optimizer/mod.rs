@@ -1,9 +1,9 @@
 //! The public type: groups, tensors, and a step for all of them.
 
 mod accumulate;
+mod borrowed;
 mod build;
 mod parts;
-mod places;
 mod reports;
 mod step;
 mod traffic;
@@ -14,15 +14,19 @@ use std::collections::HashMap;
 use wgpu::{Buffer, CommandEncoder, ComputePass};
 
 pub use accumulate::{Accumulator, MicroGrad};
+#[cfg(test)]
+pub(crate) use borrowed::EXPAND_COLUMN;
 pub use step::Step;
 pub use traffic::Traffic;
 
+use self::borrowed::{Borrowed, Placed};
 use crate::{
-    BorrowedTensor, Error, Gpu, Group, Result, StateFormat, TensorId, TensorSpec,
+    BufferRange, Error, Gpu, Group, Places, Result, Role, StateFormat, TensorId, TensorSpec,
     control::{Control, Written},
     kernel::Program,
     layout::Layout,
-    plan::{Plan, SegmentBuffers, Site},
+    lease::Lease,
+    plan::{Constants, Dispatch, PartDispatch, SegmentBuffers, Site},
     report::Reports,
 };
 
@@ -37,12 +41,12 @@ pub struct Optimizer {
     ids: HashMap<String, usize>,
     programs: Vec<Program>,
     layout: Layout,
-    memory: Memory,
+    /// In the order of the layout's segments.
+    memory: Vec<SegmentBuffers>,
+    constants: Constants,
     control: Control,
-    plan: Plan,
+    lies: Lies,
     reports: Option<Reports>,
-    /// Two tensors whose gradients share bytes, if there are any.
-    shared_grads: Option<(String, String)>,
 }
 
 /// A tensor, checked.
@@ -54,11 +58,13 @@ struct Info {
     len_elems: u64,
 }
 
+/// Where parameters and gradients lie, and what a step dispatches for that.
 #[derive(Debug)]
-struct Memory {
-    /// In the order of the layout's segments.
-    segments: Vec<SegmentBuffers>,
-    borrowed: Option<Vec<BorrowedTensor>>,
+enum Lies {
+    /// In buffers of the engine's, always.
+    Arena { updates: Vec<Dispatch>, rows: Vec<PartDispatch> },
+    /// In buffers of the caller's.
+    Borrowed(Box<Borrowed>),
 }
 
 impl Optimizer {
@@ -77,9 +83,48 @@ impl Optimizer {
             label: Some("fallline step"),
             timestamp_writes: None,
         });
-        self.control.record(&mut pass, written);
-        self.plan.record(&mut pass);
+        self.record_until_done(&mut pass, written);
         Ok(())
+    }
+
+    /// Records one step for tensors that lie elsewhere than before: for a runtime whose gradients lie in
+    /// other places in every step, or that has none for some tensors. The optimizer must have been
+    /// built with [`borrowed`](Self::borrowed).
+    ///
+    /// Places hold from this step on, also for [`encode_step`](Self::encode_step); steps that are
+    /// recorded already keep those that they were recorded with. What this costs the host depends on the
+    /// number of tensors and not on that of their elements; bind groups are kept by the buffers that they
+    /// bind, until eight steps have not used them.
+    ///
+    /// ```text
+    /// places.grads[i]: None ⇒ tensor i stays as it is: as with Step::without_grad
+    /// ```
+    ///
+    /// # Errors
+    /// As [`encode_step`](Self::encode_step) and [`borrowed`](Self::borrowed);
+    /// [`Error::NotBorrowed`], [`Error::PlaceCount`]. Nothing is recorded then.
+    pub fn encode_step_at(
+        &mut self,
+        encoder: &mut CommandEncoder,
+        step: &Step<'_>,
+        places: &Places<'_>,
+    ) -> Result<()> {
+        self.place(places)?;
+        self.encode_step(encoder, step)
+    }
+
+    /// As [`encode_step_at`](Self::encode_step_at), into a compute pass of the caller's.
+    ///
+    /// # Errors
+    /// As [`encode_step_at`](Self::encode_step_at).
+    pub fn record_step_at(
+        &mut self,
+        pass: &mut ComputePass<'_>,
+        step: &Step<'_>,
+        places: &Places<'_>,
+    ) -> Result<()> {
+        self.place(places)?;
+        self.record_step(pass, step)
     }
 
     /// Records one step into a compute pass of the caller's: one with timestamps, say, or one that
@@ -89,23 +134,89 @@ impl Optimizer {
     /// As [`encode_step`](Self::encode_step).
     pub fn record_step(&mut self, pass: &mut ComputePass<'_>, step: &Step<'_>) -> Result<()> {
         let Some(written) = self.prepare(step)? else { return Ok(()) };
-        self.control.record(pass, written);
-        self.plan.record(pass);
+        self.record_until_done(pass, written);
         Ok(())
     }
 
+    /// Takes parameters and gradients from these places from now on.
+    fn place(&mut self, places: &Places<'_>) -> Result<()> {
+        let Self { gpu, infos, programs, layout, memory, constants, control, lies, .. } = self;
+        let Lies::Borrowed(borrowed) = lies else { return Err(Error::NotBorrowed) };
+        let expected = infos.len();
+        for (role, found) in [
+            (Role::Param, places.params.map_or(expected, <[BufferRange]>::len)),
+            (Role::Grad, places.grads.len()),
+        ] {
+            if found != expected {
+                return Err(Error::PlaceCount { role, expected, found });
+            }
+        }
+        let param = |index: usize| match places.params {
+            Some(params) => &params[index],
+            None => &borrowed.places[index].param,
+        };
+        let unmoved = borrowed.places.iter().zip(places.grads).enumerate();
+        let mut unmoved = unmoved.map(|(index, (placed, grad))| {
+            placed.grad == *grad && (places.params.is_none() || placed.param == *param(index))
+        });
+        if unmoved.all(|unmoved| unmoved) {
+            return Ok(());
+        }
+        let placed = |(index, grad): (usize, &Option<BufferRange>)| Placed {
+            param: param(index).clone(),
+            grad: grad.clone(),
+        };
+        let placed = places.grads.iter().enumerate().map(placed).collect();
+        let records = control.records.clone();
+        let site = Site { gpu, programs, layout, memory, records: &records, constants };
+        borrowed.place(site, infos, control, placed)
+    }
+
     /// Checks a step and writes its input; `None` if there is nothing to do.
-    fn prepare(&self, step: &Step<'_>) -> Result<Option<Written>> {
-        let input = step.input(&self.groups, self.infos.len())?;
-        if input.head.zero_grads != 0
-            && let Some((tensor, other)) = self.shared_grads.clone()
-        {
-            return Err(Error::SharedGrad { tensor, other });
+    fn prepare(&mut self, step: &Step<'_>) -> Result<Option<Written>> {
+        let mut input = step.input(&self.groups, self.infos.iter().map(|info| info.group))?;
+        if let Lies::Borrowed(borrowed) = &self.lies {
+            if input.head.zero_grads != 0
+                && let Some((tensor, other)) = borrowed.shared_grads().cloned()
+            {
+                return Err(Error::SharedGrad { tensor, other });
+            }
+            let places = borrowed.places.iter().enumerate();
+            input.absent.extend(places.filter(|(_, p)| p.grad.is_none()).map(|(index, _)| index));
         }
         if !self.has_work() {
             return Ok(None);
         }
-        self.control.prepare(&self.gpu, &input).map(Some)
+        let Self { gpu, control, lies, .. } = self;
+        let written = match lies {
+            Lies::Arena { .. } => control.inputs.write(gpu, &input, &[])?,
+            Lies::Borrowed(borrowed) => borrowed.write(gpu, control, &input)?,
+        };
+        Ok(Some(written))
+    }
+
+    /// Records a step whose input lies here, and gives back its place in the ring.
+    fn record(&self, pass: &mut ComputePass<'_>, written: Written) -> Lease {
+        match &self.lies {
+            Lies::Arena { updates, rows } => {
+                self.control.record(pass, &written, rows);
+                for dispatch in updates {
+                    dispatch.record(pass, &[]);
+                }
+            }
+            Lies::Borrowed(borrowed) => {
+                let ready = borrowed.ready();
+                self.control.record(pass, &written, &ready.rows);
+                ready.record(pass, written.places);
+            }
+        }
+        written.lease
+    }
+
+    /// The place in the ring is free again when the GPU is done with the step, or its encoder is dropped.
+    fn record_until_done(&self, pass: &mut ComputePass<'_>, written: Written) {
+        let lease = self.record(pass, written);
+        pass.on_submitted_work_done(move || drop(lease));
     }
 
     /// Records a step into an encoder of its own and submits it; does not wait.
@@ -114,16 +225,18 @@ impl Optimizer {
     /// As [`encode_step`](Self::encode_step); also [`Error::DeviceLost`], [`Error::OutOfMemory`] and
     /// [`Error::Gpu`] from the submission. The step is not done then.
     pub fn step(&mut self, step: &Step<'_>) -> Result<()> {
-        let gpu = self.gpu.clone();
+        let Some(written) = self.prepare(step)? else { return Ok(()) };
+        let gpu = &self.gpu;
         gpu.checked("step", || {
+            let label = Some("fallline step");
             let mut encoder =
-                gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {
-                    label: Some("fallline step"),
-                });
-            self.encode_step(&mut encoder, step)?;
+                gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
+            let descriptor = wgpu::ComputePassDescriptor { label, timestamp_writes: None };
+            let lease = self.record(&mut encoder.begin_compute_pass(&descriptor), written);
             gpu.queue().submit([encoder.finish()]);
-            Ok(())
-        })??;
+            // What is written to the ring from now on comes behind this step.
+            drop(lease);
+        })?;
         gpu.check_lost()
     }
 
@@ -158,10 +271,27 @@ impl Optimizer {
         Ok(&self.groups[self.info(id)?.group])
     }
 
-    /// How many dispatches a step records.
+    /// How many dispatches a step records, for tensors where they lie now.
     #[must_use]
     pub fn dispatches(&self) -> usize {
-        if self.has_work() { self.control.dispatches() + self.plan.len() } else { 0 }
+        if !self.has_work() {
+            return 0;
+        }
+        let (updates, rows) = match &self.lies {
+            Lies::Arena { updates, rows } => (updates.len(), rows.len()),
+            Lies::Borrowed(borrowed) => (borrowed.ready().len(), borrowed.ready().rows.len()),
+        };
+        let decides = usize::from(self.control.measure().is_some());
+        1 + rows + decides + updates
+    }
+
+    /// How many bind groups and buffers of the caller's are kept for steps over borrowed buffers.
+    #[must_use]
+    pub fn kept_for_places(&self) -> (usize, usize) {
+        match &self.lies {
+            Lies::Arena { .. } => (0, 0),
+            Lies::Borrowed(borrowed) => borrowed.kept(),
+        }
     }
 
     /// Without tensors there may still be a loss scale to update, for others that share it.
@@ -177,12 +307,12 @@ impl Optimizer {
             let state = segment.state.iter().map(|(buffer, _)| buffer);
             state.chain(&segment.master).map(Buffer::size).sum()
         };
-        self.memory.segments.iter().map(of_segment).sum()
+        self.memory.iter().map(of_segment).sum()
     }
 
     fn site(&self) -> Site<'_> {
-        let Self { gpu, programs, layout, memory, control, .. } = self;
-        Site { gpu, programs, layout, memory: &memory.segments, records: &control.records }
+        let Self { gpu, programs, layout, memory, control, constants, .. } = self;
+        Site { gpu, programs, layout, memory, records: &control.records, constants }
     }
 
     fn info(&self, id: TensorId) -> Result<&Info> {

@@ -2,21 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{
-    Info, Memory, Optimizer,
-    build::OWNED,
-    places::{measured, number, placement},
-};
+use wgpu::Buffer;
+
+use super::{Info, Lies, Optimizer, build::OWNED};
 use crate::{
     Error, Gpu, Group, Options, Result, TensorSpec,
     abi::{self, Placement},
-    chunks::Lent,
-    control::{Control, Ground},
+    control::{Control, Measured},
     kernel::{KernelKey, MAX_HYPERS, Program},
     layout::{BLOCK_ELEMS, Item, Layout},
-    plan::{self, BLOCK_VEC4, Plan, SegmentBuffers, Site},
+    plan::{self, BLOCK_VEC4, Constants, SegmentBuffers},
     report::Reports,
     rules::Check,
+    tiles::{Extent, Lent},
 };
 
 /// What both modes need.
@@ -78,16 +76,6 @@ impl Parts {
         Ok(Self { infos, ids, programs, hypers, layout })
     }
 
-    pub(super) fn site<'a>(
-        &'a self,
-        gpu: &'a Gpu,
-        memory: &'a [SegmentBuffers],
-        control: &'a Control,
-    ) -> Site<'a> {
-        let Self { programs, layout, .. } = self;
-        Site { gpu, programs, layout, memory, records: &control.records }
-    }
-
     /// The buffers of a segment that are the engine's in any case.
     pub(super) fn home(
         &self,
@@ -109,39 +97,74 @@ impl Parts {
         Ok(SegmentBuffers { owned: None, state, master })
     }
 
-    /// Where the tensors lie in buffers of the engine's.
-    pub(super) fn arena_ground<'a>(&self, memory: &'a [SegmentBuffers]) -> Ground<'a> {
+    /// What *advance* knows of each tensor.
+    pub(super) fn placements(&self) -> Vec<Placement> {
+        let placement =
+            |(index, (info, place)): (usize, (&Info, &crate::layout::Place))| Placement {
+                group: number(info.group),
+                first_vec4: place.first_block * BLOCK_VEC4,
+                len_vec4: number(info.len_elems / 4),
+                tail_elems: number(info.len_elems % 4),
+                number: number(index),
+                whole_vec4: 0,
+                padding0: 0,
+                padding1: 0,
+            };
+        self.infos.iter().zip(&self.layout.places).enumerate().map(placement).collect()
+    }
+
+    /// What *measure* knows of each gradient.
+    pub(super) fn measured(&self) -> Vec<Measured> {
+        let measured = |info: &Info| Measured {
+            len_elems: info.len_elems,
+            dtype: info.spec.grad_dtype,
+            group: info.group,
+            whole_elem: 0,
+        };
+        self.infos.iter().map(measured).collect()
+    }
+
+    /// What is known of each tensor over borrowed buffers.
+    pub(super) fn extents(&self) -> Vec<Extent> {
+        let extent = |(info, place): (&Info, &crate::layout::Place)| {
+            let program = &self.programs[self.layout.segments[place.segment].kernel];
+            Extent {
+                len_elems: info.len_elems,
+                elem_bytes: (info.spec.dtype.size_bytes(), info.spec.grad_dtype.size_bytes()),
+                place: *place,
+                home_bytes: program.home_bytes(),
+                window_tiles: program.window_blocks(),
+            }
+        };
+        self.infos.iter().zip(&self.layout.places).map(extent).collect()
+    }
+
+    /// Where the gradients lie in buffers of the engine's, and these.
+    pub(super) fn arena_grads(
+        &self,
+        memory: &[SegmentBuffers],
+    ) -> (Vec<Option<Lent>>, Vec<Buffer>) {
         let mut buffers = Vec::new();
         let mut numbers = Vec::new();
         for segment in memory {
-            numbers.push(buffers.len());
-            buffers.extend(segment.owned.as_ref().map(|(_, grad)| grad));
+            numbers.push(segment.owned.as_ref().map(|_| buffers.len()));
+            buffers.extend(segment.owned.as_ref().map(|(_, grad)| grad.clone()));
         }
-        let (mut placements, mut grads) = (Vec::new(), Vec::new());
-        for (info, place) in self.infos.iter().zip(&self.layout.places) {
-            let vec4 = place.first_block * BLOCK_VEC4;
-            placements.push(Placement {
-                group: number(info.group),
-                param_vec4: vec4,
-                grad_vec4: vec4,
-                state_vec4: vec4,
-                ..placement(info.len_elems)
-            });
+        let grad = |(info, place): (&Info, &crate::layout::Place)| {
             let elem_bytes = info.spec.grad_dtype.size_bytes();
             let offset = u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes;
-            let grad = Lent { buffer: numbers[place.segment], offset, elem_bytes };
-            grads.push(measured(info, grad));
-        }
-        Ground { placements, grads, buffers }
+            Some(Lent { buffer: numbers[place.segment]?, offset })
+        };
+        (self.infos.iter().zip(&self.layout.places).map(grad).collect(), buffers)
     }
 
     pub(super) fn finish(
         self,
         gpu: &Gpu,
         groups: &[Group],
-        memory: Memory,
+        (memory, constants): (Vec<SegmentBuffers>, Constants),
         control: Control,
-        plan: Plan,
+        lies: Lies,
     ) -> Result<Optimizer> {
         // Tables and records are written now, so that a step finds them whatever is submitted first.
         gpu.checked("tables", || gpu.queue().submit([]))?;
@@ -151,20 +174,26 @@ impl Parts {
             Some(measure) => Some(Reports::new(gpu, &measure.history, groups.len())?),
             None => None,
         };
+        let (gpu, groups) = (gpu.clone(), groups.to_vec());
         Ok(Optimizer {
-            gpu: gpu.clone(),
-            groups: groups.to_vec(),
+            gpu,
+            groups,
             infos,
             ids,
             programs,
             layout,
             memory,
+            constants,
             control,
-            plan,
+            lies,
             reports,
-            shared_grads: None,
         })
     }
+}
+
+/// A number that an earlier check has shown to fit.
+fn number(value: impl TryInto<u32>) -> u32 {
+    value.try_into().unwrap_or(u32::MAX)
 }
 
 fn check_groups(groups: &[Group]) -> Result<()> {

@@ -1,6 +1,6 @@
 use crate::{
     Error, Group, Result, TensorId,
-    abi::{GroupStep, StepInput},
+    abi::{Rate, StepInput},
     control::Input,
     rules::narrow,
 };
@@ -21,6 +21,7 @@ enum Rates<'a> {
     Factor(f64),
     All(f64),
     PerGroup(&'a [f64]),
+    PerTensor(&'a [f64]),
 }
 
 impl Default for Step<'_> {
@@ -53,6 +54,12 @@ impl<'a> Step<'a> {
     #[must_use]
     pub const fn lr_per_group(rates: &'a [f64]) -> Self {
         Self::with(Rates::PerGroup(rates))
+    }
+
+    /// One learning rate for each tensor, in the tensors' order.
+    #[must_use]
+    pub const fn lr_per_tensor(rates: &'a [f64]) -> Self {
+        Self::with(Rates::PerTensor(rates))
     }
 
     const fn with(rates: Rates<'a>) -> Self {
@@ -91,10 +98,14 @@ impl<'a> Step<'a> {
         self
     }
 
-    /// Everything that the GPU needs to know, checked.
-    pub(crate) fn input(&self, groups: &[Group], tensors: usize) -> Result<Input> {
-        let groups = self.group_steps(groups)?;
-        let absent = self.absent(tensors)?;
+    /// Everything that the GPU needs to know, checked; `group_of` gives the group of each tensor.
+    pub(crate) fn input(
+        &self,
+        groups: &[Group],
+        group_of: impl ExactSizeIterator<Item = usize>,
+    ) -> Result<Input> {
+        let absent = self.absent(group_of.len())?;
+        let rates = self.rates(groups, group_of)?;
         if self.accumulated == 0 {
             let what = "the number of accumulated gradients".into();
             return Err(Error::Factor { what, expected: ">= 1", found: 0.0 });
@@ -105,32 +116,37 @@ impl<'a> Step<'a> {
             keep_loss_scale: u32::from(self.keep_loss_scale),
             padding0: 0,
         };
-        Ok(Input { head, groups, absent })
+        Ok(Input { head, rates, absent })
     }
 
-    /// Learning rate and decay of each group, checked.
-    fn group_steps(&self, groups: &[Group]) -> Result<Vec<GroupStep>> {
-        if let Rates::PerGroup(rates) = self.rates
-            && rates.len() != groups.len()
-        {
-            return Err(Error::LearningRateCount { expected: groups.len(), found: rates.len() });
+    /// Learning rate and decay of each tensor, checked.
+    fn rates(
+        &self,
+        groups: &[Group],
+        group_of: impl ExactSizeIterator<Item = usize>,
+    ) -> Result<Vec<Rate>> {
+        let (given, expected, each) = match self.rates {
+            Rates::PerGroup(rates) => (rates.len(), groups.len(), "group"),
+            Rates::PerTensor(rates) => (rates.len(), group_of.len(), "tensor"),
+            Rates::Factor(_) | Rates::All(_) => (0, 0, ""),
+        };
+        if given != expected {
+            return Err(Error::LearningRateCount { each, expected, found: given });
         }
-        let step = |(index, group): (usize, &Group)| {
+        if let Rates::PerTensor(rates) = self.rates {
+            return group_of.zip(rates).map(|(group, lr)| rate(&groups[group], *lr)).collect();
+        }
+        let of_group = |(index, group): (usize, &Group)| {
             let lr = match self.rates {
                 Rates::Factor(factor) => group.rule.lr() * factor,
                 Rates::All(lr) => lr,
-                Rates::PerGroup(rates) => rates[index],
+                Rates::PerGroup(rates) | Rates::PerTensor(rates) => rates[index],
             };
-            if !(narrow(lr).is_finite() && lr >= 0.0) {
-                return Err(Error::LearningRate { group: group.name.clone(), found: lr });
-            }
-            let decay = narrow(1.0 - lr * group.rule.definition().decoupled_weight_decay());
-            if !decay.is_finite() {
-                return Err(Error::LearningRate { group: group.name.clone(), found: lr });
-            }
-            Ok(GroupStep { lr: narrow(lr), decay })
+            rate(group, lr)
         };
-        groups.iter().enumerate().map(step).collect()
+        let of_groups: Vec<Rate> =
+            groups.iter().enumerate().map(of_group).collect::<Result<_>>()?;
+        Ok(group_of.map(|group| of_groups[group]).collect())
     }
 
     /// The indices of the tensors without gradient, checked.
@@ -141,4 +157,12 @@ impl<'a> Step<'a> {
         };
         self.without_grad.iter().map(index).collect()
     }
+}
+
+fn rate(group: &Group, lr: f64) -> Result<Rate> {
+    let decay = narrow(1.0 - lr * group.rule.definition().decoupled_weight_decay());
+    if !(narrow(lr).is_finite() && lr >= 0.0 && decay.is_finite()) {
+        return Err(Error::LearningRate { group: group.name.clone(), found: lr });
+    }
+    Ok(Rate { lr: narrow(lr), decay })
 }

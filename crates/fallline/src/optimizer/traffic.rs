@@ -1,18 +1,18 @@
 //! How fast a step could be.
 
-use super::{Optimizer, places::borrowed_plan};
+use super::{Lies, Optimizer};
 use crate::{
     Result,
     kernel::Program,
-    lend::Lending,
-    plan::{Plan, Site},
+    plan::{self, Dispatch, Fixed, Site},
 };
 
 impl Optimizer {
     /// A pass that moves the bytes of a step through the same bindings, every load and store of it,
-    /// and computes nothing: how fast a step could be on this device. What clipping and scaling read
-    /// beforehand is not among them. Take a step before, so that the tensors' records exist: one that
-    /// is not skipped, and that does not set gradients to zero, since the pass would do the same.
+    /// and computes nothing: how fast a step could be on this device. Words of any format are moved as
+    /// they are, and nothing changes. What clipping and scaling read beforehand is not among them. Take a
+    /// step before, so that the tensors' records exist: one that is not skipped, and that does not set
+    /// gradients to zero.
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
@@ -23,24 +23,34 @@ impl Optimizer {
             .map(|program| Program { key: program.key.traffic(), ..program.clone() })
             .collect();
         let site = Site { programs: &programs, ..self.site() };
-        let plan = match &self.memory.borrowed {
-            None => Plan::arena(site)?,
-            Some(tensors) => borrowed_plan(site, &self.infos, &Lending::new(tensors)?)?,
+        let dispatches = match &self.lies {
+            Lies::Arena { .. } => Dispatches::Arena(plan::arena(site)?),
+            Lies::Borrowed(borrowed) => Dispatches::Borrowed(borrowed.fixed(site, &self.infos)?),
         };
-        Ok(Traffic { plan })
+        Ok(Traffic(dispatches))
     }
 }
 
 /// The bare memory traffic of a step, for benchmarks; see [`Optimizer::traffic`].
 #[derive(Debug)]
-pub struct Traffic {
-    plan: Plan,
+pub struct Traffic(Dispatches);
+
+#[derive(Debug)]
+enum Dispatches {
+    Arena(Vec<Dispatch>),
+    Borrowed(Fixed),
 }
 
 impl Traffic {
-    /// Records the dispatches of the step without the one that counts steps. They **overwrite
-    /// parameters and state** with each other.
+    /// Records the dispatches of the step without those that measure and count. They change nothing.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
-        self.plan.record(pass);
+        match &self.0 {
+            Dispatches::Arena(dispatches) => {
+                for dispatch in dispatches {
+                    dispatch.record(pass, &[]);
+                }
+            }
+            Dispatches::Borrowed(fixed) => fixed.record(pass, None),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use wgpu::{Buffer, BufferSlice, BufferUsages};
 
-use super::{Info, Optimizer};
+use super::{Info, Lies, Optimizer, borrowed::Placed};
 use crate::{
     Dtype, Error, Gpu, Precision, Result, Role, Slot, StateFormat, TensorId, blocks, convert,
     layout::BLOCK_ELEMS, slot, transfer,
@@ -144,7 +144,7 @@ impl Optimizer {
     /// Where the master copy or remainder of a tensor lies, if one is kept.
     fn master(&self, id: TensorId) -> Option<(&Buffer, u64)> {
         let place = &self.layout.places[id.0];
-        let buffer = self.memory.segments[place.segment].master.as_ref()?;
+        let buffer = self.memory[place.segment].master.as_ref()?;
         let elem_bytes = self.infos[id.0].spec.precision.size_bytes();
         Some((buffer, u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes))
     }
@@ -155,7 +155,7 @@ impl Optimizer {
         let place = &self.layout.places[id.0];
         let slots = self.groups[info.group].rule.slots();
         let number = slots.iter().position(|known| known.name == slot);
-        let state = self.memory.segments[place.segment].state.as_ref();
+        let state = self.memory[place.segment].state.as_ref();
         let (Some(number), Some((buffer, first))) = (number, state) else {
             let known: Vec<&str> = slots.iter().map(|slot| slot.name).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
@@ -183,15 +183,15 @@ impl Optimizer {
         let elem_bytes = self.dtype(id, role)?.size_bytes();
         // A binding's size is a multiple of four.
         let size = (self.infos[id.0].len_elems * elem_bytes).next_multiple_of(4);
-        if let Some(borrowed) = &self.memory.borrowed {
-            let range = match role {
-                Role::Param => &borrowed[id.0].param,
-                _ => &borrowed[id.0].grad,
-            };
+        if let Lies::Borrowed(borrowed) = &self.lies {
+            let Placed { param, grad } = &borrowed.places[id.0];
+            let range = if role == Role::Param { Some(param) } else { grad.as_ref() };
+            let no_grad = || Error::NoGrad { tensor: self.infos[id.0].spec.name.clone() };
+            let range = range.ok_or_else(no_grad)?;
             return Ok(range.buffer.slice(range.offset..range.offset + size));
         }
         let place = &self.layout.places[id.0];
-        let (param, grad) = match &self.memory.segments[place.segment].owned {
+        let (param, grad) = match &self.memory[place.segment].owned {
             Some(owned) => (&owned.0, &owned.1),
             // A segment of empty tensors has no buffers; any buffer holds nothing as well.
             None => (&self.control.steps, &self.control.steps),

@@ -9,12 +9,13 @@ pub use spec::{BlockRange, BlockSpec, BlockTensor};
 
 use crate::{
     Gpu, Precision, Result, abi,
-    chunks::{self, Lent, LentTensor},
     control::Records,
     kernel::{Direction, KernelKey, Program},
     layout::{BLOCK_ELEMS, Item, Layout, Place, Segment, blocks_of},
-    plan::{self, Plan, SegmentBuffers, Site},
+    lend::Buffers,
+    plan::{self, Constants, Fixed, SegmentBuffers, Site},
     tensor::Formats,
+    tiles::{self, Extent, LentTensor, Reach},
 };
 
 /// Quantizes buffers on the GPU, and dequantizes them: gradients, activations, checkpoints, in the formats
@@ -43,8 +44,8 @@ use crate::{
 pub struct Quantizer {
     gpu: Gpu,
     tensors: Vec<BlockTensor>,
-    to_blocks: Plan,
-    to_values: Plan,
+    to_blocks: Fixed,
+    to_values: Fixed,
 }
 
 /// Where tensors lie, for the kernels.
@@ -52,7 +53,7 @@ struct Ground {
     programs: Vec<Program>,
     layout: Layout,
     memory: Vec<SegmentBuffers>,
-    values: Vec<Lent>,
+    values: Vec<tiles::Lent>,
     buffers: Vec<Buffer>,
 }
 
@@ -84,7 +85,7 @@ impl Quantizer {
         for (spec, place) in specs.iter().zip(&layout.places) {
             let (first, elem_bytes) = (u64::from(place.first_block), spec.dtype.size_bytes());
             let offset = first * BLOCK_ELEMS * elem_bytes;
-            values.push(Lent { buffer: place.segment, offset, elem_bytes });
+            values.push(tiles::Lent { buffer: place.segment, offset });
             tensors.push(BlockTensor {
                 spec: spec.clone(),
                 values: crate::BufferRange::new(&buffers[place.segment], offset, spec.len_elems),
@@ -108,7 +109,7 @@ impl Quantizer {
     pub fn borrowed(gpu: &Gpu, tensors: &[BlockTensor]) -> Result<Self> {
         gpu.check_lost()?;
         spec::check_names(tensors.iter().map(|tensor| &tensor.spec))?;
-        spec::check(tensors, plan::reach(gpu.limits(), 1).alignment)?;
+        spec::check(tensors, alignment(gpu))?;
         let (programs, items) = programs(tensors.iter().map(|tensor| &tensor.spec));
         // A segment for each tensor, since each has its blocks elsewhere.
         let (mut segments, mut places, mut memory) = (Vec::new(), Vec::new(), Vec::new());
@@ -120,8 +121,7 @@ impl Quantizer {
             segments.push(Segment { kernel: item.kernel, blocks: count, tensors: vec![index] });
             let state = Some((blocks.buffer.clone(), blocks.offset));
             memory.push(SegmentBuffers { owned: None, state, master: None });
-            let elem_bytes = spec.dtype.size_bytes();
-            values.push(Lent { buffer: index, offset: range.offset, elem_bytes });
+            values.push(tiles::Lent { buffer: index, offset: range.offset });
             buffers.push(range.buffer.clone());
         }
         let layout = Layout { segments, places };
@@ -130,21 +130,39 @@ impl Quantizer {
 
     fn build(gpu: &Gpu, tensors: Vec<BlockTensor>, ground: &Ground) -> Result<Self> {
         let Ground { programs, layout, memory, values, buffers } = ground;
-        let lent = |((tensor, place), values): ((&BlockTensor, &Place), &Lent)| LentTensor {
-            param: *values,
-            grad: *values,
-            len_elems: tensor.spec.len_elems,
-            place: *place,
-            home_bytes: tensor.spec.format.block_bytes(),
-            window_blocks: 64,
+        let extent = |(tensor, place): (&BlockTensor, &Place)| {
+            let elem_bytes = tensor.spec.dtype.size_bytes();
+            Extent {
+                len_elems: tensor.spec.len_elems,
+                elem_bytes: (elem_bytes, elem_bytes),
+                place: *place,
+                home_bytes: tensor.spec.format.block_bytes(),
+                window_tiles: programs[layout.segments[place.segment].kernel].window_blocks(),
+            }
         };
-        let lent: Vec<LentTensor> =
-            tensors.iter().zip(&layout.places).zip(values).map(lent).collect();
+        let extents: Vec<Extent> = tensors.iter().zip(&layout.places).map(extent).collect();
+        // Buffers under numbers of their own, in case one is lent for several tensors.
+        let mut numbered = Buffers::default();
+        let lent = |values: &tiles::Lent| {
+            let number = numbered.number(&buffers[values.buffer], 0);
+            let param = tiles::Lent { buffer: number, offset: values.offset };
+            LentTensor { param, grad: Some(param) }
+        };
+        let lent: Vec<LentTensor> = values.iter().map(lent).collect();
         let records = Records::new(gpu, tensors.len())?;
-        let contents: Vec<abi::Tensor> = lent.iter().map(LentTensor::record).collect();
+        let contents: Vec<abi::Tensor> = extents.iter().map(Extent::record).collect();
         gpu.write("fallline quantized tensors", &records.buffer, 0, &contents)?;
-        let limits = gpu.limits();
-        let dispatches = chunks::dispatches(&lent, plan::reach(limits, plan::max_chunks(limits)));
+        let reach = Reach { tight: Some(alignment(gpu)), ..plan::reach(gpu) };
+        let constants = Constants::new(gpu, programs)?;
+        let segments: Vec<u32> = layout.segments.iter().map(|segment| segment.blocks).collect();
+        let ground = tiles::Ground {
+            extents: &extents,
+            lent: &lent,
+            buffers: &numbered.sizes,
+            segments: &segments,
+            reach,
+        };
+        let grouping = tiles::group(&tiles::pieces(&extents, reach), ground);
         let plan = |direction| {
             let turned = |program: &Program| {
                 let signed = program.key.slots[0].signed;
@@ -152,8 +170,9 @@ impl Quantizer {
                 Program { key, ..program.clone() }
             };
             let programs: Vec<Program> = programs.iter().map(turned).collect();
-            let site = Site { gpu, programs: &programs, layout, memory, records: &records };
-            Plan::borrowed(site, buffers, &dispatches)
+            let (programs, records, constants) = (&programs, &records, &constants);
+            let site = Site { gpu, programs, layout, memory, records, constants };
+            Fixed::new(site, &numbered, &grouping)
         };
         let (to_blocks, to_values) = (plan(Direction::ToBlocks)?, plan(Direction::ToValues)?);
         gpu.checked("tables", || gpu.queue().submit([]))?;
@@ -173,12 +192,12 @@ impl Quantizer {
 
     /// As [`encode_quantize`](Self::encode_quantize), into a compute pass of the caller's.
     pub fn record_quantize(&self, pass: &mut ComputePass<'_>) {
-        self.to_blocks.record(pass);
+        self.to_blocks.record(pass, None);
     }
 
     /// As [`encode_dequantize`](Self::encode_dequantize), into a compute pass of the caller's.
     pub fn record_dequantize(&self, pass: &mut ComputePass<'_>) {
-        self.to_values.record(pass);
+        self.to_values.record(pass, None);
     }
 
     /// How many dispatches either takes.
@@ -186,6 +205,11 @@ impl Quantizer {
     pub fn dispatches(&self) -> usize {
         self.to_blocks.len()
     }
+}
+
+/// Bindings begin at multiples of this.
+fn alignment(gpu: &Gpu) -> u64 {
+    u64::from(gpu.limits().min_storage_buffer_offset_alignment.max(16))
 }
 
 fn begin<'a>(encoder: &'a mut CommandEncoder, label: &str) -> ComputePass<'a> {

@@ -1,0 +1,81 @@
+// The frame of an update: one lane updates two vec4s of every role.
+//
+//   param[i], state[i] = rule(param[i], grad[i], state[i], tensor)      for every element i
+//
+// A tile of 256 elements of one tensor is given to 32 lanes. Which tensor that is and where its parameter,
+// gradient and state lie says frames/arena.wgsl or frames/borrowed.wgsl. What is equal for all elements of a
+// tensor says its record. (Measured on Mesa's software driver: to find tensor and record costs 15 % of
+// an AdamW step for a lane with one vec4, and half of that for a lane with two.)
+//
+// Joined with: arena.wgsl or borrowed.wgsl; a rule (State, Hyper, rule, state_of, slots_of); for parameter
+// and gradient words, format and codec; a precision; a codec for the state; shared/{tensor,place,slots,
+// gradient,hyper,updated}.wgsl, and shared/tensors_uniform.wgsl or tensors_storage.wgsl.
+//
+// Bindings (group 0); state or a master copy that is not kept is bound to a dummy:
+//   0 tensors   per-tensor records of this step, written by control/advance.wgsl
+//   1 tiles     what each tile of the dispatch is: arena.wgsl, borrowed.wgsl
+//   2 param, 3 grad
+//   4 state     all slots: of each tile one slot behind the other
+//   5 master    master copy or remainder of the parameter
+//   6 hypers    the rule's constants, for each distinct set of them
+//   7           arena.wgsl, borrowed.wgsl
+//
+// Control flow is uniform within a workgroup, so codecs may use workgroup barriers.
+
+// Lanes of a tile of 256 elements: two vec4s each.
+const TILE_LANES: u32 = 32u;
+// Lanes of a workgroup; a multiple of TILE_LANES.
+override WORKGROUP_SIZE: u32 = 256u;
+// What is stored: both by a step, one by control/quantize.wgsl.
+override STORES_PARAM: bool = true;
+override STORES_SLOTS: bool = true;
+
+@group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
+@group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
+@group(0) @binding(4) var<storage, read_write> state: array<StateWord>;
+@group(0) @binding(5) var<storage, read_write> master: array<MasterWord>;
+@group(0) @binding(6) var<uniform> hypers: array<Hyper, 512>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup_id: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let workgroup = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
+    // Whole workgroups behind the end, in the last row of a folded dispatch: a uniform exit.
+    if (is_behind(workgroup * (WORKGROUP_SIZE / TILE_LANES))) {
+        return;
+    }
+    let lane_of_all = workgroup * WORKGROUP_SIZE + lane;
+    let tile = find_tile(lane_of_all / TILE_LANES);
+    let tensor = load_tensor(tile.tensor);
+    let hyper = load_hyper(tensor);
+
+    // Neighbouring lanes own neighbouring vec4s, in both halves of the tile.
+    let part = lane_of_all % TILE_LANES;
+    let exists_a = elems_at(tile, part, tensor);
+    let exists_b = elems_at(tile, part + TILE_LANES, tensor);
+    let a = place_of(tile, part, exists_a, lane, tensor);
+    let b = place_of(tile, part + TILE_LANES, exists_b, lane, tensor);
+
+    // Every load before every store: the compiler may not move one across the other.
+    let grad_a = load_grad(a, tensor);
+    let grad_b = load_grad(b, tensor);
+    let param_a = load_param(a);
+    let param_b = load_param(b);
+    let slots = load_slots(a, b);
+    let updated_a = rule(param_a, grad_a, state_of(slots.a), tensor, hyper);
+    let updated_b = rule(param_b, grad_b, state_of(slots.b), tensor, hyper);
+    if (STORES_PARAM) {
+        store_param(a, updated_a.param, tensor);
+        store_param(b, updated_b.param, tensor);
+    }
+    clear_grad(a, exists_a, tensor);
+    clear_grad(b, exists_b, tensor);
+    // Last, since it may wait at barriers: what is done by then needs no registers.
+    if (STORES_SLOTS) {
+        let of_a = bounded(slots_of(updated_a.state), grad_a);
+        let of_b = bounded(slots_of(updated_b.state), grad_b);
+        store_slots(a, b, of_a, of_b, tensor);
+    }
+}
