@@ -13,13 +13,12 @@
 //
 // Bindings, beside those of update.wgsl:
 //   1 tiles     the run of each tile, from the dispatch's first on
-//   7 runs      all runs of the step
+//   7 runs      all runs of the step: shared/runs_uniform.wgsl or runs_storage.wgsl
 
 // No dispatch folds: it ends where its last workgroup does, filled up with runs without elements.
 const ROW_WORKGROUPS: u32 = 0u;
 
 @group(0) @binding(1) var<storage, read> tiles: array<u32>;
-@group(0) @binding(7) var<storage, read> runs: array<Run>;
 
 struct Tile {
     tensor: u32,
@@ -37,9 +36,9 @@ fn is_behind(first: u32) -> bool {
 }
 
 fn find_tile(n: u32) -> Tile {
-    let run = runs[tiles[n]];
+    let run = load_run(tiles[n]);
     // The tile in its run.
-    let t = n + run.dispatch_tile - run.first_tile;
+    let t = n - run.first_of_dispatch;
     let behind = min(t * 256u, run.len_elems);
     return Tile(
         run.tensor,

@@ -1,9 +1,9 @@
 // Consecutive tiles of one tensor, in the windows of one dispatch.
 
 struct Run {
-    // The run's first tile among those of all dispatches, and its dispatch's first.
+    // The run's first tile among those of all dispatches, and among those of its own.
     first_tile: u32,
-    dispatch_tile: u32,
+    first_of_dispatch: u32,
     tensor: u32,
     // First vec4 of the run, counted from the tensor's first element.
     first_vec4: u32,

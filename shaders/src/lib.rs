@@ -354,6 +354,12 @@ pub mod shared {
         Source { path: "shared/remainder", text: include_str!("../shared/remainder.wgsl") };
     /// Consecutive tiles of a tensor.
     pub const RUN: Source = Source { path: "shared/run", text: include_str!("../shared/run.wgsl") };
+    /// The runs in a uniform buffer.
+    pub const RUNS_UNIFORM: Source =
+        Source { path: "shared/runs_uniform", text: include_str!("../shared/runs_uniform.wgsl") };
+    /// The runs in a storage buffer.
+    pub const RUNS_STORAGE: Source =
+        Source { path: "shared/runs_storage", text: include_str!("../shared/runs_storage.wgsl") };
     /// The state of four elements.
     pub const SLOTS: Source =
         Source { path: "shared/slots", text: include_str!("../shared/slots.wgsl") };

@@ -79,7 +79,7 @@ pub(crate) struct Placement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(crate) struct Run {
     pub(crate) first_tile: u32,
-    pub(crate) dispatch_tile: u32,
+    pub(crate) first_of_dispatch: u32,
     pub(crate) tensor: u32,
     pub(crate) first_vec4: u32,
     pub(crate) len_elems: u32,

@@ -9,7 +9,7 @@ use wgpu::{
 use crate::{
     Dtype, Error, Gpu, Result, abi,
     control::Records,
-    kernel::{self, Frame, Kernel, MAX_HYPERS, Program, Recipe},
+    kernel::{self, Frame, Kernel, MAX_HYPERS, Program, Recipe, TableIn, UNIFORM_RUNS_BYTES},
     layout::{BLOCK_ELEMS, BLOCK_LANES, Item, Layout, TooLarge, blocks_of, windows},
     lend::Buffers,
     tiles::{Bound, Grouping, Reach, TileDispatch, Windows},
@@ -179,6 +179,7 @@ pub(crate) struct TileTable<'a> {
     pub(crate) tiles: &'a BindingResource<'a>,
     /// With a dynamic offset.
     pub(crate) runs: &'a BindingResource<'a>,
+    pub(crate) runs_in: TableIn,
 }
 
 /// The dispatches over borrowed buffers; each with the offset of its part of the tiles.
@@ -193,7 +194,7 @@ pub(crate) fn borrowed(
     let mut dispatches = Vec::with_capacity(grouping.dispatches.len());
     for TileDispatch { windows, tiles } in &grouping.dispatches {
         let Windows { segment, ragged, ref param, ref grad, ref state } = *windows;
-        let frame = Frame::Borrowed { ragged, shared: grad.is_none() };
+        let frame = Frame::Borrowed { ragged, shared: grad.is_none(), runs_in: table.runs_in };
         let program = &programs[layout.segments[segment].kernel];
         let kernel =
             kernel::kernel(gpu, Recipe::Update(program.update(frame, records.tensors_in)))?;
@@ -229,9 +230,14 @@ impl Fixed {
     pub(crate) fn new(site: Site<'_>, buffers: &Buffers, grouping: &Grouping) -> Result<Self> {
         let gpu = site.gpu;
         let (tiles, size) = tile_buffer(gpu, grouping, 0, 2)?;
-        let runs = gpu.filled("fallline runs", BufferUsages::STORAGE, &grouping.runs)?;
-        let (tiles, runs) = (part(&tiles, 0, size), part(&runs, 0, runs.size()));
-        let table = TileTable { tiles: &tiles, runs: &runs };
+        let runs_in = TableIn::for_runs(grouping.runs.len(), gpu.limits());
+        let usage = BufferUsages::STORAGE | BufferUsages::UNIFORM | BufferUsages::COPY_DST;
+        let runs_bytes = size_of_val(grouping.runs.as_slice()) as u64;
+        let runs = gpu.buffer("fallline runs", runs_bytes.max(UNIFORM_RUNS_BYTES), usage)?;
+        gpu.write("fallline runs", &runs, 0, &grouping.runs)?;
+        let runs_bytes = if runs_in == TableIn::Uniform { UNIFORM_RUNS_BYTES } else { runs_bytes };
+        let (tiles, runs) = (part(&tiles, 0, size), part(&runs, 0, runs_bytes));
+        let table = TileTable { tiles: &tiles, runs: &runs, runs_in };
         let mut bind_groups = BindGroups::default();
         let dispatches = borrowed(site, buffers, grouping, table, (&mut bind_groups, 0))?;
         Ok(Self { dispatches })

@@ -235,7 +235,8 @@ pub(crate) fn group(pieces: &[Piece], ground: Ground<'_>) -> Grouping {
     let none = Run { len_elems: 0, ..bytemuck::Zeroable::zeroed() };
     for TileDispatch { tiles, .. } in &dispatches {
         if !tiles.end.is_multiple_of(DISPATCH_TILES) {
-            runs.push(Run { first_tile: tiles.end, dispatch_tile: tiles.start, ..none });
+            let first_of_dispatch = tiles.end - tiles.start;
+            runs.push(Run { first_tile: tiles.end, first_of_dispatch, ..none });
         }
     }
     runs.sort_unstable_by_key(|run| run.first_tile);
@@ -323,7 +324,7 @@ fn run(piece: Piece, dispatch: &TileDispatch, first_tile: u32, ground: Ground<'_
     let state_tile = extent.place.first_block.wrapping_add(piece.first_tile);
     Run {
         first_tile,
-        dispatch_tile: tiles.start,
+        first_of_dispatch: first_tile - tiles.start,
         tensor: piece.tensor,
         first_vec4: piece.first_tile.wrapping_mul(64),
         len_elems: piece.len_elems,

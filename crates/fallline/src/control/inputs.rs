@@ -5,6 +5,7 @@ use wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
 use crate::{
     Error, Gpu, Result,
     abi::{Rate, StepInput},
+    kernel::{TableIn, UNIFORM_RUNS_BYTES},
     lease::{Lease, SLOTS, Slots},
 };
 
@@ -53,11 +54,14 @@ impl StepInputs {
         let absent_bytes = aligned(tensors.div_ceil(32) * 4);
         let limit = gpu.limits().max_buffer_size.min(u32::MAX.into());
         let fixed = u64::from(SLOTS) * (input_bytes + absent_bytes);
-        let most = limit.saturating_sub(fixed) / u64::from(SLOTS + 2) / ALIGNMENT * ALIGNMENT;
+        let most =
+            limit.saturating_sub(fixed + UNIFORM_RUNS_BYTES) / u64::from(SLOTS + 2) / ALIGNMENT
+                * ALIGNMENT;
         let places_bytes = aligned(room).min(most).max(aligned(places.len()));
         let entry = input_bytes + absent_bytes + places_bytes;
         // A binding of places is as long from any part of them on.
-        let size = u64::from(SLOTS) * entry + 2 * places_bytes;
+        let behind = (2 * places_bytes).max(places_bytes + UNIFORM_RUNS_BYTES);
+        let size = u64::from(SLOTS) * entry + behind;
         if size > limit {
             return Err(Error::DeviceLimit {
                 limit: "max_buffer_size",
@@ -65,7 +69,7 @@ impl StepInputs {
                 found: limit,
             });
         }
-        let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST;
+        let usage = BufferUsages::STORAGE | BufferUsages::UNIFORM | BufferUsages::COPY_DST;
         let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         let buffer = gpu.buffer("fallline step inputs", size, usage)?;
         gpu.write("fallline first places", &buffer, u64::from(SLOTS) * entry, places)?;
@@ -96,6 +100,14 @@ impl StepInputs {
     /// The bindings of input and mask, both with a dynamic offset.
     pub(crate) fn bindings(&self) -> (wgpu::BindingResource<'_>, wgpu::BindingResource<'_>) {
         (self.binding(self.input_bytes), self.binding(self.absent_bytes))
+    }
+
+    /// The binding of runs, which places begin with: with a dynamic offset.
+    pub(crate) fn runs(&self, runs_in: TableIn) -> wgpu::BindingResource<'_> {
+        match runs_in {
+            TableIn::Uniform => self.binding(u32::try_from(UNIFORM_RUNS_BYTES).unwrap_or(u32::MAX)),
+            TableIn::Storage => self.places(),
+        }
     }
 
     /// The binding of places, with a dynamic offset.

@@ -18,7 +18,7 @@ pub(crate) use rows::{Measured, RowDispatch, RowPieces, RowWindow};
 use crate::{
     Error, Gpu, Group, Options, Result,
     abi::{self, Placement},
-    kernel::{self, Kernel, MAX_UNIFORM_TENSORS, Recipe, TensorsIn},
+    kernel::{self, Kernel, MAX_UNIFORM_TENSORS, Recipe, TableIn},
     plan::{Dispatch, PartDispatch, bind, max_workgroups},
     rules::{Definition, narrow},
 };
@@ -42,15 +42,15 @@ pub(crate) struct Control {
 #[derive(Clone, Debug)]
 pub(crate) struct Records {
     pub(crate) buffer: Buffer,
-    pub(crate) tensors_in: TensorsIn,
+    pub(crate) tensors_in: TableIn,
 }
 
 impl Records {
     pub(crate) fn new(gpu: &Gpu, tensors: usize) -> Result<Self> {
-        let tensors_in = TensorsIn::for_len(tensors, gpu.limits());
+        let tensors_in = TableIn::for_tensors(tensors, gpu.limits());
         let (len, usage) = match tensors_in {
-            TensorsIn::Uniform => (MAX_UNIFORM_TENSORS, BufferUsages::UNIFORM),
-            TensorsIn::Storage => (tensors.max(1), BufferUsages::empty()),
+            TableIn::Uniform => (MAX_UNIFORM_TENSORS, BufferUsages::UNIFORM),
+            TableIn::Storage => (tensors.max(1), BufferUsages::empty()),
         };
         let usage = usage | BufferUsages::STORAGE | BufferUsages::COPY_DST;
         let size = (len * size_of::<abi::Tensor>()) as u64;

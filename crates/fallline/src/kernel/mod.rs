@@ -19,6 +19,12 @@ use crate::{
 /// Tensors whose records fit the uniform buffer of `shared/tensors_uniform.wgsl`.
 pub(crate) const MAX_UNIFORM_TENSORS: usize = 1024;
 
+/// Runs that fit the uniform buffer of `shared/runs_uniform.wgsl`.
+pub(crate) const MAX_UNIFORM_RUNS: usize = 2048;
+
+/// Bytes of that buffer.
+pub(crate) const UNIFORM_RUNS_BYTES: u64 = (MAX_UNIFORM_RUNS * size_of::<abi::Run>()) as u64;
+
 /// Sets of hyperparameters that a kernel can tell apart: the length of `hypers` in the frames, 16 KiB.
 pub(crate) const MAX_HYPERS: usize = 512;
 
@@ -57,6 +63,8 @@ pub(crate) enum Frame {
         ragged: bool,
         /// One binding serves parameters and gradients.
         shared: bool,
+        /// Where the runs lie.
+        runs_in: TableIn,
     },
 }
 
@@ -133,7 +141,7 @@ pub(crate) struct Program {
 
 impl Program {
     /// The kernel that steps this rule in this frame.
-    pub(crate) fn update(&self, frame: Frame, tensors_in: TensorsIn) -> Update {
+    pub(crate) fn update(&self, frame: Frame, tensors_in: TableIn) -> Update {
         Update {
             frame,
             tensors_in,
@@ -169,18 +177,28 @@ impl Program {
     }
 }
 
-/// Where the tensors' records lie: uniform if they fit, since that is read faster.
+/// Where the tensors' records or the runs of their tiles lie: uniform if they fit, since that is read
+/// faster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum TensorsIn {
+pub(crate) enum TableIn {
     Uniform,
     Storage,
 }
 
-impl TensorsIn {
-    pub(crate) fn for_len(tensors: usize, limits: &wgpu::Limits) -> Self {
-        let uniform_bytes = MAX_UNIFORM_TENSORS * size_of::<abi::Tensor>();
-        let fits = uniform_bytes as u64 <= limits.max_uniform_buffer_binding_size;
-        if fits && tensors <= MAX_UNIFORM_TENSORS { Self::Uniform } else { Self::Storage }
+impl TableIn {
+    /// For so many tensors' records.
+    pub(crate) fn for_tensors(tensors: usize, limits: &wgpu::Limits) -> Self {
+        Self::new(tensors, MAX_UNIFORM_TENSORS, size_of::<abi::Tensor>(), limits)
+    }
+
+    /// For so many runs.
+    pub(crate) fn for_runs(runs: usize, limits: &wgpu::Limits) -> Self {
+        Self::new(runs, MAX_UNIFORM_RUNS, size_of::<abi::Run>(), limits)
+    }
+
+    fn new(len: usize, most: usize, elem_bytes: usize, limits: &wgpu::Limits) -> Self {
+        let fits = (most * elem_bytes) as u64 <= limits.max_uniform_buffer_binding_size;
+        if fits && len <= most { Self::Uniform } else { Self::Storage }
     }
 }
 
@@ -188,7 +206,7 @@ impl TensorsIn {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Update {
     pub(crate) frame: Frame,
-    pub(crate) tensors_in: TensorsIn,
+    pub(crate) tensors_in: TableIn,
     /// Whether all groups have the same hyperparameters.
     pub(crate) one_hyper: bool,
     /// Whether gradients are clipped by value.

@@ -5,7 +5,7 @@ use fallline_shaders::{
 };
 use wgpu::{BindingType, BufferBindingType};
 
-use super::{Frame, Recipe, TensorsIn, Update};
+use super::{Frame, Recipe, TableIn, Update};
 use crate::{Dtype, Precision, StateFormat, tensor::Formats};
 
 const UNIFORM: BindingType = binding(BufferBindingType::Uniform, false);
@@ -61,13 +61,14 @@ impl Recipe {
         match self {
             Recipe::Update(update) => {
                 let tensors = match update.tensors_in {
-                    TensorsIn::Uniform => UNIFORM,
-                    TensorsIn::Storage => READ,
+                    TableIn::Uniform => UNIFORM,
+                    TableIn::Storage => READ,
                 };
                 let hypers = if update.accumulates() { UNIFORM_AT } else { UNIFORM };
                 let (tiles, last) = match update.frame {
                     Frame::Arena => (READ, UNIFORM),
-                    Frame::Borrowed { .. } => (READ_AT, READ_AT),
+                    Frame::Borrowed { runs_in: TableIn::Uniform, .. } => (READ_AT, UNIFORM_AT),
+                    Frame::Borrowed { runs_in: TableIn::Storage, .. } => (READ_AT, READ_AT),
                 };
                 vec![tensors, tiles, WRITE, WRITE, WRITE, WRITE, hypers, last]
             }
@@ -129,8 +130,8 @@ fn update_sources(update: &Update) -> Vec<Source> {
 fn frame_sources(update: &Update) -> Vec<Source> {
     let Formats { param, grad, .. } = update.formats;
     let tensors = match update.tensors_in {
-        TensorsIn::Uniform => shared::TENSORS_UNIFORM,
-        TensorsIn::Storage => shared::TENSORS_STORAGE,
+        TableIn::Uniform => shared::TENSORS_UNIFORM,
+        TableIn::Storage => shared::TENSORS_STORAGE,
     };
     let mut sources = match update.frame {
         Frame::Arena => {
@@ -139,11 +140,15 @@ fn frame_sources(update: &Update) -> Vec<Source> {
             sources.extend(words);
             sources
         }
-        Frame::Borrowed { ragged, shared } => {
+        Frame::Borrowed { ragged, shared, runs_in } => {
             // Codes of two sizes in one binding: only single words can be both.
             let mixed = shared && param.size_bytes() != grad.size_bytes();
             let scalar = ragged || mixed;
             let mut sources = vec![frames::UPDATE, frames::BORROWED, shared::RUN, update.key.rule];
+            sources.push(match runs_in {
+                TableIn::Uniform => shared::RUNS_UNIFORM,
+                TableIn::Storage => shared::RUNS_STORAGE,
+            });
             sources.push(param_words(param, scalar));
             if shared && !mixed {
                 sources.push(words::GRAD_SHARED);

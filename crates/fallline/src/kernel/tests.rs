@@ -72,7 +72,9 @@ const STATES: [StateFormat; 6] = [
 fn frames() -> Vec<Frame> {
     let mut frames = vec![Frame::Arena];
     for ragged in [false, true] {
-        frames.extend([true, false].map(|shared| Frame::Borrowed { ragged, shared }));
+        for runs_in in [TableIn::Uniform, TableIn::Storage] {
+            frames.extend([true, false].map(|shared| Frame::Borrowed { ragged, shared, runs_in }));
+        }
     }
     frames
 }
@@ -80,7 +82,7 @@ fn frames() -> Vec<Frame> {
 fn updates() -> Vec<Update> {
     let mut updates = Vec::new();
     let mut add = |key: &KernelKey, formats, tensors_in| {
-        let one_hyper = tensors_in == TensorsIn::Uniform;
+        let one_hyper = tensors_in == TableIn::Uniform;
         let update = |frame| Update {
             frame,
             tensors_in,
@@ -94,7 +96,7 @@ fn updates() -> Vec<Update> {
     for rule in rules() {
         let key = KernelKey::new(Group::new("g", rule).rule.definition());
         for key in [key.traffic(), key] {
-            for tensors_in in [TensorsIn::Uniform, TensorsIn::Storage] {
+            for tensors_in in [TableIn::Uniform, TableIn::Storage] {
                 add(&key, F32, tensors_in);
             }
         }
@@ -102,10 +104,10 @@ fn updates() -> Vec<Update> {
     // Formats do not know the rule, nor the rule the formats.
     let adamw = KernelKey::new(Group::new("g", AdamW::default()).rule.definition());
     for formats in STATES.into_iter().flat_map(formats) {
-        add(&adamw, formats, TensorsIn::Storage);
-        add(&adamw.traffic(), formats, TensorsIn::Storage);
+        add(&adamw, formats, TableIn::Storage);
+        add(&adamw.traffic(), formats, TableIn::Storage);
         if formats.precision == Precision::Nearest && formats.state == StateFormat::F32 {
-            add(&KernelKey::accumulate(), formats, TensorsIn::Uniform);
+            add(&KernelKey::accumulate(), formats, TableIn::Uniform);
         }
     }
     for direction in [Direction::ToBlocks, Direction::ToValues] {
@@ -114,8 +116,8 @@ fn updates() -> Vec<Update> {
                 let formats = Formats { param: dtype, grad: dtype, state, ..F32 };
                 let key = KernelKey::quantize(state, true, direction);
                 updates.extend([false, true].map(|ragged| Update {
-                    frame: Frame::Borrowed { ragged, shared: true },
-                    tensors_in: TensorsIn::Uniform,
+                    frame: Frame::Borrowed { ragged, shared: true, runs_in: TableIn::Uniform },
+                    tensors_in: TableIn::Uniform,
                     one_hyper: true,
                     clip_value: false,
                     key: key.clone(),
@@ -189,7 +191,7 @@ fn check_zero_values(hlsl: &str) {
 #[test]
 fn every_kernel_is_valid_everywhere() {
     let recipes = recipes();
-    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 * 2 + 9) * 5 + 2 * 6 * 3 * 2 + 6 + 2 + 2);
+    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 * 2 + 9) * 9 + 2 * 6 * 3 * 2 + 6 + 2 + 2);
     for recipe in &recipes {
         for max_compute_invocations_per_workgroup in [64, 128, 256] {
             let limits =
@@ -221,6 +223,7 @@ fn shaders_and_engine_agree_on_constants() {
     for slot in 0..crate::slot::MAX_SLOTS {
         has(shared::SLOTS, format!("    slot{slot}: vec4<f32>,"));
     }
+    has(shared::RUNS_UNIFORM, format!("array<Run, {MAX_UNIFORM_RUNS}>"));
     has(shared::TENSORS_UNIFORM, format!("array<Tensor, {MAX_UNIFORM_TENSORS}>"));
     has(control::DECIDE, format!("const HISTORY_LEN: u32 = {}u;", crate::control::HISTORY_LEN));
     let head = size_of::<abi::Decision>() / 4;
@@ -354,7 +357,7 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
                     &module,
                     Run {
                         first_tile,
-                        dispatch_tile,
+                        first_of_dispatch,
                         tensor,
                         first_vec4,
                         len_elems,
@@ -375,7 +378,7 @@ fn hyperparameters_lie_where_the_rule_reads_them() {
         let key = KernelKey::new(Group::new("g", rule).rule.definition());
         let update = Update {
             frame: Frame::Arena,
-            tensors_in: TensorsIn::Uniform,
+            tensors_in: TableIn::Uniform,
             one_hyper: true,
             clip_value: false,
             key,

@@ -8,7 +8,7 @@ use super::Info;
 use crate::{
     BufferRange, Error, Gpu, Result,
     control::{Control, Input, RowDispatch, RowPieces, RowWindow, StepInputs, Written},
-    kernel::{self, Recipe},
+    kernel::{self, Recipe, TableIn},
     lend::{Buffers, Lending, ToLend},
     plan::{self, BindGroups, Dispatch, Fixed, PartDispatch, Site, TileTable, bind, part},
     tiles::{self, Extent, Ground, Grouping, LentTensor, Piece, Reach, Windows},
@@ -49,6 +49,7 @@ pub(super) struct Borrowed {
     /// Tiles of each segment.
     segments: Vec<u32>,
     reach: Reach,
+    runs_in: TableIn,
     /// Where they lay in the step that was recorded last, and what was made of it.
     pub(super) places: Vec<Placed>,
     made: Made,
@@ -78,6 +79,7 @@ pub(super) struct Outline {
     pieces: Vec<Piece>,
     segments: Vec<u32>,
     reach: Reach,
+    runs_in: TableIn,
     buffers: Buffers,
     lending: Lending,
     grouping: Grouping,
@@ -96,6 +98,8 @@ impl Outline {
     ) -> Result<Self> {
         let reach = plan::reach(gpu);
         let pieces = tiles::pieces(&extents, reach);
+        // At most a dispatch for each piece, and each of them filled up.
+        let runs_in = TableIn::for_runs(2 * pieces.len() + 1, gpu.limits());
         let mut buffers = Buffers::default();
         let lending = lend(infos, places, &mut buffers, 0)?;
         let ground = Ground {
@@ -114,6 +118,7 @@ impl Outline {
             pieces,
             segments,
             reach,
+            runs_in,
             buffers,
             lending,
             grouping,
@@ -146,7 +151,7 @@ impl Borrowed {
         let ready = bind_all(
             site,
             control,
-            (&outline.buffers, &tiles),
+            (&outline.buffers, &tiles, outline.runs_in),
             (&outline.grouping, &outline.row_dispatches, &outline.row_offsets),
             (&mut updates, &mut rows, 0),
         )?;
@@ -158,6 +163,7 @@ impl Borrowed {
             pieces: outline.pieces,
             segments: outline.segments,
             reach: outline.reach,
+            runs_in: outline.runs_in,
             first: Some((places.clone(), made.clone(), 0)),
             places,
             made,
@@ -254,7 +260,8 @@ impl Borrowed {
         };
         let dispatches = (grouping, rows, offsets);
         let bind_groups = (&mut self.updates, &mut self.rows, self.step);
-        let mut ready = bind_all(site, bound, (&self.buffers, tiles), dispatches, bind_groups)?;
+        let mut ready =
+            bind_all(site, bound, (&self.buffers, tiles, self.runs_in), dispatches, bind_groups)?;
         // The tiles of a step lie behind those of the beginning.
         let behind = u32::try_from(tiles.1).unwrap_or(u32::MAX);
         for part in Arc::make_mut(&mut ready.updates) {
@@ -336,12 +343,12 @@ fn numbers(tensors: &[LentTensor]) -> Vec<usize> {
 fn bind_all(
     site: Site<'_>,
     control: &Control,
-    (buffers, tiles): (&Buffers, &(Buffer, u64)),
+    (buffers, tiles, runs_in): (&Buffers, &(Buffer, u64), TableIn),
     (grouping, rows, offsets): (&Grouping, &[RowDispatch], &[u32]),
     (updates, row_groups, step): (&mut BindGroups<Windows>, &mut BindGroups<RowWindow>, u64),
 ) -> Result<Ready> {
-    let (bound, runs) = (part(&tiles.0, 0, tiles.1), control.inputs.places());
-    let table = TileTable { tiles: &bound, runs: &runs };
+    let (bound, runs) = (part(&tiles.0, 0, tiles.1), control.inputs.runs(runs_in));
+    let table = TileTable { tiles: &bound, runs: &runs, runs_in };
     let updates = plan::borrowed(site, buffers, grouping, table, (updates, step))?;
     let rows = match control.measure() {
         Some(measure) => {

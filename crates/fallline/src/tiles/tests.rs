@@ -82,7 +82,7 @@ fn check(laid: &Laid, reach: Reach) -> Result<(), TestCaseError> {
         for tile in tiles.start..tiles.end.next_multiple_of(8) {
             let run = grouping.runs[expanded[tile as usize] as usize];
             let n = tile - tiles.start;
-            let t = n + run.dispatch_tile - run.first_tile;
+            let t = n - run.first_of_dispatch;
             let len = u64::from(run.len_elems.saturating_sub(t * 256).min(256));
             prop_assert_eq!(tile < tiles.end, len > 0);
             if len == 0 {
