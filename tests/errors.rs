@@ -241,9 +241,22 @@ fn a_device_with_too_little_is_refused() {
     let limits =
         wgpu::Limits { max_storage_buffers_per_shader_stage: 4, ..wgpu::Limits::defaults() };
     says(
-        Gpu::open(&GpuOptions { limits: Some(limits), ..GpuOptions::from_env() }),
+        Gpu::open(&GpuOptions { limits: Some(limits), ..GpuOptions::from_env().unwrap() }),
         "the device's limit max_storage_buffers_per_shader_stage is 4, but at least 8 is needed",
     );
+}
+
+#[test]
+fn what_a_device_does_not_have_is_said_once() {
+    let limits = wgpu::Limits { max_bind_groups: u32::MAX, ..wgpu::Limits::defaults() };
+    let options = GpuOptions { limits: Some(limits), ..GpuOptions::from_env().unwrap() };
+    let error = Gpu::open(&options).unwrap_err();
+    assert!(matches!(error, Error::NoDevice { .. }), "{error:?}");
+    let expected = format!("adapter '{}' gave no device: ", gpu().adapter_info().name);
+    let text = error.to_string();
+    assert!(text.starts_with(&expected) && text.contains("max_bind_groups"), "{text}");
+    // Who prints all causes would print it again.
+    assert!(std::error::Error::source(&error).is_none());
 }
 
 #[test]

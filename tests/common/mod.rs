@@ -18,7 +18,8 @@ pub(crate) fn gpu() -> Gpu {
 /// The device under test, opened with no more than WebGPU's default limits.
 pub(crate) fn webgpu_default_gpu() -> Gpu {
     let limits = Some(wgpu::Limits::defaults());
-    Gpu::open(&GpuOptions { limits, ..GpuOptions::from_env() })
+    GpuOptions::from_env()
+        .and_then(|options| Gpu::open(&GpuOptions { limits, ..options }))
         .unwrap_or_else(|error| panic!("these tests need a GPU: {error}"))
 }
 

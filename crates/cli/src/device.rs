@@ -36,18 +36,18 @@ impl From<Backend> for Backends {
 
 impl DeviceArgs {
     /// The options, with the environment where an argument is not given.
-    pub(crate) fn options(&self) -> GpuOptions {
-        let env = GpuOptions::from_env();
-        GpuOptions {
+    pub(crate) fn options(&self) -> fallline::Result<GpuOptions> {
+        let env = GpuOptions::from_env()?;
+        Ok(GpuOptions {
             adapter_name: self.adapter.clone().or(env.adapter_name),
             backends: self.backend.map(Backends::from).or(env.backends),
             ..env
-        }
+        })
     }
 
     /// Opens the device.
     pub(crate) fn open(&self) -> anyhow::Result<Gpu> {
-        Ok(Gpu::open(&self.options())?)
+        Ok(Gpu::open(&self.options()?)?)
     }
 }
 

@@ -35,7 +35,7 @@ Examples:
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     output::check_writable(&args.json)?;
-    let adapters = adapters(&device.options());
+    let adapters = adapters(&device.options()?);
     if adapters.is_empty() {
         // Says what there is instead and what to install.
         device.open()?;

@@ -44,12 +44,20 @@ pub enum Error {
         found: String,
     },
     /// The adapter gave no device.
-    #[error("adapter '{adapter}' gave no device: {source}")]
+    #[error("adapter '{adapter}' gave no device: {reason}")]
     NoDevice {
         /// The adapter's name.
         adapter: String,
-        /// What wgpu said.
-        source: wgpu::RequestDeviceError,
+        /// What wgpu said. It is part of the message, and so no source besides.
+        reason: wgpu::RequestDeviceError,
+    },
+    /// `WGPU_BACKEND` names a backend that does not exist.
+    #[error("WGPU_BACKEND names the backend '{found}', but the backends are {known}")]
+    UnknownBackend {
+        /// The name.
+        found: String,
+        /// The names that there are.
+        known: &'static str,
     },
     /// The device has less than a kernel needs.
     #[error("the device's limit {limit} is {found}, but at least {expected} is needed")]

@@ -20,12 +20,31 @@ pub struct GpuOptions {
 impl GpuOptions {
     /// Reads wgpu's usual environment variables `WGPU_ADAPTER_NAME` and `WGPU_BACKEND`. (Those that
     /// concern the instance, such as `WGPU_DEBUG` and `WGPU_POWER_PREF`, hold in any case.)
-    #[must_use]
-    pub fn from_env() -> Self {
+    ///
+    /// # Errors
+    /// [`Error::UnknownBackend`] if `WGPU_BACKEND` names one that wgpu does not know.
+    pub fn from_env() -> Result<Self> {
         let adapter_name = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|s| !s.is_empty());
-        let backends = std::env::var_os("WGPU_BACKEND").filter(|s| !s.is_empty());
-        Self { adapter_name, backends: backends.and_then(|_| Backends::from_env()), limits: None }
+        let names = std::env::var_os("WGPU_BACKEND").unwrap_or_default();
+        Ok(Self { adapter_name, backends: backends_of(&names.to_string_lossy())?, limits: None })
     }
+}
+
+/// wgpu's names of backends, which have aliases.
+const BACKENDS: &str = "vulkan, metal, dx12, gl, webgpu, noop";
+
+/// The backends of a list with commas; `None` if it is empty. wgpu itself would leave out what it does
+/// not know, and then look everywhere or nowhere.
+fn backends_of(names: &str) -> Result<Option<Backends>> {
+    let mut backends = Backends::empty();
+    for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let found = Backends::from_comma_list(name);
+        if found.is_empty() {
+            return Err(Error::UnknownBackend { found: name.into(), known: BACKENDS });
+        }
+        backends |= found;
+    }
+    Ok((!backends.is_empty()).then_some(backends))
 }
 
 /// A device, its queue, and what the engine knows about them. Cheap to clone.
@@ -44,9 +63,9 @@ impl Gpu {
     /// Opens the adapter that the environment names, or the one that wgpu prefers.
     ///
     /// # Errors
-    /// [`Error::NoAdapter`], [`Error::NoDevice`].
+    /// [`Error::UnknownBackend`], [`Error::NoAdapter`], [`Error::NoDevice`].
     pub fn from_env() -> Result<Self> {
-        Self::open(&GpuOptions::from_env())
+        Self::open(&GpuOptions::from_env()?)
     }
 
     /// Opens an adapter with the limits that it has and, if it has them, timestamp queries.
@@ -63,7 +82,7 @@ impl Gpu {
             required_limits: limits,
             ..Default::default()
         }))
-        .map_err(|source| Error::NoDevice { adapter: name, source })?;
+        .map_err(|reason| Error::NoDevice { adapter: name, reason })?;
         Self::from_device(device, queue)
     }
 
@@ -308,4 +327,25 @@ fn instance(backends: Backends) -> wgpu::Instance {
         backends,
         ..wgpu::InstanceDescriptor::new_without_display_handle_from_env()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backends_that_do_not_exist_are_named() {
+        let says = |names| backends_of(names).unwrap_err().to_string();
+        for (names, found) in [("vulkn", "vulkn"), ("vulkan,foo", "foo"), ("Cuda , gl", "Cuda")] {
+            let start = format!("WGPU_BACKEND names the backend '{found}', but the backends are ");
+            assert!(says(names).starts_with(&start), "{}", says(names));
+            assert!(says(names).contains("vulkan, metal, dx12, gl"), "{}", says(names));
+        }
+        for name in BACKENDS.split(", ") {
+            assert!(backends_of(name).unwrap().is_some(), "{name}");
+        }
+        assert_eq!(backends_of("").unwrap(), None);
+        assert_eq!(backends_of(" ,").unwrap(), None);
+        assert_eq!(backends_of("VK, gl,").unwrap(), Some(Backends::VULKAN | Backends::GL));
+    }
 }

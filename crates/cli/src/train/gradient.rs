@@ -59,7 +59,7 @@ fn total(shape: &Shape, params: &Params, digits: &Digits, order: &[u32]) -> (f64
 fn kernels_agree_with_finite_differences() -> anyhow::Result<()> {
     // With no more than WebGPU's default limits: so the kernels run everywhere.
     let limits = Some(fallline::wgpu::Limits::default());
-    let gpu = Gpu::open(&GpuOptions { limits, ..GpuOptions::from_env() })?;
+    let gpu = Gpu::open(&GpuOptions { limits, ..GpuOptions::from_env()? })?;
     for (param, grad, loss_scale) in [
         (Format::F32, Format::F32, LossScale::None),
         (Format::F32, Format::F32, LossScale::Fixed(1e5)),
