@@ -69,8 +69,8 @@ fn trained(gpu: &Gpu, group: &Group, moving: bool) -> (Vec<Vec<u32>>, Vec<u32>) 
         grads();
         Optimizer::arena_with(gpu, &groups, &specs, &options).unwrap()
     };
-    for index in 0..LENGTHS.len() {
-        optimizer.write_param(TensorId::new(index), &vec![1.0; LENGTHS[index]]).unwrap();
+    for (index, len) in LENGTHS.into_iter().enumerate() {
+        optimizer.write_param(TensorId::new(index), &vec![1.0; len]).unwrap();
     }
     for _ in 0..6 {
         let grads = grads();
@@ -212,7 +212,7 @@ fn bind_groups_and_buffers_are_given_up_when_no_step_uses_them() {
     let tensors: Vec<_> = (0..).zip(&at(&pools[0])).map(tensor).collect();
     let mut optimizer = Optimizer::borrowed_with(&gpu, &sgd(), &tensors, &options).unwrap();
     let mut kept = Vec::new();
-    let mut step_at = |optimizer: &mut Optimizer, pool: &Buffer| {
+    let step_at = |optimizer: &mut Optimizer, pool: &Buffer| {
         let mut encoder = gpu.device().create_command_encoder(&<_>::default());
         optimizer.encode_step_at(&mut encoder, &Step::new(), &Places::of_grads(&at(pool))).unwrap();
         gpu.queue().submit([encoder.finish()]);

@@ -2,50 +2,9 @@
 
 use std::sync::Arc;
 
-use wgpu::{Adapter, AdapterInfo, Backends, Buffer, BufferUsages, Features, Limits};
+use wgpu::{AdapterInfo, Buffer, BufferUsages, Features, Limits};
 
-use crate::{Error, Result, kernel::KernelCache};
-
-/// Which adapter to open, and with which limits.
-#[derive(Clone, Debug, Default)]
-pub struct GpuOptions {
-    /// A part of the adapter's name, in any case; `None`: the one that wgpu prefers.
-    pub adapter_name: Option<String>,
-    /// The backends to look at; `None`: all.
-    pub backends: Option<Backends>,
-    /// The limits to ask for; `None`: all that the adapter has.
-    pub limits: Option<Limits>,
-}
-
-impl GpuOptions {
-    /// Reads wgpu's usual environment variables `WGPU_ADAPTER_NAME` and `WGPU_BACKEND`. (Those that
-    /// concern the instance, such as `WGPU_DEBUG` and `WGPU_POWER_PREF`, hold in any case.)
-    ///
-    /// # Errors
-    /// [`Error::UnknownBackend`] if `WGPU_BACKEND` names one that wgpu does not know.
-    pub fn from_env() -> Result<Self> {
-        let adapter_name = std::env::var("WGPU_ADAPTER_NAME").ok().filter(|s| !s.is_empty());
-        let names = std::env::var_os("WGPU_BACKEND").unwrap_or_default();
-        Ok(Self { adapter_name, backends: backends_of(&names.to_string_lossy())?, limits: None })
-    }
-}
-
-/// wgpu's names of backends, which have aliases.
-const BACKENDS: &str = "vulkan, metal, dx12, gl, webgpu, noop";
-
-/// The backends of a list with commas; `None` if it is empty. wgpu itself would leave out what it does
-/// not know, and then look everywhere or nowhere.
-fn backends_of(names: &str) -> Result<Option<Backends>> {
-    let mut backends = Backends::empty();
-    for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-        let found = Backends::from_comma_list(name);
-        if found.is_empty() {
-            return Err(Error::UnknownBackend { found: name.into(), known: BACKENDS });
-        }
-        backends |= found;
-    }
-    Ok((!backends.is_empty()).then_some(backends))
-}
+use crate::{Error, GpuOptions, Result, adapters, kernel::KernelCache, late::Late, wait::Callback};
 
 /// A device, its queue, and what the engine knows about them. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -57,32 +16,26 @@ pub struct Gpu {
     /// What clones share. (wgpu's own comparison takes devices of two instances for the same.)
     identity: Arc<()>,
     pub(crate) kernels: Arc<KernelCache>,
+    late: Arc<Late>,
 }
 
 impl Gpu {
-    /// Opens the adapter that the environment names, or the one that wgpu prefers.
-    ///
-    /// # Errors
-    /// [`Error::UnknownBackend`], [`Error::NoAdapter`], [`Error::NoDevice`].
-    pub fn from_env() -> Result<Self> {
-        Self::open(&GpuOptions::from_env()?)
-    }
-
     /// Opens an adapter with the limits that it has and, if it has them, timestamp queries.
     ///
     /// # Errors
     /// [`Error::NoAdapter`] if no adapter fits, [`Error::NoDevice`] if it gives no device.
-    pub fn open(options: &GpuOptions) -> Result<Self> {
-        let adapter = find_adapter(options)?;
+    pub async fn request(options: &GpuOptions) -> Result<Self> {
+        let adapter = adapters::find(options).await?;
         let name = adapter.get_info().name;
         let limits = options.limits.clone().unwrap_or_else(|| adapter.limits());
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        let device = adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("fallline device"),
             required_features: adapter.features() & Features::TIMESTAMP_QUERY,
             required_limits: limits,
             ..Default::default()
-        }))
-        .map_err(|reason| Error::NoDevice { adapter: name, reason })?;
+        });
+        let (device, queue) =
+            device.await.map_err(|reason| Error::NoDevice { adapter: name, reason })?;
         Self::from_device(device, queue)
     }
 
@@ -103,11 +56,14 @@ impl Gpu {
             usage: BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        if pollster::block_on(scope.pop()).is_some() {
-            return Err(Error::OutOfMemory { what: "device".into(), size_bytes: Some(4) });
-        }
+        let popped = scope.pop();
+        let late = Arc::<Late>::default();
+        late.take_or_keep(async move {
+            popped.await?;
+            Some(Error::OutOfMemory { what: "device".into(), size_bytes: Some(4) })
+        })?;
         let (identity, kernels) = (Arc::default(), Arc::default());
-        let gpu = Self { device, queue, limits, liveness, identity, kernels };
+        let gpu = Self { device, queue, limits, liveness, identity, kernels, late };
         gpu.check_lost()?;
         Ok(gpu)
     }
@@ -153,14 +109,21 @@ impl Gpu {
         self.device.adapter_info()
     }
 
-    /// Waits until everything that was submitted is done.
+    /// Waits until everything that was submitted is done, and reports the first error that came late.
+    ///
+    /// In a browser, errors arrive after the call that caused them has returned: they are kept, name that
+    /// call, and come out here or at the next call.
     ///
     /// # Errors
-    /// [`Error::DeviceLost`].
-    pub fn wait(&self) -> Result<()> {
-        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
+    /// [`Error::DeviceLost`]; what an earlier call caused.
+    pub async fn settle(&self) -> Result<()> {
+        let done = Callback::new(&self.device);
+        let completer = done.completer();
+        self.queue.on_submitted_work_done(move || completer(()));
+        let done = done.await;
+        self.late.settle().await?;
         self.check_lost()?;
-        polled.map(|_| ()).map_err(|e| Error::Gpu { what: "wait".into(), message: e.to_string() })
+        done
     }
 
     /// Whether the device still takes work.
@@ -185,16 +148,18 @@ impl Gpu {
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let value = call();
-        let validation = pollster::block_on(validation.pop());
-        let internal = pollster::block_on(internal.pop());
-        let memory = pollster::block_on(memory.pop());
-        if memory.is_some() {
-            return Err(Error::OutOfMemory { what: what.into(), size_bytes: None });
-        }
-        match internal.or(validation) {
-            Some(error) => Err(Error::Gpu { what: what.into(), message: error.to_string() }),
-            None => Ok(value),
-        }
+        // Popped now, though in a browser the answers come later.
+        let (validation, internal, memory) = (validation.pop(), internal.pop(), memory.pop());
+        let what = what.to_owned();
+        self.late.take_or_keep(async move {
+            let (validation, internal) = (validation.await, internal.await);
+            if memory.await.is_some() {
+                return Some(Error::OutOfMemory { what, size_bytes: None });
+            }
+            let error = internal.or(validation)?;
+            Some(Error::Gpu { what, message: error.to_string() })
+        })?;
+        Ok(value)
     }
 
     /// Writes before the next submission. A lost device gives no memory for it.
@@ -274,78 +239,4 @@ fn check_limits(limits: &Limits) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Everything but GL, which is slower and speaks up on the terminal where there is no display.
-const PREFERRED: Backends = Backends::all().difference(Backends::GL);
-
-fn find_adapter(options: &GpuOptions) -> Result<Adapter> {
-    let tries = match options.backends {
-        Some(backends) => vec![backends],
-        None => vec![PREFERRED, Backends::GL],
-    };
-    let found = tries.into_iter().find_map(|backends| match &options.adapter_name {
-        None => pollster::block_on(
-            instance(backends).request_adapter(&wgpu::RequestAdapterOptions {
-                power_preference: wgpu::PowerPreference::from_env()
-                    .unwrap_or(wgpu::PowerPreference::HighPerformance),
-                ..Default::default()
-            }),
-        )
-        .ok(),
-        Some(name) => adapters(backends)
-            .into_iter()
-            .find(|a| a.get_info().name.to_lowercase().contains(&name.to_lowercase())),
-    });
-    found.ok_or_else(|| no_adapter(options))
-}
-
-fn no_adapter(options: &GpuOptions) -> Error {
-    let found: Vec<String> = adapters(Backends::all())
-        .iter()
-        .map(Adapter::get_info)
-        .map(|info| format!("{} ({})", info.name, info.backend))
-        .collect();
-    let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-    let name = options.adapter_name.as_ref().map(|n| format!(" named '{n}'"));
-    let names = |backends: Backends| {
-        backends.iter_names().map(|(name, _)| name.to_lowercase()).collect::<Vec<_>>().join("|")
-    };
-    let backend = options.backends.map(|b| format!(" of backend {}", names(b)));
-    let wanted = format!("{}{}", name.unwrap_or_default(), backend.unwrap_or_default());
-    Error::NoAdapter { wanted, found }
-}
-
-/// All adapters of these backends.
-#[must_use]
-pub fn adapters(backends: Backends) -> Vec<Adapter> {
-    pollster::block_on(instance(backends).enumerate_adapters(backends))
-}
-
-fn instance(backends: Backends) -> wgpu::Instance {
-    wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends,
-        ..wgpu::InstanceDescriptor::new_without_display_handle_from_env()
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn backends_that_do_not_exist_are_named() {
-        let says = |names| backends_of(names).unwrap_err().to_string();
-        for (names, found) in [("vulkn", "vulkn"), ("vulkan,foo", "foo"), ("Cuda , gl", "Cuda")] {
-            let start = format!("WGPU_BACKEND names the backend '{found}', but the backends are ");
-            assert!(says(names).starts_with(&start), "{}", says(names));
-            assert!(says(names).contains("vulkan, metal, dx12, gl"), "{}", says(names));
-        }
-        for name in BACKENDS.split(", ") {
-            assert!(backends_of(name).unwrap().is_some(), "{name}");
-        }
-        assert_eq!(backends_of("").unwrap(), None);
-        assert_eq!(backends_of(" ,").unwrap(), None);
-        assert_eq!(backends_of("VK, gl,").unwrap(), Some(Backends::VULKAN | Backends::GL));
-    }
 }

@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Error, Gpu, Result};
+use crate::{Error, Gpu, Result, wait};
 
 /// Steps that may be recorded or under way at once.
 pub(crate) const SLOTS: u32 = 64;
@@ -36,19 +36,26 @@ impl Slots {
         Self { free: Arc::new(Mutex::new((0..SLOTS).rev().collect())) }
     }
 
-    /// A free slot; waits for the GPU only if all are under way.
+    /// A free slot. If all are under way it waits for the GPU; in a browser, where nothing can wait, it gives
+    /// an error.
     pub(crate) fn lease(&self, gpu: &Gpu) -> Result<Lease> {
-        for poll in [None, Some(wgpu::PollType::Poll), Some(wgpu::PollType::wait_indefinitely())] {
-            if let Some(poll) = poll {
-                // What matters is whether a slot came back, which is looked at next.
-                drop(gpu.device().poll(poll));
-            }
-            let slot = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            if let Some(slot) = slot {
-                return Ok(Lease { slot, free: Arc::clone(&self.free) });
-            }
+        if let Some(lease) = self.free() {
+            return Ok(lease);
+        }
+        wait::turn(gpu.device());
+        #[cfg(not(target_family = "wasm"))]
+        if self.free.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            crate::shell::wait_for_submissions(gpu.device());
+        }
+        if let Some(lease) = self.free() {
+            return Ok(lease);
         }
         gpu.check_lost()?;
         Err(Error::TooManyUnsubmittedSteps { limit: SLOTS as usize })
+    }
+
+    fn free(&self) -> Option<Lease> {
+        let slot = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        Some(Lease { slot, free: Arc::clone(&self.free) })
     }
 }

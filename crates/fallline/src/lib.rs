@@ -44,12 +44,14 @@
 //! | `abi`       | the structs that cross to the GPU                                            |
 
 mod abi;
+mod adapters;
 mod blocks;
 mod control;
 mod convert;
 mod error;
 mod gpu;
 mod kernel;
+mod late;
 mod layout;
 mod lease;
 mod lend;
@@ -60,19 +62,25 @@ mod quantizer;
 mod report;
 mod rules;
 mod scaler;
+#[cfg(not(target_family = "wasm"))]
+mod shell;
 mod slot;
 mod tensor;
 mod tiles;
 mod transfer;
+mod wait;
 
+pub use adapters::{GpuOptions, request_adapters};
 pub use error::{Error, Result, Role};
-pub use gpu::{Gpu, GpuOptions, adapters};
+pub use gpu::Gpu;
 pub use optimizer::{Accumulator, MicroGrad, Optimizer, Step, Traffic};
 pub use options::Options;
 pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
 pub use report::{SkipReason, StepReport};
 pub use rules::{Adam, AdamW, Group, Lion, Rule, Sgd};
 pub use scaler::{DynamicScale, LossScaler};
+#[cfg(not(target_family = "wasm"))]
+pub use shell::adapters;
 pub use slot::{Slot, SlotKind};
 pub use tensor::{
     BorrowedTensor, BufferRange, Dtype, Places, Precision, StateFormat, TensorId, TensorSpec,

@@ -8,7 +8,7 @@ use crate::{
     Error, Gpu, Result,
     abi::{Decision, Norm},
     control::entry_bytes,
-    transfer,
+    transfer, wait,
 };
 
 /// What a step measured and decided.
@@ -106,7 +106,7 @@ impl Reports {
     /// What has arrived since the last call; asks for what has not. Never waits.
     pub(crate) fn poll(&mut self, gpu: &Gpu) -> Result<Vec<StepReport>> {
         // Callbacks run now; whether the device is lost is seen by what they say.
-        drop(gpu.device().poll(wgpu::PollType::Poll));
+        wait::turn(gpu.device());
         let mut reports = Vec::new();
         for turn in 0..STAGING {
             let staging = &self.staging[(self.next + turn) % STAGING];
@@ -132,8 +132,8 @@ impl Reports {
     }
 
     /// Everything that was submitted, after waiting for it.
-    pub(crate) fn wait(&mut self, gpu: &Gpu) -> Result<Vec<StepReport>> {
-        let bytes: Vec<u8> = transfer::read(gpu, &self.history, 0, self.history.size())?;
+    pub(crate) async fn fetch(&mut self, gpu: &Gpu) -> Result<Vec<StepReport>> {
+        let bytes: Vec<u8> = transfer::fetch(gpu, &self.history, 0, self.history.size()).await?;
         let reports = self.parse(&bytes).collect();
         Ok(self.deliver(reports))
     }

@@ -134,12 +134,12 @@ impl LossScaler {
         &self.gpu
     }
 
-    /// Reads the scale and the steps without overflow since it changed; waits for the GPU.
+    /// Reads the scale and the steps without overflow since it changed.
     ///
     /// # Errors
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
-    pub fn read(&self) -> Result<(f32, u32)> {
-        let contents: Vec<abi::LossScale> = transfer::read(&self.gpu, &self.buffer, 0, 1)?;
+    pub async fn fetch(&self) -> Result<(f32, u32)> {
+        let contents: Vec<abi::LossScale> = transfer::fetch(&self.gpu, &self.buffer, 0, 1).await?;
         Ok((contents[0].scale, contents[0].growth_tracker))
     }
 

@@ -2,7 +2,7 @@
 
 use wgpu::{Buffer, BufferUsages};
 
-use crate::{Error, Gpu, Result, Role};
+use crate::{Error, Gpu, Result, Role, wait::Callback};
 
 /// Whether what belongs to a tensor has so many elements.
 pub(crate) fn check_len(tensor: &str, what: &str, expected: u64, found: u64) -> Result<()> {
@@ -27,8 +27,8 @@ pub(crate) fn check_usage(
     Err(Error::BufferUsage { tensor: tensor.to_owned(), role, expected, found })
 }
 
-/// Reads `size` bytes from byte `offset` on; waits for the GPU.
-pub(crate) fn read<T: bytemuck::Pod>(
+/// Reads so many values from byte `offset` on.
+pub(crate) async fn fetch<T: bytemuck::Pod>(
     gpu: &Gpu,
     buffer: &Buffer,
     offset: u64,
@@ -40,25 +40,20 @@ pub(crate) fn read<T: bytemuck::Pod>(
     }
     let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
     let staging = gpu.buffer("fallline readback", size, usage)?;
-    let (sender, mapped) = std::sync::mpsc::channel();
+    let mapped = Callback::new(gpu.device());
     gpu.checked("readback", || {
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {
             label: Some("fallline readback"),
         });
         encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, size);
         gpu.queue().submit([encoder.finish()]);
-        staging.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone only if waiting has failed already.
-            drop(sender.send(result));
-        });
+        staging.map_async(wgpu::MapMode::Read, .., mapped.completer());
     })?;
-    gpu.wait()?;
     let refused = |message: String| Error::Gpu { what: "readback".into(), message };
-    match mapped.try_recv() {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(refused(error.to_string())),
-        Err(_) => return Err(Error::DeviceLost),
-    }
+    let mapped = mapped.await?;
+    // A lost device refuses too.
+    gpu.check_lost()?;
+    mapped.map_err(|error| refused(error.to_string()))?;
     let view = staging.slice(..size).get_mapped_range().map_err(|e| refused(e.to_string()))?;
     let mut values = vec![T::zeroed(); view.len() / size_of::<T>()];
     bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(&view);
@@ -76,14 +71,19 @@ pub(crate) fn write<T: bytemuck::Pod>(
 }
 
 /// Reads so many bytes; copies are made in words.
-pub(crate) fn read_bytes(gpu: &Gpu, buffer: &Buffer, offset: u64, size: u64) -> Result<Vec<u8>> {
-    let mut bytes = read(gpu, buffer, offset, size.next_multiple_of(4))?;
+pub(crate) async fn fetch_bytes(
+    gpu: &Gpu,
+    buffer: &Buffer,
+    offset: u64,
+    size: u64,
+) -> Result<Vec<u8>> {
+    let mut bytes = fetch(gpu, buffer, offset, size.next_multiple_of(4)).await?;
     bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
     Ok(bytes)
 }
 
 /// Writes bytes in whole words: the part of a word that is not ours is written as it is found.
-pub(crate) fn write_bytes(
+pub(crate) async fn store_bytes(
     gpu: &Gpu,
     (buffer, offset): (&Buffer, u64),
     mut bytes: Vec<u8>,
@@ -91,7 +91,7 @@ pub(crate) fn write_bytes(
     let rest = bytes.len() % 4;
     if rest != 0 {
         let last = (bytes.len() - rest) as u64;
-        let found: Vec<u8> = read(gpu, buffer, offset + last, 4)?;
+        let found: Vec<u8> = fetch(gpu, buffer, offset + last, 4).await?;
         bytes.extend_from_slice(&found[rest..]);
     }
     write(gpu, buffer, offset, &bytes)

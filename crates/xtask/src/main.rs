@@ -1,4 +1,7 @@
-//! `cargo xtask demo` and `cargo xtask test`: both first see to it that there is a GPU adapter.
+//! `cargo xtask demo`, `cargo xtask test` and `cargo xtask wasm`: each first sees to it that what it
+//! needs is there, a GPU adapter or a standard library for wasm32.
+
+mod wasm;
 
 use std::{
     env,
@@ -11,14 +14,18 @@ use anyhow::{Context, bail};
 const USAGE: &str = "\
 Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`
        cargo xtask test [OPTIONS]   set up, then every test: `cargo test --workspace [OPTIONS]`
+       cargo xtask wasm             build the library for wasm32, and look for what blocks there
 
-Set up: where no GPU adapter is found, Mesa's software Vulkan driver is installed through apt.";
+Set up: where no GPU adapter is found, Mesa's software Vulkan driver is installed through apt.
+For wasm32, where its standard library is missing, it is installed through rustup or, as source
+with Debian's rustc-web, through apt.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let done = match arguments.split_first() {
         Some((task, rest)) if task == "demo" => demo(rest),
         Some((task, rest)) if task == "test" => test(rest),
+        Some((task, [])) if task == "wasm" => wasm::wasm(),
         Some((help, _)) if help == "help" || help == "--help" || help == "-h" => {
             println!("{USAGE}");
             Ok(())
@@ -60,20 +67,26 @@ fn ensure_adapter(profile: &[&str]) -> anyhow::Result<()> {
     if has_adapter(profile)? {
         return Ok(());
     }
-    if Command::new("apt-get").arg("--version").stdout(Stdio::null()).status().is_err() {
-        bail!(
-            "no GPU adapter was found, and there is no apt to install one with: install a Vulkan \
-             driver (Mesa's lavapipe is one in software) and run this again"
-        );
-    }
     say("no GPU adapter was found: installing Mesa's software Vulkan driver \
          (apt-get install mesa-vulkan-drivers)");
-    run(apt().args(["update", "--quiet=2"]))?;
-    run(apt().args(["install", "--quiet=2", "--yes", "mesa-vulkan-drivers"]))?;
+    install(
+        &["mesa-vulkan-drivers"],
+        "there is no apt to install one with: install a Vulkan driver (Mesa's lavapipe is one in \
+         software) and run this again",
+    )?;
     if !has_adapter(profile)? {
         bail!("mesa-vulkan-drivers is installed, but there is still no GPU adapter");
     }
     Ok(())
+}
+
+/// Calls `apt-get install` with these options and packages, or says what to do without it.
+fn install(arguments: &[&str], without_apt: &str) -> anyhow::Result<()> {
+    if Command::new("apt-get").arg("--version").stdout(Stdio::null()).status().is_err() {
+        bail!("{without_apt}");
+    }
+    run(apt().args(["update", "--quiet=2"]))?;
+    run(apt().args(["install", "--quiet=2", "--yes"]).args(arguments))
 }
 
 /// Whether `fallline info` finds an adapter.

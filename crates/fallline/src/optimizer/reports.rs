@@ -18,12 +18,12 @@ impl Optimizer {
     }
 
     /// The reports of all steps that were submitted, as far as they were not handed out before (and
-    /// no more than 64); waits for the GPU.
+    /// no more than 64).
     ///
     /// # Errors
     /// As [`poll_reports`](Self::poll_reports).
-    pub fn wait_reports(&mut self) -> Result<Vec<StepReport>> {
+    pub async fn fetch_reports(&mut self) -> Result<Vec<StepReport>> {
         let reports = self.reports.as_mut().ok_or(Error::NothingToReport)?;
-        reports.wait(&self.gpu)
+        reports.fetch(&self.gpu).await
     }
 }

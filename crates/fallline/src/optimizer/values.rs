@@ -34,42 +34,42 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Length`], [`Error::UnknownTensor`]; [`Error::BufferUsage`] for a borrowed buffer
     /// without COPY_DST (in 16 bits and of odd length: without COPY_SRC too).
-    pub fn write_param(&self, id: TensorId, values: &[f32]) -> Result<()> {
-        self.write(id, Role::Param, values)
+    pub async fn store_param(&self, id: TensorId, values: &[f32]) -> Result<()> {
+        self.store(id, Role::Param, values).await
     }
 
     /// Writes a gradient; takes effect before the next submission.
     ///
     /// # Errors
-    /// As [`write_param`](Self::write_param).
-    pub fn write_grad(&self, id: TensorId, values: &[f32]) -> Result<()> {
-        self.write(id, Role::Grad, values)
+    /// As [`store_param`](Self::store_param).
+    pub async fn store_grad(&self, id: TensorId, values: &[f32]) -> Result<()> {
+        self.store(id, Role::Grad, values).await
     }
 
-    /// Reads a parameter back, as it lies in its buffer; waits for the GPU.
+    /// Reads a parameter back, as it lies in its buffer.
     ///
     /// # Errors
     /// [`Error::UnknownTensor`], [`Error::DeviceLost`]; [`Error::BufferUsage`] for a borrowed buffer
     /// without COPY_SRC.
-    pub fn read_param(&self, id: TensorId) -> Result<Vec<f32>> {
-        self.read(id, Role::Param)
+    pub async fn fetch_param(&self, id: TensorId) -> Result<Vec<f32>> {
+        self.fetch(id, Role::Param).await
     }
 
-    /// Reads a gradient back; waits for the GPU.
+    /// Reads a gradient back.
     ///
     /// # Errors
-    /// As [`read_param`](Self::read_param).
-    pub fn read_grad(&self, id: TensorId) -> Result<Vec<f32>> {
-        self.read(id, Role::Grad)
+    /// As [`fetch_param`](Self::fetch_param).
+    pub async fn fetch_grad(&self, id: TensorId) -> Result<Vec<f32>> {
+        self.fetch(id, Role::Grad).await
     }
 
-    /// Reads a state slot back, by torch's name; waits for the GPU.
+    /// Reads a state slot back, by torch's name.
     ///
     /// # Errors
     /// [`Error::UnknownSlot`] if the tensor's rule does not keep it.
-    pub fn read_state(&self, id: TensorId, slot: &str) -> Result<Vec<f32>> {
+    pub async fn fetch_state(&self, id: TensorId, slot: &str) -> Result<Vec<f32>> {
         let place = self.slot(id, slot)?;
-        let tiles = place.gather(&place.read(&self.gpu)?);
+        let tiles = place.gather(&place.fetch(&self.gpu).await?);
         let len = usize::try_from(self.infos[id.0].len_elems).unwrap_or(usize::MAX);
         let unsigned = !place.slot.signed;
         Ok(blocks::decode(place.format, unsigned, &tiles, len).unwrap_or_else(|| {
@@ -79,30 +79,30 @@ impl Optimizer {
         }))
     }
 
-    /// Writes a state slot, by torch's name, in the format that it is kept in; waits for the GPU, since all
-    /// slots of a tensor lie together. Takes effect before the next submission. SGD looks at its
+    /// Writes a state slot, by torch's name, in the format that it is kept in; reads first, since all slots
+    /// of a tensor lie together. Takes effect before the next submission. SGD looks at its
     /// `momentum_buffer` from the second step on: see [`write_step`](Self::write_step).
     ///
     /// # Errors
     /// [`Error::UnknownSlot`], [`Error::Length`].
-    pub fn write_state(&self, id: TensorId, slot: &str, values: &[f32]) -> Result<()> {
+    pub async fn store_state(&self, id: TensorId, slot: &str, values: &[f32]) -> Result<()> {
         let place = self.slot(id, slot)?;
         let Info { spec, len_elems, .. } = &self.infos[id.0];
         transfer::check_len(&spec.name, slot, *len_elems, values.len() as u64)?;
         let tiles = blocks::encode(place.format, !place.slot.signed, values)
             .unwrap_or_else(|| convert::encode(dtype_of(place.format), values));
         // The other slots lie between its tiles.
-        let mut bytes = place.read(&self.gpu)?;
+        let mut bytes = place.fetch(&self.gpu).await?;
         place.scatter(&tiles, &mut bytes);
-        transfer::write_bytes(&self.gpu, (place.buffer, place.offset), bytes)
+        transfer::store_bytes(&self.gpu, (place.buffer, place.offset), bytes).await
     }
 
-    /// Reads the step counter of every tensor back; waits for the GPU.
+    /// Reads the step counter of every tensor back.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
-    pub fn read_steps(&self) -> Result<Vec<u32>> {
-        transfer::read(&self.gpu, &self.control.steps, 0, self.infos.len() as u64)
+    pub async fn fetch_steps(&self) -> Result<Vec<u32>> {
+        transfer::fetch(&self.gpu, &self.control.steps, 0, self.infos.len() as u64).await
     }
 
     /// Writes the step counter of a tensor: how many steps it has taken. Takes effect before the
@@ -116,23 +116,23 @@ impl Optimizer {
     }
 
     /// Reads the parameter with all that is kept of it, in f32: the master copy, or parameter and
-    /// remainder together; where neither is kept, the parameter itself. Waits for the GPU.
+    /// remainder together; where neither is kept, the parameter itself.
     ///
     /// # Errors
-    /// As [`read_param`](Self::read_param).
-    pub fn read_master(&self, id: TensorId) -> Result<Vec<f32>> {
+    /// As [`fetch_param`](Self::fetch_param).
+    pub async fn fetch_master(&self, id: TensorId) -> Result<Vec<f32>> {
         let spec = &self.info(id)?.spec;
-        let param = self.read_bytes(id, Role::Param)?;
+        let param = self.fetch_bytes(id, Role::Param).await?;
         let Some((master, offset)) = self.master(id) else {
             return Ok(convert::decode(spec.dtype, &param));
         };
         let len_elems = self.infos[id.0].len_elems;
         if let Some(rest_bytes) = remainder_bytes(spec.precision) {
             let size = len_elems * rest_bytes as u64;
-            let rests = transfer::read_bytes(&self.gpu, master, offset, size)?;
+            let rests = transfer::fetch_bytes(&self.gpu, master, offset, size).await?;
             return Ok(convert::join_all(&param, &rests, rest_bytes));
         }
-        let kept: Vec<f32> = transfer::read(&self.gpu, master, offset, len_elems)?;
+        let kept: Vec<f32> = transfer::fetch(&self.gpu, master, offset, len_elems).await?;
         // As the kernel does: an element that somebody else wrote counts as they wrote it.
         let values = convert::decode(spec.dtype, &param);
         let rounded = convert::encode(spec.dtype, &kept);
@@ -201,19 +201,19 @@ impl Optimizer {
         Ok(buffer.slice(offset..offset + size))
     }
 
-    fn read(&self, id: TensorId, role: Role) -> Result<Vec<f32>> {
-        Ok(convert::decode(self.dtype(id, role)?, &self.read_bytes(id, role)?))
+    async fn fetch(&self, id: TensorId, role: Role) -> Result<Vec<f32>> {
+        Ok(convert::decode(self.dtype(id, role)?, &self.fetch_bytes(id, role).await?))
     }
 
-    fn read_bytes(&self, id: TensorId, role: Role) -> Result<Vec<u8>> {
+    async fn fetch_bytes(&self, id: TensorId, role: Role) -> Result<Vec<u8>> {
         let slice = self.slice(id, role)?;
         let Info { spec, len_elems, .. } = &self.infos[id.0];
         transfer::check_usage(&spec.name, role, slice.buffer(), BufferUsages::COPY_SRC)?;
         let size = len_elems * self.dtype(id, role)?.size_bytes();
-        transfer::read_bytes(&self.gpu, slice.buffer(), slice.offset(), size)
+        transfer::fetch_bytes(&self.gpu, slice.buffer(), slice.offset(), size).await
     }
 
-    fn write(&self, id: TensorId, role: Role, values: &[f32]) -> Result<()> {
+    async fn store(&self, id: TensorId, role: Role, values: &[f32]) -> Result<()> {
         let (slice, dtype) = (self.slice(id, role)?, self.dtype(id, role)?);
         let Info { spec, len_elems, .. } = &self.infos[id.0];
         transfer::check_len(&spec.name, &role.to_string(), *len_elems, values.len() as u64)?;
@@ -226,12 +226,12 @@ impl Optimizer {
         if let Some((buffer, offset)) = master {
             if let Some(rest_bytes) = remainder_bytes(spec.precision) {
                 let (codes, rests) = convert::split_all(values, rest_bytes);
-                transfer::write_bytes(&self.gpu, (buffer, offset), rests)?;
-                return transfer::write_bytes(&self.gpu, place, codes);
+                transfer::store_bytes(&self.gpu, (buffer, offset), rests).await?;
+                return transfer::store_bytes(&self.gpu, place, codes).await;
             }
             transfer::write(&self.gpu, buffer, offset, values)?;
         }
-        transfer::write_bytes(&self.gpu, place, convert::encode(dtype, values))
+        transfer::store_bytes(&self.gpu, place, convert::encode(dtype, values)).await
     }
 }
 
@@ -249,9 +249,9 @@ struct SlotPlace<'a> {
 }
 
 impl SlotPlace<'_> {
-    /// The tensor's state, all slots of it; waits for the GPU.
-    fn read(&self, gpu: &Gpu) -> Result<Vec<u8>> {
-        transfer::read_bytes(gpu, self.buffer, self.offset, self.size_bytes)
+    /// The tensor's state, all slots of it.
+    async fn fetch(&self, gpu: &Gpu) -> Result<Vec<u8>> {
+        transfer::fetch_bytes(gpu, self.buffer, self.offset, self.size_bytes).await
     }
 
     fn tile_bytes(&self) -> usize {

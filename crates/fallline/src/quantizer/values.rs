@@ -37,7 +37,7 @@ impl Quantizer {
     /// # Errors
     /// [`Error::Length`], [`Error::UnknownTensor`]; [`Error::BufferUsage`] for a borrowed buffer
     /// without COPY_DST (in 16 bits and of odd length: without COPY_SRC too).
-    pub fn write_values(&self, id: TensorId, values: &[f32]) -> Result<()> {
+    pub async fn store_values(&self, id: TensorId, values: &[f32]) -> Result<()> {
         let (slice, spec) = (self.values(id)?, &self.tensor(id)?.spec);
         transfer::check_len(&spec.name, "values", spec.len_elems, values.len() as u64)?;
         transfer::check_usage(&spec.name, Role::Values, slice.buffer(), BufferUsages::COPY_DST)?;
@@ -50,19 +50,19 @@ impl Quantizer {
                 BufferUsages::COPY_SRC,
             )?;
         }
-        transfer::write_bytes(&self.gpu, (slice.buffer(), slice.offset()), bytes)
+        transfer::store_bytes(&self.gpu, (slice.buffer(), slice.offset()), bytes).await
     }
 
-    /// Reads values back; waits for the GPU.
+    /// Reads values back.
     ///
     /// # Errors
     /// [`Error::UnknownTensor`], [`Error::DeviceLost`]; [`Error::BufferUsage`] for a borrowed buffer
     /// without COPY_SRC.
-    pub fn read_values(&self, id: TensorId) -> Result<Vec<f32>> {
+    pub async fn fetch_values(&self, id: TensorId) -> Result<Vec<f32>> {
         let (slice, spec) = (self.values(id)?, &self.tensor(id)?.spec);
         transfer::check_usage(&spec.name, Role::Values, slice.buffer(), BufferUsages::COPY_SRC)?;
         let size = spec.len_elems * spec.dtype.size_bytes();
-        let bytes = transfer::read_bytes(&self.gpu, slice.buffer(), slice.offset(), size)?;
+        let bytes = transfer::fetch_bytes(&self.gpu, slice.buffer(), slice.offset(), size).await?;
         Ok(convert::decode(spec.dtype, &bytes))
     }
 
@@ -80,15 +80,15 @@ impl Quantizer {
         transfer::write(&self.gpu, slice.buffer(), slice.offset(), bytes)
     }
 
-    /// Reads the bytes of blocks back; waits for the GPU.
+    /// Reads the bytes of blocks back.
     ///
     /// # Errors
-    /// As [`read_values`](Self::read_values).
-    pub fn read_blocks(&self, id: TensorId) -> Result<Vec<u8>> {
+    /// As [`fetch_values`](Self::fetch_values).
+    pub async fn fetch_blocks(&self, id: TensorId) -> Result<Vec<u8>> {
         let (slice, spec) = (self.blocks(id)?, &self.tensor(id)?.spec);
         transfer::check_usage(&spec.name, Role::Blocks, slice.buffer(), BufferUsages::COPY_SRC)?;
         let size = spec.format.blocks_size_bytes(spec.len_elems);
-        transfer::read(&self.gpu, slice.buffer(), slice.offset(), size)
+        transfer::fetch(&self.gpu, slice.buffer(), slice.offset(), size).await
     }
 
     fn tensor(&self, id: TensorId) -> Result<&BlockTensor> {

@@ -160,7 +160,7 @@ fn gradients_in_another_order_do_not_cost_a_dispatch_each() {
         }
     };
     let interleaved =
-        |at: u64| (at >> 14) % 8 * (8 << 14) + ((at >> 14) / 8 << 14) + at % (1 << 14);
+        |at: u64| (at >> 14) % 8 * (8 << 14) + (((at >> 14) / 8) << 14) + at % (1 << 14);
     let dispatches = laid(4096, interleaved).group(REACH).dispatches.len();
     // 11 windows of parameters and of gradients, at multiples of 96 KiB, and 16 of state.
     assert!(dispatches <= 11 * 11 + 16, "{dispatches}");
