@@ -349,6 +349,45 @@ pub enum Error {
         alignment: u64,
     },
 
+    /// Something that an optimizer needs and that was not saved.
+    #[error("{entry} was not saved")]
+    SavedMissing {
+        /// What is missing.
+        entry: String,
+    },
+    /// Something that was saved and that an optimizer does not have.
+    #[error("{entry} was saved, and the optimizer has no such thing")]
+    SavedUnexpected {
+        /// What there is too much of.
+        entry: String,
+    },
+    /// Something that was saved of another shape, rule or format.
+    #[error("{entry} must be {expected}, but was saved as {found}")]
+    SavedDiffers {
+        /// What differs.
+        entry: String,
+        /// What the optimizer needs.
+        expected: String,
+        /// What was saved.
+        found: String,
+    },
+    /// A [`SaveSink`](crate::SaveSink) that failed.
+    #[error("cannot save {entry}")]
+    Sink {
+        /// What was to be saved.
+        entry: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A [`LoadSource`](crate::LoadSource) that failed.
+    #[error("cannot read {entry} of what was saved")]
+    Source {
+        /// What was to be read.
+        entry: String,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+
     /// A learning rate that is negative or not finite.
     #[error("group '{group}': the learning rate of a step must be finite and >= 0, found {found}")]
     LearningRate {

@@ -61,6 +61,7 @@ mod plan;
 mod quantizer;
 mod report;
 mod rules;
+mod save;
 mod scaler;
 #[cfg(not(target_family = "wasm"))]
 mod shell;
@@ -78,6 +79,7 @@ pub use options::Options;
 pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
 pub use report::{SkipReason, StepReport};
 pub use rules::{Adam, AdamW, Group, Lion, Rule, Sgd};
+pub use save::{Encoding, LoadOptions, LoadSource, SaveSink, Saved, SavedEntry};
 pub use scaler::{DynamicScale, LossScaler};
 #[cfg(not(target_family = "wasm"))]
 pub use shell::adapters;

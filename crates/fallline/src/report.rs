@@ -103,6 +103,20 @@ impl Reports {
         })
     }
 
+    /// Begins anew behind the step of this number.
+    pub(crate) fn reset(&mut self, gpu: &Gpu, step: u32) -> Result<()> {
+        self.delivered = step;
+        let size = usize::try_from(self.history.size()).unwrap_or(usize::MAX);
+        gpu.write("fallline history", &self.history, 0, &vec![0u8; size])?;
+        // What is on its way is of the steps before.
+        for staging in &mut self.staging {
+            staging.state = Arc::new(Mutex::new(State::Free));
+            let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+            staging.buffer = gpu.buffer("fallline report", self.history.size(), usage)?;
+        }
+        Ok(())
+    }
+
     /// What has arrived since the last call; asks for what has not. Never waits.
     pub(crate) fn poll(&mut self, gpu: &Gpu) -> Result<Vec<StepReport>> {
         // Callbacks run now; whether the device is lost is seen by what they say.

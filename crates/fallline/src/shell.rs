@@ -12,8 +12,8 @@ use std::{
 use wgpu::{Adapter, Backends};
 
 use crate::{
-    Gpu, GpuOptions, LossScaler, Optimizer, Quantizer, Result, StepReport, TensorId,
-    adapters::request_adapters, wait,
+    Gpu, GpuOptions, LoadOptions, LoadSource, LossScaler, Optimizer, Quantizer, Result, SaveSink,
+    StepReport, TensorId, adapters::request_adapters, wait,
 };
 
 /// Waits for a future.
@@ -145,6 +145,34 @@ impl Optimizer {
     /// As [`fetch_steps`](Self::fetch_steps).
     pub fn read_steps(&self) -> Result<Vec<u32>> {
         block_on(self.fetch_steps())
+    }
+
+    /// [`save_to`](Self::save_to) that waits.
+    ///
+    /// # Errors
+    /// As [`save_to`](Self::save_to).
+    pub fn save<S: SaveSink + ?Sized>(&self, sink: &mut S) -> Result<()> {
+        block_on(self.save_to(sink))
+    }
+
+    /// [`load_from`](Self::load_from) that waits, in the formats of this optimizer.
+    ///
+    /// # Errors
+    /// As [`load_from`](Self::load_from).
+    pub fn load<S: LoadSource + ?Sized>(&mut self, source: &mut S) -> Result<()> {
+        self.load_with(source, LoadOptions::new())
+    }
+
+    /// [`load_from`](Self::load_from) that waits.
+    ///
+    /// # Errors
+    /// As [`load_from`](Self::load_from).
+    pub fn load_with<S: LoadSource + ?Sized>(
+        &mut self,
+        source: &mut S,
+        options: LoadOptions,
+    ) -> Result<()> {
+        block_on(self.load_from(source, options))
     }
 
     /// [`fetch_reports`](Self::fetch_reports) that waits.

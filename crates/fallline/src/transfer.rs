@@ -34,7 +34,15 @@ pub(crate) async fn fetch<T: bytemuck::Pod>(
     offset: u64,
     len: u64,
 ) -> Result<Vec<T>> {
-    let size = len * size_of::<T>() as u64;
+    fetch_mapped(gpu, &[(buffer, offset, len * size_of::<T>() as u64)]).await
+}
+
+/// Reads ranges of buffers, one behind the other: from a byte on so many, both multiples of four.
+pub(crate) async fn fetch_mapped<T: bytemuck::Pod>(
+    gpu: &Gpu,
+    ranges: &[(&Buffer, u64, u64)],
+) -> Result<Vec<T>> {
+    let size = ranges.iter().map(|(.., size)| size).sum();
     if size == 0 {
         return Ok(Vec::new());
     }
@@ -45,7 +53,11 @@ pub(crate) async fn fetch<T: bytemuck::Pod>(
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {
             label: Some("fallline readback"),
         });
-        encoder.copy_buffer_to_buffer(buffer, offset, &staging, 0, size);
+        let mut at = 0;
+        for (buffer, offset, size) in ranges {
+            encoder.copy_buffer_to_buffer(buffer, *offset, &staging, at, *size);
+            at += size;
+        }
         gpu.queue().submit([encoder.finish()]);
         staging.map_async(wgpu::MapMode::Read, .., mapped.completer());
     })?;

@@ -62,6 +62,21 @@ impl Codec {
     }
 }
 
+/// Sets the codes behind a tensor's last element to 0, in its last tile, of which so many elements exist: a
+/// kernel leaves there what it likes.
+pub(crate) fn clear_padding(format: StateFormat, tile: &mut [u8], elems: usize) {
+    for element in elems..SPAN {
+        match format {
+            StateFormat::F32 | StateFormat::Bf16 => {}
+            StateFormat::Int4 => {
+                let (byte, shift) = nibble::place(element);
+                tile[byte] &= !(15 << shift);
+            }
+            _ => tile[element] = 0,
+        }
+    }
+}
+
 /// The blocks of these values, `None` if the format has none; the last is filled up with zeros.
 pub(crate) fn encode(format: StateFormat, unsigned: bool, values: &[f32]) -> Option<Vec<u8>> {
     let codec = Codec::new(format, unsigned)?;

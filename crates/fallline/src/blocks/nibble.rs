@@ -35,7 +35,7 @@ fn number(code: usize) -> u8 {
 }
 
 /// Where the code of an element lies: which byte, and by how many bits from its lower end.
-fn place(elem: usize) -> (usize, u32) {
+pub(super) fn place(elem: usize) -> (usize, u32) {
     let (half, rest) = (elem / 128, elem % 128);
     (rest / 4 * 4 + half * 2 + rest % 4 / 2, if elem.is_multiple_of(2) { 4 } else { 0 })
 }

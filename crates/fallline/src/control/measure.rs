@@ -47,7 +47,7 @@ impl Measure {
             Some(scaler) => scaler.clone(),
             None => LossScaler::fixed(gpu, 1.0)?,
         };
-        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
         let history_bytes = HISTORY_LEN * entry_bytes(groups.len());
         let history = gpu.buffer("fallline history", history_bytes, usage)?;
         let partials_len = rows.starts.last().map_or(0, |end| u64::from(*end));

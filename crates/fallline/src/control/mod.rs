@@ -21,6 +21,7 @@ use crate::{
     kernel::{self, Kernel, MAX_UNIFORM_TENSORS, Recipe, TableIn},
     plan::{Dispatch, PartDispatch, bind, max_workgroups},
     rules::{Definition, narrow},
+    transfer,
 };
 
 /// The GPU buffers and the kernels that come before the update.
@@ -29,6 +30,9 @@ pub(crate) struct Control {
     pub(crate) inputs: StepInputs,
     groups: Buffer,
     placements: Buffer,
+    /// What these two hold.
+    records_of_groups: Vec<abi::Group>,
+    records_of_places: Vec<Placement>,
     /// What is decided about a step, and the report of it.
     decision: Buffer,
     /// Step counter of each tensor.
@@ -89,6 +93,7 @@ impl Control {
         let groups_buffer = gpu.filled("fallline groups", BufferUsages::STORAGE, &group_records)?;
         let decision = first_decision(gpu, groups.len())?;
         let inputs = StepInputs::new(gpu, tensors, places, room)?;
+        let records_of_places = placements.to_vec();
         let placements = gpu.filled("fallline placements", BufferUsages::STORAGE, placements)?;
         let measure = rows
             .map(|rows| Measure::new(gpu, groups, options, rows, &inputs, &decision))
@@ -99,7 +104,52 @@ impl Control {
         let (x, y) = advance_workgroups(gpu, tensors)?;
         let advance = Dispatch { kernel, bind_group, workgroups: [x, y, 1] };
         let groups = groups_buffer;
-        Ok(Self { inputs, groups, placements, decision, steps, records, measure, advance })
+        let records_of_groups = group_records;
+        Ok(Self {
+            inputs,
+            groups,
+            placements,
+            records_of_groups,
+            records_of_places,
+            decision,
+            steps,
+            records,
+            measure,
+            advance,
+        })
+    }
+
+    /// The seed of stochastic rounding.
+    pub(crate) fn seed(&self) -> u32 {
+        self.records_of_groups.first().map_or(0, |group| group.seed)
+    }
+
+    /// A tensor's number in stochastic rounding.
+    pub(crate) fn number(&self, tensor: usize) -> u32 {
+        self.records_of_places[tensor].number
+    }
+
+    /// Sets the seed, and the number of every tensor.
+    pub(crate) fn write_identity(&mut self, gpu: &Gpu, seed: u32, numbers: &[u32]) -> Result<()> {
+        for group in &mut self.records_of_groups {
+            group.seed = seed;
+        }
+        for (place, number) in self.records_of_places.iter_mut().zip(numbers) {
+            place.number = *number;
+        }
+        gpu.write("fallline groups", &self.groups, 0, &self.records_of_groups)?;
+        gpu.write("fallline placements", &self.placements, 0, &self.records_of_places)
+    }
+
+    /// What was decided about the last step, without its norms.
+    pub(crate) async fn fetch_decision(&self, gpu: &Gpu) -> Result<abi::Decision> {
+        let head: Vec<abi::Decision> = transfer::fetch(gpu, &self.decision, 0, 1).await?;
+        Ok(head[0])
+    }
+
+    /// Sets how many steps there were, and how many of them were skipped.
+    pub(crate) fn write_decision(&self, gpu: &Gpu, step: u32, skipped_total: u32) -> Result<()> {
+        gpu.write("fallline decision", &self.decision, 0, &[step, 0, skipped_total])
     }
 
     /// The same counters, records and decisions with other inputs.
@@ -147,7 +197,8 @@ fn first_decision(gpu: &Gpu, groups: usize) -> Result<Buffer> {
     let head = abi::Decision { loss_scale: 1.0, unscale: 1.0, ..bytemuck::Zeroable::zeroed() };
     let norms = vec![abi::Norm { norm: 0.0, clip_factor: 1.0 }; 1 + groups];
     let bytes = [bytemuck::bytes_of(&head), bytemuck::cast_slice(&norms)].concat();
-    gpu.filled("fallline decision", BufferUsages::STORAGE, &bytes)
+    let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+    gpu.filled("fallline decision", usage, &bytes)
 }
 
 fn bind_advance(

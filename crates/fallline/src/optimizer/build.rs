@@ -86,7 +86,14 @@ impl Optimizer {
             )?,
             None => Vec::new(),
         };
-        parts.finish(gpu, groups, (memory, constants), control, Lies::Arena { updates, rows })
+        parts.finish(
+            gpu,
+            groups,
+            options,
+            (memory, constants),
+            control,
+            Lies::Arena { updates, rows },
+        )
     }
 
     /// An optimizer over parameters and gradients of the caller's; it owns the state only.
@@ -144,7 +151,7 @@ impl Optimizer {
             Site { gpu, programs, layout, memory: &memory, records, constants: constants_ref };
         let borrowed = Borrowed::new(outline, places, site, &control)?;
         let lies = Lies::Borrowed(Box::new(borrowed));
-        parts.finish(gpu, groups, (memory, constants), control, lies)
+        parts.finish(gpu, groups, options, (memory, constants), control, lies)
     }
 
     /// Takes parameters and gradients from other places from now on: as a step

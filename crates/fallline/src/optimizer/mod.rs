@@ -21,7 +21,8 @@ pub use traffic::Traffic;
 
 use self::borrowed::{Borrowed, Placed};
 use crate::{
-    BufferRange, Error, Gpu, Group, Places, Result, Role, StateFormat, TensorId, TensorSpec,
+    BufferRange, Error, Gpu, Group, LossScaler, Places, Result, Role, StateFormat, TensorId,
+    TensorSpec,
     control::{Control, Written},
     kernel::Program,
     layout::Layout,
@@ -35,27 +36,28 @@ use crate::{
 /// Build one with [`arena`](Self::arena) or [`borrowed`](Self::borrowed).
 #[derive(Debug)]
 pub struct Optimizer {
-    gpu: Gpu,
-    groups: Vec<Group>,
-    infos: Vec<Info>,
-    ids: HashMap<String, usize>,
+    pub(crate) gpu: Gpu,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) infos: Vec<Info>,
+    pub(crate) ids: HashMap<String, usize>,
     programs: Vec<Program>,
-    layout: Layout,
+    pub(crate) layout: Layout,
     /// In the order of the layout's segments.
-    memory: Vec<SegmentBuffers>,
+    pub(crate) memory: Vec<SegmentBuffers>,
     constants: Constants,
-    control: Control,
+    pub(crate) control: Control,
     lies: Lies,
-    reports: Option<Reports>,
+    pub(crate) reports: Option<Reports>,
+    pub(crate) scaler: Option<LossScaler>,
 }
 
 /// A tensor, checked.
 #[derive(Debug)]
-struct Info {
-    spec: TensorSpec,
-    group: usize,
-    state: StateFormat,
-    len_elems: u64,
+pub(crate) struct Info {
+    pub(crate) spec: TensorSpec,
+    pub(crate) group: usize,
+    pub(crate) state: StateFormat,
+    pub(crate) len_elems: u64,
 }
 
 /// Where parameters and gradients lie, and what a step dispatches for that.

@@ -162,6 +162,7 @@ impl Parts {
         self,
         gpu: &Gpu,
         groups: &[Group],
+        options: &Options,
         (memory, constants): (Vec<SegmentBuffers>, Constants),
         control: Control,
         lies: Lies,
@@ -187,6 +188,7 @@ impl Parts {
             control,
             lies,
             reports,
+            scaler: options.loss_scaler.clone(),
         })
     }
 }

@@ -142,7 +142,7 @@ impl Optimizer {
     }
 
     /// Where the master copy or remainder of a tensor lies, if one is kept.
-    fn master(&self, id: TensorId) -> Option<(&Buffer, u64)> {
+    pub(crate) fn master(&self, id: TensorId) -> Option<(&Buffer, u64)> {
         let place = &self.layout.places[id.0];
         let buffer = self.memory[place.segment].master.as_ref()?;
         let elem_bytes = self.infos[id.0].spec.precision.size_bytes();

@@ -1,0 +1,250 @@
+//! Taking up what was saved.
+
+use std::io;
+
+use super::{
+    Encoding, LoadSource, SavedEntry, check,
+    entries::decode,
+    pieces::{self, Piece},
+};
+use crate::{Dtype, Error, Optimizer, Result, TensorId, convert, transfer};
+
+/// How to take up what was saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoadOptions {
+    /// Whether what was saved in other formats is converted: state through its values, parameters through
+    /// theirs with what was kept beside them. The run is then not the same to the bit.
+    pub convert: bool,
+}
+
+impl LoadOptions {
+    /// Only what was saved in the formats of this optimizer.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { convert: false }
+    }
+
+    /// Converts what was saved in other formats.
+    #[must_use]
+    pub const fn convert(mut self) -> Self {
+        self.convert = true;
+        self
+    }
+}
+
+/// What is loaded beside the pieces.
+#[derive(Debug, Default)]
+struct Small {
+    seed: u32,
+    reports: Option<[u32; 2]>,
+    scale: Option<Vec<u8>>,
+    /// By tensor.
+    steps: Vec<u32>,
+    numbers: Vec<u32>,
+}
+
+impl Optimizer {
+    /// Takes up what [`save_to`](Self::save_to) saved, of an optimizer with the same tensors by name and
+    /// shape, rules and formats; groups, hyperparameters and places may differ.
+    ///
+    /// No step may be recorded and not yet submitted. What is missing, unexpected, of another shape,
+    /// rule or format is found before anything is written. If the source or the device fails later,
+    /// the optimizer has a part of what was saved: load again before its next step.
+    ///
+    /// # Errors
+    /// [`Error::SavedMissing`], [`Error::SavedUnexpected`], [`Error::SavedDiffers`], [`Error::Source`];
+    /// [`Error::BufferUsage`] for a borrowed parameter without COPY_DST.
+    pub async fn load_from<S: LoadSource + ?Sized>(
+        &mut self,
+        source: &mut S,
+        options: LoadOptions,
+    ) -> Result<()> {
+        let failed = |entry: String| move |source: io::Error| Error::Source { entry, source };
+        let saved = source.table().map_err(failed("the table".into()))?;
+        let needed = self.saved_entries()?;
+        self.check_writable()?;
+        let numbers = check::matched(&needed, &saved, options.convert)?;
+        let mut read = |number: usize, offset: u64, bytes: &mut [u8]| {
+            source.read(number, offset, bytes).map_err(failed(saved[number].to_string()))
+        };
+        let small = self.small(&needed, (&saved, &numbers), &mut read)?;
+
+        let same = |entry: usize| numbers[entry].is_some_and(|n| saved[n] == needed[entry]);
+        let pieces = self.pieces(&needed)?;
+        let (exact, converted): (Vec<Piece>, Vec<Piece>) =
+            pieces.into_iter().partition(|piece| piece.entries().all(&same));
+        for batch in pieces::batches(&exact) {
+            for piece in batch {
+                let bytes = piece.join(|entry, offset, bytes| match numbers[entry] {
+                    Some(number) => read(number, offset, bytes),
+                    None => Ok(()),
+                })?;
+                transfer::store_bytes(&self.gpu, (&piece.buffer, piece.offset), bytes).await?;
+            }
+            // What was written waits in memory for the next submission.
+            self.gpu.checked("load", || self.gpu.queue().submit([]))?;
+        }
+        if !converted.is_empty() {
+            let all = Conversion { needed: &needed, saved: &saved, numbers: &numbers };
+            self.convert(all, &mut read).await?;
+        }
+        self.write_small(&small)?;
+        self.gpu.checked("load", || self.gpu.queue().submit([]))?;
+        self.gpu.check_lost()
+    }
+
+    /// Reads what is small, and looks whether the rules are the same.
+    fn small(
+        &self,
+        needed: &[SavedEntry],
+        (saved, numbers): (&[SavedEntry], &[Option<usize>]),
+        read: &mut impl FnMut(usize, u64, &mut [u8]) -> Result<()>,
+    ) -> Result<Small> {
+        let tensors = self.infos.len();
+        let mut small =
+            Small { steps: vec![0; tensors], numbers: vec![0; tensors], ..Small::default() };
+        for (entry, number) in needed.iter().zip(numbers) {
+            let Some(number) = *number else { continue };
+            let index = entry.tensor.as_ref().and_then(|tensor| self.ids.get(tensor).copied());
+            let known = ["seed", "reports", "loss_scale", "rule", "number", "step"];
+            if !known.contains(&entry.what.as_str()) {
+                continue;
+            }
+            // Text of a rule is short; whatever is longer is none of ours.
+            let size = saved[number].size_bytes.min(1 << 16);
+            let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+            read(number, 0, &mut bytes)?;
+            let word = |at: usize| {
+                let bytes = bytes.get(4 * at..).and_then(|bytes| bytes.first_chunk::<4>());
+                bytes.map_or(0, |bytes| u32::from_le_bytes(*bytes))
+            };
+            match (entry.what.as_str(), index) {
+                ("seed", _) => small.seed = word(0),
+                ("reports", _) => small.reports = Some([word(0), word(1)]),
+                ("loss_scale", _) => small.scale = Some(bytes),
+                ("number", Some(index)) => small.numbers[index] = word(0),
+                ("step", Some(index)) => small.steps[index] = word(0),
+                ("rule", Some(index)) => {
+                    let (expected, found) =
+                        (self.rule_text(index), String::from_utf8_lossy(&bytes));
+                    if found != expected {
+                        let (entry, found) = (entry.to_string(), found.into_owned());
+                        return Err(Error::SavedDiffers { entry, expected, found });
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(small)
+    }
+
+    fn write_small(&mut self, small: &Small) -> Result<()> {
+        let gpu = &self.gpu;
+        self.control.write_identity(gpu, small.seed, &small.numbers)?;
+        transfer::write(gpu, &self.control.steps, 0, &small.steps)?;
+        if let Some([step, skipped_total]) = small.reports {
+            self.control.write_decision(gpu, step, skipped_total)?;
+            if let Some(reports) = &mut self.reports {
+                reports.reset(gpu, step)?;
+            }
+        }
+        if let (Some(scaler), Some(bytes)) = (&self.scaler, &small.scale) {
+            transfer::write(gpu, scaler.buffer(), 0, bytes)?;
+        }
+        Ok(())
+    }
+
+    /// Loads what differs in format, through values.
+    async fn convert(
+        &mut self,
+        all: Conversion<'_>,
+        read: &mut impl FnMut(usize, u64, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        for index in 0..self.infos.len() {
+            let (id, len_elems) = (TensorId::new(index), self.infos[index].len_elems);
+            let name = self.infos[index].spec.name.clone();
+            let mut whole = |what: &str| all.read(&name, what, read);
+            let param_differs =
+                ["param", "master", "remainder"].into_iter().any(|what| !all.is_same(&name, what));
+            if param_differs && let Some((param, bytes)) = whole("param")? {
+                let values = match (whole("master")?, whole("remainder")?) {
+                    (Some((_, master)), _) => convert::decode(Dtype::F32, &master),
+                    (_, Some((Encoding::Remainder { elem_bytes }, rests))) => {
+                        convert::join_all(&bytes, &rests, elem_bytes.into())
+                    }
+                    _ => decode(param, &bytes, len_elems).unwrap_or_default(),
+                };
+                self.store_param(id, &values).await?;
+            }
+            for slot in self.groups[self.infos[index].group].rule.slots() {
+                let what = format!("state/{}", slot.name);
+                if all.is_same(&name, &what) && slots_are_same(&all, &name, self.rule_slots(index))
+                {
+                    continue;
+                }
+                let mut whole = |what: &str| all.read(&name, what, read);
+                let Some((encoding, bytes)) = whole(&what)? else { continue };
+                let values = decode(encoding, &bytes, len_elems).unwrap_or_default();
+                self.store_state(id, slot.name, &values).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rule_slots(&self, index: usize) -> &'static [crate::Slot] {
+        self.groups[self.infos[index].group].rule.slots()
+    }
+}
+
+/// Whether all slots of a tensor were loaded as they are.
+fn slots_are_same(all: &Conversion<'_>, name: &str, slots: &[crate::Slot]) -> bool {
+    slots.iter().all(|slot| all.is_same(name, &format!("state/{}", slot.name)))
+}
+
+/// What is needed beside what was saved.
+#[derive(Clone, Copy, Debug)]
+struct Conversion<'a> {
+    needed: &'a [SavedEntry],
+    saved: &'a [SavedEntry],
+    numbers: &'a [Option<usize>],
+}
+
+impl Conversion<'_> {
+    fn saved(&self, tensor: &str, what: &str) -> Option<usize> {
+        let is_it =
+            |entry: &SavedEntry| entry.tensor.as_deref() == Some(tensor) && entry.what == what;
+        self.saved.iter().position(is_it)
+    }
+
+    /// Whether an entry is as it was saved, or is neither needed nor saved.
+    fn is_same(&self, tensor: &str, what: &str) -> bool {
+        let is_it =
+            |entry: &SavedEntry| entry.tensor.as_deref() == Some(tensor) && entry.what == what;
+        let needed = self.needed.iter().position(is_it);
+        match (needed, self.saved(tensor, what)) {
+            (Some(needed), Some(saved)) => {
+                self.numbers[needed] == Some(saved) && self.needed[needed] == self.saved[saved]
+            }
+            (needed, saved) => needed.is_none() && saved.is_none(),
+        }
+    }
+
+    /// All bytes of what was saved, with their encoding.
+    fn read(
+        &self,
+        tensor: &str,
+        what: &str,
+        read: &mut impl FnMut(usize, u64, &mut [u8]) -> Result<()>,
+    ) -> Result<Option<(Encoding, Vec<u8>)>> {
+        let Some(number) = self.saved(tensor, what) else { return Ok(None) };
+        let entry = &self.saved[number];
+        let mut bytes = vec![0; usize::try_from(entry.size_bytes).unwrap_or(usize::MAX)];
+        let mut offset = 0;
+        for chunk in bytes.chunks_mut(super::CHUNK_BYTES as usize) {
+            read(number, offset, chunk)?;
+            offset += chunk.len() as u64;
+        }
+        Ok(Some((entry.encoding, bytes)))
+    }
+}

@@ -1,0 +1,236 @@
+//! Pieces of GPU buffers that are saved and loaded, many in one copy.
+
+use wgpu::{Buffer, BufferUsages};
+
+use super::{CHUNK_BYTES, Encoding, SavedEntry};
+use crate::{
+    Error, Gpu, Optimizer, Result, StateFormat, TensorId, blocks,
+    layout::{BLOCK_ELEMS, blocks_of},
+    slot,
+    transfer::fetch_mapped,
+};
+
+/// A piece of a buffer, and which entries its bytes are of.
+#[derive(Clone, Debug)]
+pub(super) struct Piece {
+    pub(super) buffer: Buffer,
+    pub(super) offset: u64,
+    pub(super) size_bytes: u64,
+    parts: Vec<Part>,
+    /// Tiles of all slots, if the piece is state; else one part is all of it.
+    tiles: u64,
+}
+
+/// The bytes of an entry in a piece: in every tile, if there are tiles.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    entry: usize,
+    /// Where they begin in the entry, and how many they are.
+    first: u64,
+    len: u64,
+    /// Bytes of the entry in a tile, and where they begin in it.
+    tile_bytes: u64,
+    in_tile: u64,
+    /// The format of its tiles, and how many elements of the last one exist.
+    format: StateFormat,
+    last_elems: usize,
+}
+
+impl Piece {
+    /// Bytes of all slots in a tile.
+    fn stride(&self) -> usize {
+        let of_slots: u64 = self.parts.iter().map(|part| part.tile_bytes).sum();
+        usize::try_from(of_slots).unwrap_or(usize::MAX)
+    }
+
+    /// The bytes of each entry: where in it they begin, and these.
+    pub(super) fn split(&self, bytes: &[u8]) -> Vec<(usize, u64, Vec<u8>)> {
+        let part = |part: &Part| {
+            let mut of_entry: Vec<u8> = if self.tiles == 0 {
+                bytes.to_vec()
+            } else {
+                let range = part.range();
+                bytes
+                    .chunks_exact(self.stride())
+                    .flat_map(|tile| &tile[range.clone()])
+                    .copied()
+                    .collect()
+            };
+            of_entry.truncate(usize::try_from(part.len).unwrap_or(usize::MAX));
+            if let Some(last) = of_entry.chunks_mut(part.range().len().max(1)).next_back() {
+                blocks::clear_padding(part.format, last, part.last_elems);
+            }
+            (part.entry, part.first, of_entry)
+        };
+        self.parts.iter().map(part).filter(|(.., bytes)| !bytes.is_empty()).collect()
+    }
+
+    /// Its entries.
+    pub(super) fn entries(&self) -> impl Iterator<Item = usize> {
+        self.parts.iter().map(|part| part.entry)
+    }
+
+    /// The piece's bytes of those of its entries, which `read` gives.
+    pub(super) fn join(
+        &self,
+        mut read: impl FnMut(usize, u64, &mut [u8]) -> Result<()>,
+    ) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(self.size_bytes).unwrap_or(usize::MAX)];
+        for part in &self.parts {
+            let mut of_entry = vec![0; usize::try_from(part.len).unwrap_or(usize::MAX)];
+            read(part.entry, part.first, &mut of_entry)?;
+            if self.tiles == 0 {
+                bytes.copy_from_slice(&of_entry);
+                continue;
+            }
+            let (tile_bytes, first) = (part.range().len(), part.range().start);
+            let tiles = bytes.chunks_exact_mut(self.stride());
+            for (from, into) in of_entry.chunks(tile_bytes).zip(tiles) {
+                into[first..first + from.len()].copy_from_slice(from);
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+impl Part {
+    fn range(&self) -> std::ops::Range<usize> {
+        let number = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        number(self.in_tile)..number(self.in_tile + self.tile_bytes)
+    }
+}
+
+/// Pieces that are copied together.
+pub(super) fn batches(pieces: &[Piece]) -> impl Iterator<Item = &[Piece]> {
+    let mut rest = pieces;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |piece: &&Piece| {
+            bytes += piece.size_bytes.next_multiple_of(4);
+            bytes <= CHUNK_BYTES
+        };
+        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let (batch, behind) = rest.split_at(count);
+        rest = behind;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
+
+/// The bytes of some pieces: one copy, one map.
+pub(super) async fn fetch(gpu: &Gpu, pieces: &[Piece]) -> Result<Vec<Vec<u8>>> {
+    let ranges: Vec<(&Buffer, u64, u64)> = pieces
+        .iter()
+        .map(|piece| (&piece.buffer, piece.offset, piece.size_bytes.next_multiple_of(4)))
+        .collect();
+    let bytes = fetch_mapped(gpu, &ranges).await?;
+    let mut rest = bytes.as_slice();
+    let mut of_pieces = Vec::with_capacity(pieces.len());
+    for (piece, (.., copied)) in pieces.iter().zip(ranges) {
+        let number = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        let (own, behind) = rest.split_at(number(copied));
+        of_pieces.push(own[..number(piece.size_bytes)].to_vec());
+        rest = behind;
+    }
+    Ok(of_pieces)
+}
+
+impl Optimizer {
+    /// Where the large entries of a table lie: parameters, what is kept beside them, state.
+    pub(super) fn pieces(&self, table: &[SavedEntry]) -> Result<Vec<Piece>> {
+        let mut pieces = Vec::new();
+        for (number, entry) in table.iter().enumerate() {
+            let Some(&index) = entry.tensor.as_ref().and_then(|name| self.ids.get(name)) else {
+                continue;
+            };
+            let (buffer, offset) = match entry.what.as_str() {
+                "param" => {
+                    let slice = self.param(TensorId::new(index))?;
+                    (slice.buffer().clone(), slice.offset())
+                }
+                "master" | "remainder" => match self.master(TensorId::new(index)) {
+                    Some((buffer, offset)) => (buffer.clone(), offset),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            for first in (0..entry.size_bytes).step_by(CHUNK_BYTES as usize) {
+                let len = (entry.size_bytes - first).min(CHUNK_BYTES);
+                let part = Part {
+                    entry: number,
+                    first,
+                    len,
+                    tile_bytes: len,
+                    in_tile: 0,
+                    format: StateFormat::F32,
+                    last_elems: 0,
+                };
+                let (buffer, offset) = (buffer.clone(), offset + first);
+                pieces.push(Piece { buffer, offset, size_bytes: len, parts: vec![part], tiles: 0 });
+            }
+        }
+        for index in 0..self.infos.len() {
+            pieces.extend(self.state_pieces(index, table)?);
+        }
+        Ok(pieces)
+    }
+
+    /// The pieces of a tensor's state: all slots of some tiles each.
+    fn state_pieces(&self, index: usize, table: &[SavedEntry]) -> Result<Vec<Piece>> {
+        let info = &self.infos[index];
+        let place = &self.layout.places[index];
+        let slots = self.groups[info.group].rule.slots();
+        let Some((buffer, first_byte)) = &self.memory[place.segment].state else {
+            return Ok(Vec::new());
+        };
+        let mut parts = Vec::new();
+        for (number, slot) in slots.iter().enumerate() {
+            let what = format!("state/{}", slot.name);
+            let is_it = |entry: &SavedEntry| {
+                entry.tensor.as_deref() == Some(&info.spec.name) && entry.what == what
+            };
+            let entry = table.iter().position(is_it).ok_or_else(|| Error::SavedMissing {
+                entry: format!("{what} of tensor '{}'", info.spec.name),
+            })?;
+            let tile_bytes = slot.format(info.state).block_bytes();
+            let in_tile = slot::tile_bytes(&slots[..number], info.state);
+            let (format, last_elems) = (slot.format(info.state), 0);
+            let part = Part { entry, first: 0, len: 0, tile_bytes, in_tile, format, last_elems };
+            parts.push((part, table[entry].encoding));
+        }
+        let stride = slot::tile_bytes(slots, info.state);
+        let (tiles, most) = (blocks_of(info.len_elems), CHUNK_BYTES / stride);
+        let mut pieces = Vec::new();
+        for first in (0..tiles).step_by(usize::try_from(most).unwrap_or(usize::MAX)) {
+            let end = tiles.min(first + most);
+            let part = |&(part, encoding): &(Part, Encoding)| {
+                let begin = first * part.tile_bytes;
+                let elems = info.len_elems.min(end * BLOCK_ELEMS);
+                let behind = encoding.size_bytes(elems).unwrap_or(begin);
+                let last_elems = usize::try_from(elems - (end - 1) * BLOCK_ELEMS).unwrap_or(0);
+                Part { first: begin, len: behind - begin, last_elems, ..part }
+            };
+            pieces.push(Piece {
+                buffer: buffer.clone(),
+                offset: first_byte + (u64::from(place.first_block) + first) * stride,
+                size_bytes: (end - first) * stride,
+                parts: parts.iter().map(part).collect(),
+                tiles: end - first,
+            });
+        }
+        Ok(pieces)
+    }
+
+    /// Whether what is loaded into the parameters can be written there.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        for (index, info) in self.infos.iter().enumerate() {
+            let slice = self.param(TensorId::new(index))?;
+            let mut usage = BufferUsages::COPY_DST;
+            if !(info.len_elems * info.spec.dtype.size_bytes()).is_multiple_of(4) {
+                usage |= BufferUsages::COPY_SRC;
+            }
+            let (name, role) = (&info.spec.name, crate::Role::Param);
+            crate::transfer::check_usage(name, role, slice.buffer(), usage)?;
+        }
+        Ok(())
+    }
+}
