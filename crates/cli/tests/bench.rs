@@ -18,7 +18,11 @@ fn every_row_has_the_promised_keys() {
     let json = path.to_str().expect("a name in UTF-8");
     let model = ["--model", "resnet50,one-big", "--rule", "adamw,lion"];
     let size = ["--width", "0.05", "--steps", "2", "--json", json];
-    fallline(&[&["bench"], &model[..], &size[..]].concat()).good();
+    let ran = fallline(&[&["bench"], &model[..], &size[..]].concat()).good();
+    // What the columns mean is told by --help.
+    let (help, legend) = (fallline(&["bench", "--help"]).good(), "median and quartiles");
+    assert!(help.out.contains(legend) && !ran.out.contains(legend), "{}", ran.out);
+    assert!(ran.out.contains("roofline") && ran.out.contains("unfused ms"), "{}", ran.out);
     let rows = rows(&path);
     assert_eq!(rows.len(), 4);
     for row in &rows {

@@ -115,11 +115,5 @@ pub(super) fn table(rows: &[Held]) -> String {
             format!("{:.2}", row.total_bytes),
         ]
     };
-    let table = output::table(&HEAD, rows.iter().map(cells));
-    format!("{table}\n{NOTES}")
+    output::table(&HEAD, rows.iter().map(cells))
 }
-
-const NOTES: &str = "\
-Bytes of GPU memory for each parameter, by the sizes of the buffers. B param: parameters and
-gradients; B state: the rule's state and what is kept beside parameters, padding included.
-";

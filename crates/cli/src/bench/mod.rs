@@ -77,6 +77,20 @@ pub(crate) struct Args {
 }
 
 const HELP: &str = "\
+Columns:
+  ms/step     median of the rounds
+  GB/s        the bytes that the rule must move, by that time
+  copy GB/s   a plain copy, read and write
+  roofline    time of the step's bare loads and stores by the time of the step: median and quartiles
+              of the rounds (what clipping and scaling read beforehand is not among these loads)
+  encode      host time of recording a step
+  plain       a step in f32 that neither clips nor scales; (x): the step by it, median and quartiles
+  per tensor  a fused kernel with a dispatch for each tensor; (x): by the time of the step
+  unfused     a kernel for each operation and tensor; (x): by the time of the step
+With --memory, bytes of GPU memory for each parameter, by the sizes of the buffers:
+  B param     parameters and gradients
+  B state     the rule's state and what is kept beside parameters, padding included
+
 Examples:
   fallline bench                                GPT-2 small with AdamW, and both baselines
   fallline bench --model resnet50,vit-b16 --rule adamw,sgd,lion --json rows.json
@@ -143,7 +157,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         }
     }
     bar.finish_and_clear();
-    output::print(format_args!("{}\n{NOTES}", row::tables(&rows)))?;
+    output::print(row::tables(&rows))?;
     if let Some(path) = &args.json {
         output::write_json(path, &rows)?;
     }
@@ -167,14 +181,6 @@ fn memory(args: &Args, gpu: &Gpu) -> Result<Outcome> {
     }
     Ok(Outcome::Good)
 }
-
-const NOTES: &str = "\
-ms/step: median. GB/s: the bytes that the rule must move, by that time; copy: a plain copy, read and
-write. roofline: time of the step's bare loads and stores by the time of the step, median and
-quartiles of the rounds (what clipping and scaling read beforehand is not among these loads). plain:
-a step in f32 that neither clips nor scales; (x): the step by it, median and quartiles. encode: host time of recording a step. per tensor: a fused kernel with a
-dispatch for each tensor; unfused: a kernel for each operation and tensor; (x): by the time of the step.
-";
 
 /// The rule with its defaults, and SGD with the momentum that it is used with.
 fn rule(name: RuleName) -> Rule {
