@@ -1,17 +1,19 @@
 //! Files of tensors (safetensors): reading and writing them, and between the bytes of their formats and
 //! f32.
 
+mod header;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
     path::Path,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use fallline::Dtype;
 use half::{bf16, f16};
 use safetensors::{
-    SafeTensors,
+    SafeTensorError, SafeTensors,
     tensor::{TensorView, View},
 };
 
@@ -32,9 +34,11 @@ pub(crate) struct Contents<'a> {
 
 impl<'a> Contents<'a> {
     pub(crate) fn parse(bytes: &'a [u8]) -> anyhow::Result<Self> {
-        let context = || format!("not a whole safetensors file: {}", fault(bytes));
-        let (_, header) = SafeTensors::read_metadata(bytes).with_context(context)?;
-        let tensors = SafeTensors::deserialize(bytes).with_context(context)?.tensors();
+        header::check(bytes)?;
+        // Whatever is left is said in the library's words, which hold their cause.
+        let fault = |error: SafeTensorError| anyhow!("not a safetensors file: {error}");
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(fault)?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(fault)?.tensors();
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok(Self { tensors: tensors.into_iter().collect(), metadata })
     }
@@ -127,37 +131,4 @@ pub(crate) fn bytes(dtype: Dtype, values: &[f32]) -> Vec<u8> {
         Dtype::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
         _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
     }
-}
-
-/// Where a file that is no safetensors file goes wrong.
-fn fault(bytes: &[u8]) -> String {
-    let len = bytes.len();
-    let Some((header_len, rest)) = bytes.split_first_chunk::<8>() else {
-        return format!("the file ends at byte {len}, within the 8 bytes of the header's length");
-    };
-    let header_len = u64::from_le_bytes(*header_len);
-    let header = usize::try_from(header_len).ok().and_then(|n| rest.get(..n));
-    let Some(header) = header else {
-        return format!(
-            "the header should be {header_len} bytes long, but the file ends at byte {len}"
-        );
-    };
-    let entries: BTreeMap<String, serde_json::Value> = match serde_json::from_slice(header) {
-        Ok(entries) => entries,
-        Err(error) => return format!("the header breaks off at byte {}", 7 + error.column()),
-    };
-    let data_begins = 8 + header_len;
-    for (name, entry) in entries.iter().filter(|(name, _)| *name != "__metadata__") {
-        let end = entry.pointer("/data_offsets/1").and_then(serde_json::Value::as_u64);
-        let Some(end) = end else {
-            return format!("tensor '{name}' has no data_offsets");
-        };
-        if data_begins.saturating_add(end) > len as u64 {
-            let end = data_begins.saturating_add(end);
-            return format!(
-                "tensor '{name}' should end at byte {end}, but the file ends at byte {len}"
-            );
-        }
-    }
-    format!("the data from byte {data_begins} on do not match the header")
 }

@@ -201,10 +201,16 @@ fn files_that_break_off_say_at_which_byte() {
     cut("c2", &whole[..len - 7], &end);
     let mut garbled = whole.clone();
     garbled[9] = b'!';
-    cut("c3", &garbled, "the header breaks off at byte");
+    cut(
+        "c3",
+        &garbled,
+        "c3: not a safetensors file: the header is no JSON object at byte 9: key must",
+    );
     let mut longer = whole;
     longer.push(0);
-    cut("c4", &longer, "do not match the header");
+    let end =
+        format!("c4: not a safetensors file: by the header the data end at byte {len}, but the");
+    cut("c4", &longer, &format!("{end} file ends at byte {}", len + 1));
     replay(&scratch("no such file"), &sgd(), &[]).says("cannot read ");
 }
 
