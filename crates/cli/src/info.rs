@@ -13,7 +13,8 @@ use crate::{
     Outcome,
     copy::Copy,
     device::{AdapterReport, DeviceArgs},
-    output,
+    output::Outputs,
+    print,
     timing::Timer,
 };
 
@@ -27,14 +28,14 @@ pub(crate) struct Args {
 }
 
 const HELP: &str = "\
-Exit status: 0 if an adapter can be used, 1 if there is none or none can be used.
+Fails if there is no adapter or none can be used.
 
 Examples:
   fallline info
   fallline info --backend vulkan --json adapters.json";
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
-    output::check_writable(&args.json)?;
+    let json = Outputs::default().open_any(args.json.as_deref())?;
     let adapters = adapters(&device.options()?);
     if adapters.is_empty() {
         // Says what there is instead and what to install.
@@ -42,9 +43,9 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     }
     let reports: Vec<Report> = adapters.iter().map(Report::new).collect();
     let texts: Vec<String> = reports.iter().map(Report::text).collect();
-    output::print(texts.join("\n"))?;
-    if let Some(path) = &args.json {
-        output::write_json(path, &reports)?;
+    print::print(texts.join("\n"))?;
+    if let Some(json) = json {
+        json.write_json(&reports)?;
     }
     let usable = reports.iter().any(|report| report.unusable.is_none());
     Ok(if usable { Outcome::Good } else { Outcome::Failed })
@@ -107,8 +108,7 @@ impl Report {
     fn new(adapter: &Adapter) -> Self {
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
         let bandwidth = bandwidth(adapter, &limits);
-        let unusable =
-            bandwidth.as_ref().err().map(|error| format!("{error:#}").replace('\n', " "));
+        let unusable = bandwidth.as_ref().err().map(print::message);
         let (copy_gb_per_s, timing) = bandwidth.ok().unzip();
         Self {
             adapter: AdapterReport::new(&info),

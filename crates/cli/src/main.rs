@@ -7,9 +7,11 @@ mod bench;
 mod compute;
 mod copy;
 mod device;
+mod exit;
 mod info;
 mod output;
 mod precision;
+mod print;
 mod quantize;
 mod replay;
 mod rule;
@@ -51,8 +53,9 @@ enum Command {
 const EXAMPLES: &str = "\
 Examples:
   fallline info                                 which GPUs are there?
-  fallline train                                train, and draw train.svg
-  fallline train --compare adamw,lion,sgd       three rules in one picture
+  fallline train -o train.svg                   train, and draw the curves
+  fallline train --compare adamw,lion,sgd -o three.svg
+                                                three rules in one picture
   fallline replay run.safetensors --config run.toml
                                                 does this GPU compute what PyTorch did?
   fallline quantize model.safetensors small.safetensors --format int4
@@ -61,7 +64,8 @@ Examples:
                                                 how fast is a step, and how fast could it be?
 
 The adapter can also be chosen with WGPU_ADAPTER_NAME and WGPU_BACKEND.
-Exit status: 0 if all is well, 1 for an error or a failed comparison, 2 for wrong usage.";
+Exit status: 0 if all is well; 1 if the work failed, or a comparison did; 2 for wrong usage: options, a
+config or a variable that mean nothing or contradict each other.";
 
 /// How a command ended that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,9 +90,8 @@ fn main() -> ExitCode {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::FAILURE,
         Err(error) => {
-            // One line: the chain of causes, from the command's view down.
-            eprintln!("fallline: {}", format!("{error:#}").replace('\n', " "));
-            ExitCode::FAILURE
+            print::warn(print::message(&error));
+            ExitCode::from(exit::status(&error))
         }
     }
 }

@@ -17,7 +17,7 @@ use safetensors::{
     tensor::{TensorView, View},
 };
 
-use crate::output;
+use crate::output::Output;
 
 /// The bytes of a file.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
@@ -73,7 +73,7 @@ impl View for &Tensor<'_> {
 
 /// Writes a file whole; the same bytes for the same contents.
 pub(crate) fn write(
-    path: &Path,
+    output: &Output,
     tensors: &[Tensor<'_>],
     metadata: &BTreeMap<String, String>,
 ) -> anyhow::Result<()> {
@@ -86,7 +86,7 @@ pub(crate) fn write(
         let text = serde_json::to_string(metadata)?;
         bytes[start..start + text.len()].copy_from_slice(text.as_bytes());
     }
-    output::write(path, &bytes)
+    output.write(&bytes)
 }
 
 /// The engine's name of a format.

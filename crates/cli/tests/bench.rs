@@ -90,9 +90,8 @@ fn mixed_precision_is_measured_against_the_plain_step() {
         assert!(row["plain"]["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{options:?}");
     }
     assert_eq!(rows(&path)[0]["grad"], "f16");
-    let bad = fallline(&["bench", "--master", "remainder"]);
-    assert_eq!(bad.code, Some(1));
-    assert!(bad.err.contains("--master remainder needs --param bf16, found --param f32"));
+    fallline(&["bench", "--master", "remainder"])
+        .refuses("--master remainder needs --param bf16, found --param f32");
 }
 
 #[test]

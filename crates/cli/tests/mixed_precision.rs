@@ -265,14 +265,14 @@ fn malformed_traces_are_named() {
     replay(&path, &sgd("e3.toml", "master = 'f32'\n"), &[]).says(master);
     let path = trace_in("e4", &[("param/w", F16, &[2], 1.0)]);
     let remainder = "tensor 'w': a 16-bit remainder needs a parameter in bf16, found f16";
-    replay(&path, &sgd("e4.toml", "master = 'remainder'\n"), &[]).says(remainder);
+    replay(&path, &sgd("e4.toml", "master = 'remainder'\n"), &[]).refuses(remainder);
 }
 
 #[test]
 fn malformed_configs_are_named() {
     let path = trace("any.safetensors", &[("param/w", &[2], 1.0), ("grad/1/w", &[2], 1.0)]);
     let bad = |name: &str, more: &str, expected: &str| {
-        replay(&path, &sgd(name, more), &[]).says(&format!("{name}: {expected}"));
+        replay(&path, &sgd(name, more), &[]).refuses(&format!("{name}: {expected}"));
     };
     bad("m1.toml", "[clip]\nnorm = 0\n", "[clip]: norm must be > 0, found 0");
     bad(

@@ -218,7 +218,7 @@ fn files_that_break_off_say_at_which_byte() {
 fn malformed_configs_are_named() {
     let path = trace("good.safetensors", &[("param/w", &[2], 1.0), ("grad/1/w", &[2], 1.0)]);
     let bad = |name: &str, text: &str, expected: &str| {
-        replay(&path, &config(name, text), &[]).says(expected);
+        replay(&path, &config(name, text), &[]).refuses(expected);
     };
     bad("k1.toml", "[optimizer]\nrule = 'sgd'\nmomentom = 0.9\n", "unknown field `momentom`");
     bad(
@@ -240,9 +240,12 @@ fn malformed_configs_are_named() {
         threshold,
         "[optimizer]: invalid value: integer `-1`, expected u64: in `min_state",
     );
+    let glob = "[optimizer]\nrule = 'sgd'\n[[group]]\ntensors = ['[w']\n";
+    bad("k8.toml", glob, "k8.toml: [[group]] number 1: the glob '[w': unclosed character class");
+    replay(&path, &scratch("no such.toml"), &[]).refuses("cannot read ");
     let idle = "[optimizer]\nrule = 'sgd'\n[[group]]\ntensors = ['v']\n";
     bad("k5.toml", idle, "[[group]] number 1: its tensors match no tensor of the trace");
-    replay(&path, &sgd(), &["--rtol", "nan"]).says("--rtol must be finite and >= 0, found NaN");
+    replay(&path, &sgd(), &["--rtol", "nan"]).refuses("--rtol must be finite and >= 0, found NaN");
     replay(&path, &sgd(), &["--out", "/no/such/folder/x"]).says("cannot write /no/such/folder/x");
     assert_eq!(replay(&path, &sgd(), &["--frobnicate"]).code, Some(2));
 }

@@ -208,7 +208,7 @@ fn bad_values_are_refused() {
         (["--hidden", "6"], "--hidden must be a multiple of 4 from 4 to 4096, found 6"),
         (["--compare", "sgd,sgd"], "--compare names sgd twice"),
     ] {
-        fallline(&[&["train"], &more[..]].concat()).says(expected);
+        fallline(&[&["train"], &more[..]].concat()).refuses(expected);
     }
     for (more, expected) in [
         (
@@ -225,7 +225,7 @@ fn bad_values_are_refused() {
             "--stochastic-rounding needs --param f16 or bf16, found --param f32",
         ),
     ] {
-        fallline(&[&["train"], more].concat()).says(expected);
+        fallline(&[&["train"], more].concat()).refuses(expected);
     }
     for (option, value, expected) in [
         ("--param", "f8", "f32, f16, bf16"),
@@ -256,7 +256,8 @@ fn paths_that_cannot_be_written_are_found_first() {
     }
     let folder = env!("CARGO_TARGET_TMPDIR");
     fallline(&["train", "--svg", folder]).says("it is a directory");
-    fallline(&["train", "--svg", "same", "--json", "same"]).says("same is given for two outputs");
+    fallline(&["train", "--svg", "same", "--json", "same"])
+        .refuses("same is given for two outputs");
 }
 
 #[cfg(unix)]

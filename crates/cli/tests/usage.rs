@@ -2,7 +2,9 @@
 
 mod common;
 
-use common::{fallline, golden, unread};
+use std::process::Command;
+
+use common::{fallline, golden, run, unread};
 
 const COMMANDS: [&str; 6] = ["info", "train", "replay", "quantize", "dequantize", "bench"];
 
@@ -10,6 +12,7 @@ const COMMANDS: [&str; 6] = ["info", "train", "replay", "quantize", "dequantize"
 fn help_has_examples() {
     let top = fallline(&["--help"]).good();
     assert!(top.out.contains("\nExamples:\n  fallline info "), "{}", top.out);
+    assert!(top.out.contains("\nExit status: 0 if all is well; 1 if "), "{}", top.out);
     for command in COMMANDS {
         assert!(top.out.contains(&format!("\n  {command} ")), "{command}: {}", top.out);
         let help = fallline(&[command, "--help"]).good();
@@ -58,6 +61,19 @@ fn an_adapter_that_is_not_there_is_one_line() {
     }
 }
 
+#[test]
+fn a_backend_that_does_not_exist_is_named() {
+    let (replay, quantize) = (replay(), quantize());
+    for command in [&["info"][..], &["train"], &["bench"], &replay, &quantize] {
+        for (names, found) in [("vulkn", "vulkn"), ("vulkan,foo", "foo")] {
+            let mut fallline = Command::new(env!("CARGO_BIN_EXE_fallline"));
+            run(fallline.args(command).env("WGPU_BACKEND", names)).refuses(&format!(
+                "WGPU_BACKEND names the backend '{found}', but the backends are vulkan, metal, dx12, gl"
+            ));
+        }
+    }
+}
+
 /// Before any work: even before it turns out that there is no such adapter.
 #[test]
 fn a_path_that_cannot_be_written_is_found_first() {
@@ -76,10 +92,10 @@ fn a_path_that_cannot_be_written_is_found_first() {
         fallline(&[command, &path].concat()).says("cannot write /no/such/folder/x: ");
     }
     let twice = ["--json", "same", "--out", "same"];
-    fallline(&[&replay[..], &twice].concat()).says("same is given for two outputs");
+    fallline(&[&replay[..], &twice].concat()).refuses("same is given for two outputs");
     for input in [replay[1], replay[3]] {
         let over = [&replay[..], &["--json", input]].concat();
-        fallline(&over).says("is given for input and output");
+        fallline(&over).refuses("is given for input and output");
     }
 }
 

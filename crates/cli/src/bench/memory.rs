@@ -6,8 +6,8 @@ use anyhow::Result;
 use fallline::{Gpu, Group, Optimizer, Rule, TensorId, TensorSpec, wgpu::Buffer};
 
 use crate::{
-    output,
     precision::{Format, Master, Numerics, State},
+    print,
 };
 
 /// Bytes for each parameter of a model, from the sizes of the buffers.
@@ -115,5 +115,5 @@ pub(super) fn table(rows: &[Held]) -> String {
             format!("{:.2}", row.total_bytes),
         ]
     };
-    output::table(&HEAD, rows.iter().map(cells))
+    print::table(&HEAD, rows.iter().map(cells))
 }

@@ -30,8 +30,10 @@ use crate::{
     Outcome,
     copy::Copy,
     device::{AdapterReport, DeviceArgs},
-    output,
+    exit::usage,
+    output::{Output, Outputs},
     precision::PrecisionArgs,
+    print,
     rule::RuleName,
     timing::Timer,
 };
@@ -114,16 +116,16 @@ fn width(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
-    let numerics = args.precision.numerics()?;
-    output::check_writable(&args.json)?;
+    let numerics = args.precision.numerics().map_err(usage)?;
+    let json = Outputs::default().open_any(args.json.as_deref())?;
     let gpu = device.open()?;
     if args.memory {
-        return memory(args, &gpu);
+        return memory(args, &gpu, json.as_ref());
     }
     let copy = Copy::new(&gpu)?;
     let timer = Timer::new(&gpu, |pass| copy.record(pass))?;
     let adapter = AdapterReport::new(&gpu.adapter_info());
-    output::print(format_args!(
+    print::print(format_args!(
         "{}, {}, {}; timed by {}; {numerics}, {}\n\n",
         adapter.name,
         adapter.backend,
@@ -141,7 +143,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         baselines: !args.no_baselines,
     };
     let len = args.model.len() * args.rule.len() * (WARMUP_ROUNDS + args.steps);
-    let bar = output::progress(len, "bench");
+    let bar = print::progress(len, "bench");
     let mut rows = Vec::new();
     for &model in &args.model {
         let specs = model.tensors(args.width);
@@ -157,15 +159,15 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         }
     }
     bar.finish_and_clear();
-    output::print(row::tables(&rows))?;
-    if let Some(path) = &args.json {
-        output::write_json(path, &rows)?;
+    print::print(row::tables(&rows))?;
+    if let Some(json) = json {
+        json.write_json(&rows)?;
     }
     Ok(Outcome::Good)
 }
 
 /// What the models hold, instead of how fast they are.
-fn memory(args: &Args, gpu: &Gpu) -> Result<Outcome> {
+fn memory(args: &Args, gpu: &Gpu, json: Option<&Output>) -> Result<Outcome> {
     let mut rows = Vec::new();
     for &model in &args.model {
         let specs = model.tensors(args.width);
@@ -175,9 +177,9 @@ fn memory(args: &Args, gpu: &Gpu) -> Result<Outcome> {
             rows.extend(held.with_context(|| format!("{} with {name}", model.name()))?);
         }
     }
-    output::print(memory::table(&rows))?;
-    if let Some(path) = &args.json {
-        output::write_json(path, &rows)?;
+    print::print(memory::table(&rows))?;
+    if let Some(json) = json {
+        json.write_json(&rows)?;
     }
     Ok(Outcome::Good)
 }

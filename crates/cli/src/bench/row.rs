@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     device::AdapterReport,
-    output,
     precision::Numerics,
+    print,
     rule::RuleName,
     timing::{median, quantile},
 };
@@ -211,8 +211,8 @@ const COST: [&str; 9] = [
 
 /// Two tables, so that each fits a terminal: how fast, and at what cost beside what baselines.
 pub(crate) fn tables(rows: &[Row]) -> String {
-    let speed = output::table(&SPEED, rows.iter().map(Row::speed));
-    let cost = output::table(&COST, rows.iter().map(Row::cost));
+    let speed = print::table(&SPEED, rows.iter().map(Row::speed));
+    let cost = print::table(&COST, rows.iter().map(Row::cost));
     format!("{speed}\n{cost}")
 }
 

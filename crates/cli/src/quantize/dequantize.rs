@@ -7,15 +7,16 @@ use fallline::{BlockSpec, Dtype, Gpu, Quantizer, TensorId};
 
 use super::{
     batch::{self, BATCH_ELEMS, Piece},
-    check_paths, copied, finish, layout,
+    copied, finish, layout,
     report::{NotFinite, Report, Row},
     scheme::{Coded, Scheme},
 };
 use crate::{
     Outcome,
     device::{AdapterReport, DeviceArgs},
-    output,
+    output::Outputs,
     precision::Format,
+    print,
     tensorfile::{self, Contents, Tensor},
 };
 
@@ -50,12 +51,13 @@ Examples:
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let Args { input, output, dtype, json } = args;
+    let mut outputs = Outputs::beside(&[input]);
+    let (output, json) = (outputs.open(output)?, outputs.open_any(json.as_deref())?);
     let bytes = tensorfile::read(input)?;
     let context = || input.display().to_string();
     let contents = Contents::parse(&bytes).with_context(context)?;
     let (scheme, metadata) = Scheme::read(&contents).with_context(context)?;
     let coded = scheme.coded(&contents).with_context(context)?;
-    check_paths(input, output, json.as_ref())?;
     let dtype_of = |was| dtype.map_or_else(|| tensorfile::dtype(was), |format| Ok(format.into()));
     let dtypes = scheme.tensors.values().map(|original| dtype_of(original.dtype));
     let dtypes: Vec<Dtype> = dtypes.collect::<anyhow::Result<_>>()?;
@@ -89,8 +91,8 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     rows.sort_by(|a, b| a.name.cmp(&b.name));
     let adapter = AdapterReport::new(&gpu.adapter_info());
     let report = Report { adapter, format: scheme.format, signed: scheme.signed, rows };
-    tensorfile::write(output, &tensors, &metadata)?;
-    finish(&report, json.as_deref())
+    tensorfile::write(&output, &tensors, &metadata)?;
+    finish(&report, json.as_ref())
 }
 
 /// What codes stand for.
@@ -110,7 +112,7 @@ fn dequantize(
     let (format, lens) = (scheme.format, coded.iter().map(|coded| coded.len).collect::<Vec<_>>());
     let mut decoded: Vec<Decoded> = coded.iter().map(|_| Decoded::default()).collect();
     let names: Vec<&String> = scheme.tensors.keys().collect();
-    let bar = output::progress(lens.iter().sum(), "dequantize");
+    let bar = print::progress(lens.iter().sum(), "dequantize");
     for pieces in batch::batches(&lens, BATCH_ELEMS) {
         let spec = |Piece { tensor, elems }: &Piece| {
             let spec = BlockSpec::new(names[*tensor], elems.len() as u64, format.into());

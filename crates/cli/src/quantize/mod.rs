@@ -7,10 +7,7 @@ mod layout;
 mod report;
 mod scheme;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, bail};
 use fallline::{BlockSpec, Gpu, Quantizer, TensorId};
@@ -19,7 +16,8 @@ use safetensors::tensor::TensorView;
 use crate::{
     Outcome,
     device::{AdapterReport, DeviceArgs},
-    output,
+    output::{Output, Outputs},
+    print,
     tensorfile::{self, Contents, Tensor},
 };
 use batch::{BATCH_ELEMS, Piece};
@@ -88,11 +86,12 @@ Examples:
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let Args { input, output, format, json, .. } = args;
     let signed = args.signed || !args.unsigned;
+    let mut outputs = Outputs::beside(&[input]);
+    let (output, json) = (outputs.open(output)?, outputs.open_any(json.as_deref())?);
     let bytes = tensorfile::read(input)?;
     let context = || input.display().to_string();
     let contents = Contents::parse(&bytes).with_context(context)?;
     let scheme = Scheme::new(&contents, *format, signed).with_context(context)?;
-    check_paths(input, output, json.as_ref())?;
 
     let gpu = device.open()?;
     let mut coded = quantize(&gpu, &scheme, &contents).with_context(context)?;
@@ -125,8 +124,8 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     }
     let adapter = AdapterReport::new(&gpu.adapter_info());
     let report = Report { adapter, format: *format, signed, rows };
-    tensorfile::write(output, &tensors, &scheme.write(&contents.metadata)?)?;
-    finish(&report, json.as_deref())
+    tensorfile::write(&output, &tensors, &scheme.write(&contents.metadata)?)?;
+    finish(&report, json.as_ref())
 }
 
 /// What became of a tensor.
@@ -148,7 +147,7 @@ fn quantize(
     let size_of = |view: &TensorView<'_>| view.dtype().bitsize() / 8;
     let lens: Vec<usize> = tensors.iter().map(|(_, v)| v.data().len() / size_of(v)).collect();
     let mut coded: Vec<Coded> = tensors.iter().map(|_| Coded::default()).collect();
-    let bar = output::progress(lens.iter().sum(), "quantize");
+    let bar = print::progress(lens.iter().sum(), "quantize");
     for pieces in batch::batches(&lens, BATCH_ELEMS) {
         let (mut specs, mut values) = (Vec::new(), Vec::new());
         for Piece { tensor, elems } in &pieces {
@@ -209,21 +208,12 @@ fn copied<'a>(name: &str, view: &TensorView<'a>) -> (Tensor<'a>, Row) {
     (Tensor { name, dtype, shape: shape.to_vec(), bytes: bytes.into() }, row)
 }
 
-/// Whether results can be written, and none in the place of the input.
-fn check_paths(input: &Path, output: &PathBuf, json: Option<&PathBuf>) -> anyhow::Result<()> {
-    let outputs = || [output].into_iter().chain(json);
-    output::check_keeps(input, outputs())?;
-    output::check_writable(outputs())
-}
-
 /// Prints and writes the report.
-fn finish(report: &Report, json: Option<&Path>) -> anyhow::Result<Outcome> {
-    if let Some(path) = json {
-        output::write_json(path, &report.to_json())?;
+fn finish(report: &Report, json: Option<&Output>) -> anyhow::Result<Outcome> {
+    if let Some(json) = json {
+        json.write_json(&report.to_json())?;
     }
-    for warning in report.warnings() {
-        eprintln!("fallline: {warning}");
-    }
-    output::print(report)?;
+    report.warnings().into_iter().for_each(print::warn);
+    print::print(report)?;
     Ok(Outcome::Good)
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::format::CodeFormat;
-use crate::{device::AdapterReport, output::table};
+use crate::{device::AdapterReport, print::table};
 
 /// The whole report.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ mod state;
 
 use std::{collections::HashSet, path::Path};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use fallline::{Gpu, Group, Options, TensorSpec};
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
@@ -159,7 +159,9 @@ fn parse_group(
     ensure!(!patterns.is_empty(), "the key 'tensors' is empty");
     let mut globs = GlobSetBuilder::new();
     for pattern in &patterns {
-        globs.add(Glob::new(pattern).with_context(|| format!("the glob '{pattern}'"))?);
+        // Its kind alone: the error names the glob again.
+        let glob = Glob::new(pattern);
+        globs.add(glob.map_err(|error| anyhow!("the glob '{pattern}': {}", error.kind()))?);
     }
     let max_norm = amp::group_norm(&mut table)?;
     let state = KeptState::split_off(&mut table)?.or(base_state);
@@ -179,7 +181,7 @@ fn one_line(error: &toml::de::Error) -> anyhow::Error {
         line.trim_start().trim_start_matches(char::is_numeric).trim_start().starts_with('|')
     };
     let lines: Vec<&str> = text.lines().filter(|line| !is_picture(line)).map(str::trim).collect();
-    anyhow::anyhow!("{}", lines.join(": "))
+    anyhow!("{}", lines.join(": "))
 }
 
 #[cfg(test)]

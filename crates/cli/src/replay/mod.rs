@@ -13,7 +13,9 @@ use fallline::{Dtype, Gpu, Optimizer, Step, StepReport, TensorId, TensorSpec};
 use crate::{
     Outcome,
     device::{AdapterReport, DeviceArgs},
-    output,
+    exit::usage,
+    output::{Output, Outputs},
+    print,
     tensorfile::{self, Tensor},
 };
 use compare::Tolerance;
@@ -99,18 +101,18 @@ Examples:
   fallline replay run.safetensors --config run.toml --json report.json --out final.safetensors";
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
-    let tolerance = Tolerance::new(args.rtol, args.atol)?;
-    let config = Config::read(&args.config)?;
-    for input in [&args.trace, &args.config] {
-        output::check_keeps(input, args.out.iter().chain(&args.json))?;
-    }
+    let tolerance = Tolerance::new(args.rtol, args.atol).map_err(usage)?;
+    let config = Config::read(&args.config).map_err(usage)?;
+    let mut outputs = Outputs::beside(&[&args.trace, &args.config]);
+    let out = outputs.open_any(args.out.as_deref())?;
+    let json = outputs.open_any(args.json.as_deref())?;
     let bytes = tensorfile::read(&args.trace)?;
     let trace = Trace::parse(&bytes).with_context(|| args.trace.display().to_string())?;
     let specs = config
         .assign(trace.specs()?.into_iter())
-        .with_context(|| args.config.display().to_string())?;
+        .with_context(|| args.config.display().to_string())
+        .map_err(usage)?;
 
-    output::check_writable(args.out.iter().chain(&args.json))?;
     let gpu = device.open()?;
     let replayed = train(&gpu, &config, &specs, &trace)?;
     let report = Report {
@@ -121,13 +123,13 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
         tolerance,
         tensors: compare::all(&replayed, &trace, tolerance)?,
     };
-    if let Some(path) = &args.out {
-        write_result(&replayed.optimizer, path)?;
+    if let Some(out) = out {
+        write_result(&replayed.optimizer, &out)?;
     }
-    if let Some(path) = &args.json {
-        output::write_json(path, &report.to_json())?;
+    if let Some(json) = json {
+        json.write_json(&report.to_json())?;
     }
-    output::print(&report)?;
+    print::print(&report)?;
     Ok(if report.passed() { Outcome::Good } else { Outcome::Failed })
 }
 
@@ -159,7 +161,7 @@ fn train(
         optimizer.write_param(*id, &tensorfile::values(view))?;
     }
     let mut reports = Vec::new();
-    let bar = output::progress(trace.steps as usize, "replay");
+    let bar = print::progress(trace.steps as usize, "replay");
     for t in 1..=trace.steps {
         let mut absent = Vec::new();
         for (id, name) in ids.iter().zip(trace.params.keys()) {
@@ -168,7 +170,7 @@ fn train(
                 None => absent.push(*id),
             }
         }
-        let rates = config.rates(trace.lrs.get(&t).copied())?;
+        let rates = config.rates(trace.lrs.get(&t).copied()).map_err(usage)?;
         let step = Step::lr_per_group(&rates).without_grad(&absent);
         optimizer.step(&step).with_context(|| format!("step {t}"))?;
         if config.measures() && (t % REPORTS_KEPT == 0 || t == trace.steps) {
@@ -190,7 +192,7 @@ fn keeps_master(spec: &TensorSpec) -> bool {
 }
 
 /// Writes `param/<name>`, `master/<name>` and `state/<slot>/<name>`.
-fn write_result(optimizer: &Optimizer, path: &std::path::Path) -> anyhow::Result<()> {
+fn write_result(optimizer: &Optimizer, out: &Output) -> anyhow::Result<()> {
     let mut tensors = Vec::new();
     for (id, spec) in optimizer.tensors() {
         let mut add = |name: String, dtype: Dtype, values: &[f32]| {
@@ -208,5 +210,5 @@ fn write_result(optimizer: &Optimizer, path: &std::path::Path) -> anyhow::Result
             add(format!("state/{slot}/{}", spec.name), Dtype::F32, &state)?;
         }
     }
-    tensorfile::write(path, &tensors, &BTreeMap::new())
+    tensorfile::write(out, &tensors, &BTreeMap::new())
 }

@@ -10,7 +10,7 @@ use super::{
     compare::{Difference, Tolerance},
     config::Config,
 };
-use crate::device::AdapterReport;
+use crate::{device::AdapterReport, print::escaped};
 
 /// The whole report.
 #[derive(Debug)]
@@ -134,18 +134,19 @@ impl fmt::Display for Report<'_> {
         if self.tensors.is_empty() {
             return writeln!(f, "nothing to compare: the trace has no expectations");
         }
-        let width = self.tensors.iter().map(|t| t.name.chars().count()).max().unwrap_or(0).max(6);
+        let names: Vec<_> = self.tensors.iter().map(|t| escaped(&t.name)).collect();
+        let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).max(6);
         writeln!(
             f,
             "{:width$}  {:>9}  {:>9}  {:>9}  {:>9}  {:>10}",
             "tensor", "elements", "max_abs", "mean_abs", "max_rel", "max_ulp"
         )?;
-        for t in &self.tensors {
+        for (name, t) in names.iter().zip(&self.tensors) {
             let verdict = if t.passed { "" } else { "  beyond tolerance" };
             writeln!(
                 f,
-                "{:width$}  {:>9}  {:>9.2e}  {:>9.2e}  {:>9.2e}  {:>10}{verdict}",
-                t.name, t.elements, t.max_abs, t.mean_abs, t.max_rel, t.max_ulp
+                "{name:width$}  {:>9}  {:>9.2e}  {:>9.2e}  {:>9.2e}  {:>10}{verdict}",
+                t.elements, t.max_abs, t.mean_abs, t.max_rel, t.max_ulp
             )?;
         }
         let failed = self.tensors.iter().filter(|t| !t.passed).count();

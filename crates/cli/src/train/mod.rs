@@ -39,8 +39,10 @@ use self::{
 use crate::{
     Outcome,
     device::{AdapterReport, DeviceArgs},
-    output,
+    exit::usage,
+    output::Outputs,
     precision::PrecisionArgs,
+    print,
     rule::RuleName,
 };
 
@@ -89,22 +91,22 @@ pub(crate) struct Args {
     #[command(flatten)]
     precision: PrecisionArgs,
 
-    /// Where to draw the curves
-    #[arg(long, value_name = "FILE", default_value = "train.svg")]
-    svg: PathBuf,
+    /// Draw the curves in FILE
+    #[arg(short = 'o', long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 
-    /// Where to write the curves as a table
-    #[arg(long, value_name = "FILE", default_value = "train.csv")]
-    csv: PathBuf,
+    /// Write the curves to FILE as a table
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
 
-    /// Where to write the result as JSON, if anywhere
+    /// Write the result to FILE as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
 
 const HELP: &str = "\
 Examples:
-  fallline train                                30 epochs with AdamW, drawn in train.svg
+  fallline train -o train.svg                   30 epochs with AdamW, drawn in train.svg
   fallline train --rule sgd --lr 0.1 --epochs 5
   fallline train --compare adamw,lion,sgd --svg three.svg --csv three.csv
   fallline train --param bf16 --master remainder --loss-scale dynamic
@@ -144,15 +146,18 @@ impl Args {
 }
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
-    let rules = args.rules()?;
-    let settings = args.settings()?;
-    output::check_writable([&args.svg, &args.csv].into_iter().chain(&args.json))?;
+    let rules = args.rules().map_err(usage)?;
+    let settings = args.settings().map_err(usage)?;
+    let mut outputs = Outputs::default();
+    let svg = outputs.open_any(args.svg.as_deref())?;
+    let csv = outputs.open_any(args.csv.as_deref())?;
+    let json = outputs.open_any(args.json.as_deref())?;
     let digits = Digits::load()?;
     let gpu = device.open()?;
     let adapter = AdapterReport::new(&gpu.adapter_info());
 
     print_line(&report::heading(&adapter, &settings, digits.len()))?;
-    let bar = output::progress(rules.len() * settings.epochs as usize, "training");
+    let bar = print::progress(rules.len() * settings.epochs as usize, "training");
     let mut runs = Vec::new();
     for (rule, lr) in rules {
         runs.push(run::train(&gpu, &digits, (rule, lr), &settings, |epoch| {
@@ -162,30 +167,35 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     }
     bar.finish_and_clear();
 
-    let picture = plot::svg(&runs, &adapter, &settings, digits.len())?;
-    output::write(&args.svg, picture.as_bytes())?;
-    output::write(&args.csv, report::csv(&runs).as_bytes())?;
-    if let Some(path) = &args.json {
-        output::write_json(path, &report::json(&runs, &adapter, &settings))?;
+    if let Some(svg) = &svg {
+        svg.write(plot::svg(&runs, &adapter, &settings, digits.len())?.as_bytes())?;
+    }
+    if let Some(csv) = &csv {
+        csv.write(report::csv(&runs).as_bytes())?;
+    }
+    if let Some(json) = &json {
+        json.write_json(&report::json(&runs, &adapter, &settings))?;
     }
     for run in &runs {
         print_line(&report::summary(run))?;
         if !run.last().train_loss.is_finite() {
-            eprintln!("fallline: {} diverged: try a smaller --lr than {:?}", run.rule, run.lr);
+            let (rule, lr) = (run.rule, run.lr);
+            print::warn(format_args!("{rule} diverged: try a smaller --lr than {lr:?}"));
         }
         if run.skipped() == Some(run.steps) {
-            let scale = settings.numerics.loss_scale;
-            eprintln!(
-                "fallline: {} skipped every step: try a smaller --loss-scale than {scale}",
-                run.rule
-            );
+            let (rule, scale) = (run.rule, settings.numerics.loss_scale);
+            print::warn(format_args!(
+                "{rule} skipped every step: try a smaller --loss-scale than {scale}"
+            ));
         }
     }
-    let (svg, csv) = (args.svg.display(), args.csv.display());
-    print_line(&format!("The curves are in {svg} and {csv}"))?;
+    let files: Vec<String> = svg.iter().chain(&csv).map(|file| print::path(file.path())).collect();
+    if !files.is_empty() {
+        print_line(&format!("The curves are in {}", files.join(" and ")))?;
+    }
     Ok(Outcome::Good)
 }
 
 fn print_line(line: &str) -> anyhow::Result<()> {
-    output::print(format_args!("{line}\n"))
+    print::print(format_args!("{line}\n"))
 }

@@ -41,7 +41,18 @@ impl Ran {
     /// It failed with one clear line on stderr, which says this.
     #[track_caller]
     pub(crate) fn says(self, expected: &str) {
-        assert_eq!(self.code, Some(1), "{self:?}");
+        self.ends(1, expected);
+    }
+
+    /// It was called wrongly, which one clear line on stderr says.
+    #[track_caller]
+    pub(crate) fn refuses(self, expected: &str) {
+        self.ends(2, expected);
+    }
+
+    #[track_caller]
+    fn ends(self, code: i32, expected: &str) {
+        assert_eq!(self.code, Some(code), "{self:?}");
         assert_eq!(self.err.lines().count(), 1, "{self:?}");
         assert!(self.err.starts_with("fallline: ") && self.err.contains(expected), "{self:?}");
     }
@@ -61,8 +72,13 @@ pub(crate) fn unread<S: AsRef<OsStr>>(arguments: &[S]) -> Ran {
 
 /// Runs a command among the scratch files.
 pub(crate) fn run(command: &mut Command) -> Ran {
+    run_in(Path::new(env!("CARGO_TARGET_TMPDIR")), command)
+}
+
+/// Runs a command in a folder.
+pub(crate) fn run_in(folder: &Path, command: &mut Command) -> Ran {
     // Mesa's device-select layer complains on stderr where there is no display.
-    command.env("NODEVICE_SELECT", "1").current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command.env("NODEVICE_SELECT", "1").current_dir(folder);
     command.stdin(Stdio::null()).output().expect("the binary was built").into()
 }
 
