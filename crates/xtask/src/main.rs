@@ -6,19 +6,38 @@ mod wasm;
 use std::{
     env,
     ffi::OsStr,
-    process::{Command, ExitCode, Stdio},
+    process::{Command, ExitCode, ExitStatus, Stdio},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 const USAGE: &str = "\
-Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`
+Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, which draws train.svg
+                                    unless --svg names another file
        cargo xtask test [OPTIONS]   set up, then every test: `cargo test --workspace [OPTIONS]`
        cargo xtask wasm             build the library for wasm32, and look for what blocks there
 
 Set up: where no GPU adapter is found, Mesa's software Vulkan driver is installed through apt.
 For wasm32, where its standard library is missing, it is installed through rustup or, as source
-with Debian's rustc-web, through apt.";
+with Debian's rustc-web, through apt.
+
+Exit status: 0 if all is well, 1 if something failed, 2 for wrong usage.";
+
+/// The exit status for wrong usage: fallline's, and so ours.
+const WRONG_USAGE: i32 = 2;
+
+/// cargo's own, which ends with 101 where what it builds or runs fails.
+const CARGO_WRONG_USAGE: i32 = 1;
+
+/// Marks an error as a wrong usage.
+#[derive(Debug)]
+struct WrongUsage;
+
+impl std::fmt::Display for WrongUsage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("wrong usage")
+    }
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -39,7 +58,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<WrongUsage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -49,9 +68,14 @@ fn demo(options: &[String]) -> anyhow::Result<()> {
     run(cargo().args(["build", "--release", "--package", "fallline-cli"]))?;
     ensure_adapter(&["--release"])?;
     say("training a small network on 1,797 handwritten digits");
-    run(cargo()
-        .args(["run", "--quiet", "--release", "--package", "fallline-cli", "--", "train"])
-        .args(options))
+    let train = ["run", "--quiet", "--release", "--package", "fallline-cli", "--", "train"];
+    run_or(WRONG_USAGE, cargo().args(train).args(picture(options)).args(options))
+}
+
+/// Asks for the picture where the options do not.
+fn picture(options: &[String]) -> &'static [&'static str] {
+    let asks = |option: &String| option.starts_with("--svg") || option.starts_with("-o");
+    if options.iter().any(asks) { &[] } else { &["--svg", "train.svg"] }
 }
 
 fn test(options: &[String]) -> anyhow::Result<()> {
@@ -59,7 +83,7 @@ fn test(options: &[String]) -> anyhow::Result<()> {
     run(cargo().args(["build", "--package", "fallline-cli"]))?;
     ensure_adapter(&[])?;
     say("running every test");
-    run(cargo().args(["test", "--workspace"]).args(options))
+    run_or(CARGO_WRONG_USAGE, cargo().args(["test", "--workspace"]).args(options))
 }
 
 /// Installs a software driver if no adapter is found.
@@ -91,15 +115,21 @@ fn install(arguments: &[&str], without_apt: &str) -> anyhow::Result<()> {
 
 /// Whether `fallline info` finds an adapter.
 fn has_adapter(profile: &[&str]) -> anyhow::Result<bool> {
-    let status = cargo()
+    let ran = cargo()
         .args(["run", "--quiet", "--package", "fallline-cli"])
         .args(profile)
         .args(["--", "info"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
+        .output()
         .context("cannot run cargo")?;
-    Ok(status.success())
+    match ran.status.code() {
+        Some(0) => Ok(true),
+        // A driver would not help.
+        Some(WRONG_USAGE) => {
+            let said = String::from_utf8_lossy(&ran.stderr).trim().to_owned();
+            Err(anyhow!(said).context(WrongUsage))
+        }
+        _ => Ok(false),
+    }
 }
 
 /// The cargo that runs this. Mesa's device-select layer complains on the terminal of a machine
@@ -125,12 +155,65 @@ fn say(what: &str) {
     eprintln!("xtask: {what}");
 }
 
+/// Runs a command.
 fn run(command: &mut Command) -> anyhow::Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("cannot run {name}"))?;
+    let status = status(command)?;
     if !status.success() {
-        let arguments: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
-        bail!("`{name} {}` failed ({status})", arguments.join(" "));
+        bail!("`{}` failed ({status})", text(command));
     }
     Ok(())
+}
+
+/// Runs a command with a user's arguments, which ends with this status if they are wrong.
+fn run_or(wrong_usage: i32, command: &mut Command) -> anyhow::Result<()> {
+    let status = status(command)?;
+    if status.success() {
+        return Ok(());
+    }
+    let error = anyhow!("`{}` failed ({status})", text(command));
+    Err(if status.code() == Some(wrong_usage) { error.context(WrongUsage) } else { error })
+}
+
+fn status(command: &mut Command) -> anyhow::Result<ExitStatus> {
+    command.status().with_context(|| format!("cannot run `{}`", text(command)))
+}
+
+/// A command as it would be typed.
+fn text(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Command {
+        let mut sh = Command::new("sh");
+        sh.args(["-c", script]);
+        sh
+    }
+
+    #[test]
+    fn wrong_usage_is_told_from_failure() {
+        for (status, is_wrong) in [(2, true), (1, false), (101, false)] {
+            let error = run_or(2, &mut sh(&format!("exit {status}"))).expect_err("it fails");
+            assert_eq!(error.is::<WrongUsage>(), is_wrong, "{error:#}");
+        }
+        assert!(run_or(2, &mut sh("exit 0")).is_ok() && run(&mut sh("exit 0")).is_ok());
+        assert!(!run(&mut sh("exit 2")).expect_err("it fails").is::<WrongUsage>());
+    }
+
+    #[test]
+    fn the_demo_draws_one_picture() {
+        let asked = |options: &[&str]| {
+            picture(&options.iter().map(|option| option.to_string()).collect::<Vec<_>>())
+        };
+        for options in [&[][..], &["--rule", "sgd"], &["--csv", "x"]] {
+            assert_eq!(asked(options), ["--svg", "train.svg"], "{options:?}");
+        }
+        for options in [&["--svg", "x"][..], &["--svg=x"], &["-o", "x"], &["-ox"]] {
+            assert_eq!(asked(options), [""; 0], "{options:?}");
+        }
+    }
 }
