@@ -152,6 +152,38 @@ fn groups_keep_their_ratio_to_the_recorded_base_rate() {
 }
 
 #[test]
+fn groups_list_tensors_by_name_and_may_have_none() {
+    let path = trace(
+        "named.safetensors",
+        &[
+            ("param/a*", &[2], 1.0),
+            ("param/aZ", &[2], 1.0),
+            ("grad/1/a*", &[2], 1.0),
+            ("grad/1/aZ", &[2], 1.0),
+            ("expect/a*", &[2], -1.0),
+            ("expect/aZ", &[2], 0.5),
+        ],
+    );
+    // Limits belong to the groups that follow the one without tensors, and measuring it gives 0.
+    let text = "[optimizer]\nrule = 'sgd'\nlr = 0.5\n[clip]\nnorm = inf\n\
+                [[group]]\nnames = []\nweight_decay = 0.1\nclip_norm = 1e-3\n\
+                [[group]]\nnames = ['a*']\nlr = 2.0\nclip_norm = 9.0\n";
+    let json = scratch("named.json");
+    let more = ["--rtol", "0", "--atol", "0", "--json", json.to_str().unwrap()];
+    replay(&path, &config("named.toml", text), &more).good();
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let norms: Vec<f64> = report["report"][0]["norm_per_group"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|norm| norm.as_f64().unwrap())
+        .collect();
+    let root = 2f64.sqrt();
+    assert_eq!((norms.len(), norms[1]), (3, 0.0), "{norms:?}");
+    assert!((norms[0] - root).abs() < 1e-6 && (norms[2] - root).abs() < 1e-6, "{norms:?}");
+}
+
+#[test]
 fn a_nan_where_a_number_was_recorded_fails() {
     let path = trace(
         "nan.safetensors",
@@ -245,6 +277,10 @@ fn malformed_configs_are_named() {
     replay(&path, &scratch("no such.toml"), &[]).refuses("cannot read ");
     let idle = "[optimizer]\nrule = 'sgd'\n[[group]]\ntensors = ['v']\n";
     bad("k5.toml", idle, "[[group]] number 1: its tensors match no tensor of the trace");
+    let unknown = "[optimizer]\nrule = 'sgd'\n[[group]]\nnames = ['w', 'v']\n";
+    bad("k9.toml", unknown, "k9.toml: [[group]] number 1: names: the trace has no tensor 'v'");
+    let both = "[optimizer]\nrule = 'sgd'\n[[group]]\nnames = ['w']\n[[group]]\ntensors = ['*']\n";
+    bad("k10.toml", both, "k10.toml: tensor 'w' belongs to [[group]] number 1 and to number 2");
     replay(&path, &sgd(), &["--rtol", "nan"]).refuses("--rtol must be finite and >= 0, found NaN");
     replay(&path, &sgd(), &["--out", "/no/such/folder/x"]).says("cannot write /no/such/folder/x");
     assert_eq!(replay(&path, &sgd(), &["--frobnicate"]).code, Some(2));

@@ -1,6 +1,7 @@
 //! The optimizer and its groups, from TOML, under torch's names.
 
 mod amp;
+mod members;
 mod names;
 mod rules;
 mod state;
@@ -9,11 +10,11 @@ use std::{collections::HashSet, path::Path};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use fallline::{Gpu, Group, Options, TensorSpec};
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use serde::Deserialize;
 use toml::Table;
 
 use amp::{Clip, Kept, LossScale};
+use members::Members;
 use state::KeptState;
 
 /// The file.
@@ -36,7 +37,8 @@ pub(crate) struct Config {
     pub(crate) clip: Clip,
     pub(crate) loss_scale: Option<LossScale>,
     kept: Kept,
-    globs: Vec<GlobSet>,
+    /// One for each `[[group]]`.
+    members: Vec<Members>,
 }
 
 impl Config {
@@ -58,15 +60,15 @@ impl Config {
         let loss_scale = file.loss_scale.map(LossScale::parse).transpose();
         let loss_scale = loss_scale.context("[loss_scale]")?;
         let mut groups = vec![state.of(Group::new("optimizer", rule))];
-        let mut globs = Vec::new();
+        let mut members = Vec::new();
         for (index, table) in file.group.into_iter().enumerate() {
             let name = format!("[[group]] number {}", index + 1);
-            let (group, glob) =
+            let (group, own) =
                 parse_group(&base, state, &name, table).with_context(|| name.clone())?;
             groups.push(group);
-            globs.push(glob);
+            members.push(own);
         }
-        Ok(Self { groups, clip, loss_scale, kept, globs })
+        Ok(Self { groups, clip, loss_scale, kept, members })
     }
 
     /// What holds for all groups, with a loss scaler on this device.
@@ -93,7 +95,7 @@ impl Config {
         self.groups[0].rule.name()
     }
 
-    /// Puts every tensor into the group whose globs match it, and keeps its parameter as configured.
+    /// Puts every tensor into the group that lists it, and keeps its parameter as configured.
     pub(crate) fn assign(
         &self,
         specs: impl Iterator<Item = TensorSpec>,
@@ -103,7 +105,7 @@ impl Config {
         for mut spec in specs {
             spec.precision = self.kept.precision(spec.dtype);
             let matching: Vec<usize> =
-                (0..self.globs.len()).filter(|&i| self.globs[i].is_match(&spec.name)).collect();
+                (0..self.members.len()).filter(|&i| self.members[i].has(&spec.name)).collect();
             used.extend(&matching);
             assigned.push(match matching.as_slice() {
                 [] => spec,
@@ -116,8 +118,17 @@ impl Config {
                 ),
             });
         }
-        if let Some(idle) = (0..self.globs.len()).find(|index| !used.contains(index)) {
-            bail!("[[group]] number {}: its tensors match no tensor of the trace", idle + 1);
+        let known: HashSet<&str> = assigned.iter().map(|spec| spec.name.as_str()).collect();
+        for (index, members) in self.members.iter().enumerate() {
+            let number = index + 1;
+            if let Some(unknown) = members.names.iter().find(|name| !known.contains(name.as_str()))
+            {
+                bail!("[[group]] number {number}: names: the trace has no tensor '{unknown}'");
+            }
+            ensure!(
+                used.contains(&index) || members.is_empty(),
+                "[[group]] number {number}: its tensors match no tensor of the trace"
+            );
         }
         Ok(assigned)
     }
@@ -152,17 +163,8 @@ fn parse_group(
     base_state: KeptState,
     name: &str,
     mut table: Table,
-) -> anyhow::Result<(Group, GlobSet)> {
-    let tensors = table.remove("tensors").context("the key 'tensors' is missing")?;
-    let patterns: Vec<String> =
-        tensors.try_into().context("the key 'tensors' must be an array of globs")?;
-    ensure!(!patterns.is_empty(), "the key 'tensors' is empty");
-    let mut globs = GlobSetBuilder::new();
-    for pattern in &patterns {
-        // Its kind alone: the error names the glob again.
-        let glob = Glob::new(pattern);
-        globs.add(glob.map_err(|error| anyhow!("the glob '{pattern}': {}", error.kind()))?);
-    }
+) -> anyhow::Result<(Group, Members)> {
+    let members = Members::split_off(&mut table)?;
     let max_norm = amp::group_norm(&mut table)?;
     let state = KeptState::split_off(&mut table)?.or(base_state);
     let same_rule = table.get("rule").is_none_or(|rule| base.get("rule") == Some(rule));
@@ -171,7 +173,7 @@ fn parse_group(
         table.entry(key).or_insert_with(|| value.clone());
     }
     let group = Group { max_norm, ..Group::new(name, rules::parse(table)?) };
-    Ok((state.of(group), globs.build()?))
+    Ok((state.of(group), members))
 }
 
 /// toml's message in one line: where, what and which key, without its picture of the place.

@@ -85,7 +85,8 @@ CONFIG, with torch's names:
   interval = 2000              0: the scale is fixed; then growth, backoff, min are an error
   min = 1.0                    its smallest value, which torch has not; at most init
   [[group]]                    any number of them
-  tensors = [\"*.bias\"]         which tensors
+  tensors = [\"*.bias\"]         which tensors, by globs; or beside these, or instead:
+  names = [\"block[0].w\"]       by names, which stand for themselves; [] is a group without tensors
   weight_decay = 0.0           what differs; a group with its own lr keeps its ratio to the base
   state = \"f32\"                and min_state_elems, where they differ
   clip_norm = 0.1              of this group's gradients, instead of [clip] norm, which then

@@ -54,8 +54,68 @@ fn what_is_wrong_is_named() {
     assert!(place.contains("line 3, column 5"), "{place}");
     assert_eq!(
         says("[optimizer]\nrule = 'lion'\n[[group]]\nlr = 0.9\n"),
-        "[[group]] number 1: the key 'tensors' is missing"
+        "[[group]] number 1: the key 'names' or the key 'tensors' is missing"
     );
+    let kind = says("[optimizer]\nrule = 'lion'\n[[group]]\nnames = 'a'\n");
+    let expected = "[[group]] number 1: the key 'names' must be an array of names: invalid type: ";
+    assert!(kind.starts_with(expected) && !kind.contains('\n'), "{kind}");
+    let kind = says("[optimizer]\nrule = 'lion'\n[[group]]\ntensors = ['a', 1]\n");
+    let expected =
+        "[[group]] number 1: the key 'tensors' must be an array of globs: invalid type: ";
+    assert!(kind.starts_with(expected) && !kind.contains('\n'), "{kind}");
+    let glob = says("[optimizer]\nrule = 'lion'\n[[group]]\ntensors = ['a{b']\n");
+    assert!(glob.starts_with("[[group]] number 1: the glob 'a{b': "), "{glob}");
+}
+
+/// The group of each tensor, 0 for the base, in a config of these groups.
+fn groups_of(groups: &str, names: &[&str]) -> anyhow::Result<Vec<usize>> {
+    let config = Config::parse(&format!("[optimizer]\nrule = 'sgd'\n{groups}"))?;
+    let assigned = config.assign(names.iter().map(|name| TensorSpec::new(*name, [])))?;
+    let number = |spec: &TensorSpec| {
+        let own = |group: &Group| Some(&group.name) == spec.group.as_ref();
+        config.groups.iter().position(own).unwrap_or(0)
+    };
+    Ok(assigned.iter().map(number).collect())
+}
+
+#[test]
+fn a_name_stands_for_itself_whatever_is_in_it() {
+    for name in ["block[0].w", "a*", "a?", "a{b", "a{b,c}", "a\\b", "[!a]", "é/ö", "**"] {
+        // What the name would match, or be matched by, as a glob.
+        let others = ["block0.w", "aZ", "ab", "ac", "a", "b", "a/b"];
+        let names = [&[name], &others[..]].concat();
+        let listed = toml::Value::from(name);
+        let found = groups_of(&format!("[[group]]\nnames = [{listed}]\n"), &names).unwrap();
+        assert_eq!(found, [1, 0, 0, 0, 0, 0, 0, 0], "{name}");
+    }
+}
+
+#[test]
+fn a_group_may_list_names_beside_globs() {
+    let text =
+        "[[group]]\nnames = ['a*', 'b']\ntensors = ['c*', 'd']\n[[group]]\ntensors = ['e']\n";
+    let names = ["a*", "az", "b", "c*", "cz", "d", "e", "f"];
+    assert_eq!(groups_of(text, &names).unwrap(), [1, 0, 1, 1, 1, 1, 2, 0]);
+}
+
+#[test]
+fn a_group_without_tensors_keeps_its_number() {
+    let text = "[[group]]\ntensors = []\n[[group]]\nnames = ['b']\n[[group]]\nnames = []\nlr = 2\n";
+    assert_eq!(groups_of(text, &["a", "b"]).unwrap(), [0, 2]);
+    let config = Config::parse(&format!("[optimizer]\nrule = 'sgd'\nlr = 1\n{text}")).unwrap();
+    assert_eq!(config.rates(None).unwrap(), [1.0, 1.0, 1.0, 2.0]);
+}
+
+#[test]
+fn a_name_of_no_tensor_and_one_of_two_groups_are_errors() {
+    let says = |text: &str| groups_of(text, &["a.b", "c"]).unwrap_err().to_string();
+    assert_eq!(
+        says("[[group]]\nnames = ['c']\n[[group]]\nnames = ['a.b', 'a.*']\n"),
+        "[[group]] number 2: names: the trace has no tensor 'a.*'"
+    );
+    let both = "tensor 'a.b' belongs to [[group]] number 1 and to number 2";
+    assert_eq!(says("[[group]]\nnames = ['a.b']\n[[group]]\nnames = ['c', 'a.b']\n"), both);
+    assert_eq!(says("[[group]]\ntensors = ['a.?']\n[[group]]\nnames = ['a.b']\n"), both);
 }
 
 #[test]
