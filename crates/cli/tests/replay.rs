@@ -9,7 +9,7 @@ use std::{
     sync::LazyLock,
 };
 
-use common::{config, golden, replay, scratch, trace};
+use common::{Tensor, config, golden, replay, scratch, trace, write};
 use safetensors::{Dtype, SafeTensors};
 
 fn sgd() -> PathBuf {
@@ -149,6 +149,42 @@ fn groups_keep_their_ratio_to_the_recorded_base_rate() {
     );
     let groups = "[optimizer]\nrule = 'sgd'\nlr = 0.5\n[[group]]\ntensors = ['b']\nlr = 2.0\n";
     replay(&path, &config("ratio.toml", groups), &["--rtol", "0", "--atol", "0"]).good();
+    // That there is none is the config's fault.
+    let none = config("no ratio.toml", &groups.replacen("lr = 0.5", "lr = 0.0", 1));
+    replay(&path, &none, &[]).refuses(
+        "ratio.safetensors: tensor 'lr/1': [[group]] number 1: its lr 2 has no ratio to the base's, \
+         which is 0",
+    );
+}
+
+#[test]
+fn a_trace_may_have_a_rate_for_each_group() {
+    let pair = |name: &str, values: &[f32]| Tensor::new(name, Dtype::F32, &[2], values);
+    let one = |name: &str, value: f32| Tensor::new(name, Dtype::F32, &[], &[value]);
+    let mut tensors = vec![
+        pair("param/a", &[1.0; 2]),
+        pair("param/b", &[1.0; 2]),
+        // Each its own, then the base's alone, then none, then 0 for one of them.
+        pair("lr/1", &[0.25, 0.5]),
+        one("lr/2", 0.125),
+        pair("lr/4", &[0.0, 0.25]),
+        pair("expect/a", &[0.125; 2]),
+        pair("expect/b", &[-1.625; 2]),
+    ];
+    for t in 1..=4 {
+        tensors.extend(["a", "b"].map(|name| pair(&format!("grad/{t}/{name}"), &[1.0; 2])));
+    }
+    let path = write("rates.safetensors", &tensors, HashMap::new());
+    let groups = "[optimizer]\nrule = 'sgd'\nlr = 0.5\n[[group]]\ntensors = ['b']\nlr = 1.5\n";
+    let config = config("rates.toml", groups);
+    replay(&path, &config, &["--rtol", "0", "--atol", "0"]).good();
+    // Numbers that are none are found wherever they stand.
+    for (value, found) in [(-1.0, "-1"), (f32::NAN, "NaN"), (f32::INFINITY, "inf")] {
+        let wrong = [pair("param/b", &[1.0; 2]), pair("lr/3", &[0.5, value])];
+        let path = write("wrong rates", &wrong, HashMap::new());
+        let expected = format!("tensor 'lr/3': must be finite and >= 0, found {found}");
+        replay(&path, &config, &[]).says(&expected);
+    }
 }
 
 #[test]
@@ -208,7 +244,22 @@ fn malformed_traces_are_named() {
         "tensor 'grad/1/w': the shape must be that of 'param/w', [2], found [3]",
     );
     bad("b6", &[param, ("lr/1", &[1], -1.0)], "tensor 'lr/1': must be finite and >= 0, found -1");
-    bad("b7", &[param, ("lr/1", &[2], 1.0)], "tensor 'lr/1': a learning rate is one f32, found");
+    bad(
+        "b7",
+        &[param, ("lr/1", &[2], 1.0)],
+        "b7: tensor 'lr/1': must hold one learning rate, or one for [optimizer] and for each \
+         [[group]], 1 in all, found 2",
+    );
+    bad(
+        "b10",
+        &[param, ("lr/2", &[0], 1.0)],
+        "b10: tensor 'lr/2': must hold one learning rate, or one ",
+    );
+    bad(
+        "b11",
+        &[param, ("lr/1", &[1, 1], 1.0)],
+        "tensor 'lr/1': must be one learning rate, or a vector of one for each group, found shape",
+    );
     bad("b8", &[("lr/1", &[1], 1.0)], "no tensor 'param/<name>'");
     bad(
         "b9",

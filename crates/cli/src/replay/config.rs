@@ -133,26 +133,39 @@ impl Config {
         Ok(assigned)
     }
 
-    /// The learning rate of each group for a base learning rate; the configured ones without.
-    pub(crate) fn rates(&self, base: Option<f64>) -> anyhow::Result<Vec<f64>> {
-        let configured = self.groups[0].rule.lr();
-        let rate = |group: &Group| {
-            let own = group.rule.lr();
-            match base {
-                None => Ok(own),
-                // Exact also where the ratio would be rounded.
-                Some(base) if own == configured => Ok(base),
-                Some(base) => {
-                    ensure!(
-                        configured > 0.0,
-                        "{}: its lr {own} has no ratio to the base's, which is 0",
-                        group.name
-                    );
-                    Ok(base * (own / configured))
-                }
+    /// The learning rate of each group in a step for which the trace has these: one for each group,
+    /// or the base's, to which the others keep their ratio. The configured ones if it has none.
+    pub(crate) fn rates(&self, recorded: Option<&[f64]>) -> anyhow::Result<Vec<f64>> {
+        let groups = &self.groups;
+        match recorded {
+            None => Ok(groups.iter().map(|group| group.rule.lr()).collect()),
+            Some(&[base]) => groups.iter().map(|group| self.in_ratio(group, base)).collect(),
+            Some(rates) => {
+                ensure!(
+                    rates.len() == groups.len(),
+                    "must hold one learning rate, or one for [optimizer] and for each [[group]], {} \
+                     in all, found {}",
+                    groups.len(),
+                    rates.len()
+                );
+                Ok(rates.to_vec())
             }
-        };
-        self.groups.iter().map(rate).collect()
+        }
+    }
+
+    /// The learning rate that keeps a group's ratio to the base.
+    fn in_ratio(&self, group: &Group, base: f64) -> anyhow::Result<f64> {
+        let (own, configured) = (group.rule.lr(), self.groups[0].rule.lr());
+        if own == configured {
+            // Exact also where the ratio would be rounded.
+            return Ok(base);
+        }
+        ensure!(
+            configured > 0.0,
+            "{}: its lr {own} has no ratio to the base's, which is 0",
+            group.name
+        );
+        Ok(base * (own / configured))
     }
 }
 

@@ -56,7 +56,9 @@ TRACE holds tensors under these names, in f32; those with a * may be f16 or bf16
   param/<name>               * initial parameter
   grad/<t>/<name>            * gradient of step t = 1, 2, ..., before unscaling and clipping, in
                                the same format in all steps; absent: none in that step
-  lr/<t>                       base learning rate of step t; absent: the configured one
+  lr/<t>                       learning rate of step t: [optimizer]'s, to which groups keep their
+                               ratio, or a vector, with that of each group behind it; absent: the
+                               configured ones
   expect/<name>              * final parameter, to compare with; f32 or in its own format
   expect_master/<name>         final f32 of a 16-bit parameter that is kept with a master
   expect_state/<slot>/<name>   final exp_avg, exp_avg_sq, max_exp_avg_sq or momentum_buffer
@@ -87,7 +89,8 @@ CONFIG, with torch's names:
   [[group]]                    any number of them
   tensors = [\"*.bias\"]         which tensors, by globs; or beside these, or instead:
   names = [\"block[0].w\"]       by names, which stand for themselves; [] is a group without tensors
-  weight_decay = 0.0           what differs; a group with its own lr keeps its ratio to the base
+  weight_decay = 0.0           what differs; a group with its own lr keeps its ratio to the base,
+                               where the trace has no lr for each
   state = \"f32\"                and min_state_elems, where they differ
   clip_norm = 0.1              of this group's gradients, instead of [clip] norm, which then
                                limits the other groups alone, but is still the norm of all
@@ -113,6 +116,12 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
         .assign(trace.specs()?.into_iter())
         .with_context(|| args.config.display().to_string())
         .map_err(usage)?;
+    for (t, lr) in &trace.lrs {
+        let key = || format!("{}: tensor 'lr/{t}'", args.trace.display());
+        let rates = config.rates(Some(lr)).with_context(key);
+        // A single rate fails by those of the config; of many there are too many or too few.
+        if lr.len() == 1 { rates.map_err(usage) } else { rates }?;
+    }
 
     let gpu = device.open()?;
     let replayed = train(&gpu, &config, &specs, &trace)?;
@@ -171,7 +180,7 @@ fn train(
                 None => absent.push(*id),
             }
         }
-        let rates = config.rates(trace.lrs.get(&t).copied()).map_err(usage)?;
+        let rates = config.rates(trace.lrs.get(&t).map(Vec::as_slice))?;
         let step = Step::lr_per_group(&rates).without_grad(&absent);
         optimizer.step(&step).with_context(|| format!("step {t}"))?;
         if config.measures() && (t % REPORTS_KEPT == 0 || t == trace.steps) {

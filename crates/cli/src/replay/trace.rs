@@ -15,8 +15,8 @@ pub(crate) struct Trace<'a> {
     pub(crate) params: BTreeMap<String, TensorView<'a>>,
     /// Gradients by step, then by name.
     pub(crate) grads: BTreeMap<u32, BTreeMap<String, TensorView<'a>>>,
-    /// Base learning rates by step.
-    pub(crate) lrs: BTreeMap<u32, f64>,
+    /// Learning rates by step: the base's, or one for each group.
+    pub(crate) lrs: BTreeMap<u32, Vec<f64>>,
     /// What to compare with at the end.
     pub(crate) expected: Vec<Expected<'a>>,
     /// What to compare with in every step.
@@ -117,15 +117,17 @@ impl<'a> Trace<'a> {
             }
             "lr" => {
                 in_f32(&view)?;
-                let lr = tensorfile::values(&view);
                 ensure!(
-                    lr.len() == 1,
-                    "a learning rate is one f32, found shape {:?}",
+                    view.shape().len() <= 1,
+                    "must be one learning rate, or a vector of one for each group, found shape {:?}",
                     view.shape()
                 );
-                let lr = f64::from(lr[0]);
-                ensure!(lr.is_finite() && lr >= 0.0, "must be finite and >= 0, found {lr}");
-                self.lrs.insert(step(rest)?, lr);
+                let rates: Vec<f64> =
+                    tensorfile::values(&view).into_iter().map(f64::from).collect();
+                for lr in &rates {
+                    ensure!(lr.is_finite() && *lr >= 0.0, "must be finite and >= 0, found {lr}");
+                }
+                self.lrs.insert(step(rest)?, rates);
             }
             "expect" => {
                 tensorfile::dtype(view.dtype())?;

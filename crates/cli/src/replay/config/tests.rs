@@ -29,7 +29,29 @@ fn a_group_overrides_what_it_says_and_keeps_its_ratio() {
     let Rule::Lion(head) = config.groups[2].rule else { panic!() };
     assert_eq!((head.lr, head.weight_decay, head.betas), (1e-3, 0.0, (0.9, 0.99)));
     assert_eq!(config.rates(None).unwrap(), [1e-3, 2e-3, 1e-3]);
-    assert_eq!(config.rates(Some(0.5)).unwrap(), [0.5, 1.0, 0.5]);
+    assert_eq!(config.rates(Some(&[0.5])).unwrap(), [0.5, 1.0, 0.5]);
+}
+
+#[test]
+fn a_rate_of_each_group_needs_no_ratio() {
+    let config = |lr: f64| {
+        let groups = "[[group]]\ntensors = ['a']\nlr = 2.0\n[[group]]\nnames = []\n";
+        Config::parse(&format!("[optimizer]\nrule = 'sgd'\nlr = {lr:?}\n{groups}")).unwrap()
+    };
+    for lr in [1.0, 0.0] {
+        assert_eq!(config(lr).rates(Some(&[0.5, 0.0, 0.25])).unwrap(), [0.5, 0.0, 0.25]);
+        for wrong in [&[0.5, 1.0][..], &[], &[0.5; 4]] {
+            let expected = format!(
+                "must hold one learning rate, or one for [optimizer] and for each [[group]], 3 in \
+                 all, found {}",
+                wrong.len()
+            );
+            assert_eq!(config(lr).rates(Some(wrong)).unwrap_err().to_string(), expected);
+        }
+    }
+    assert_eq!(config(1.0).rates(Some(&[0.5])).unwrap(), [0.5, 1.0, 0.5]);
+    let none = config(0.0).rates(Some(&[0.5])).unwrap_err().to_string();
+    assert_eq!(none, "[[group]] number 1: its lr 2 has no ratio to the base's, which is 0");
 }
 
 #[test]
