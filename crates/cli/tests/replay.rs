@@ -251,6 +251,12 @@ fn malformed_traces_are_named() {
          [[group]], 1 in all, found 2",
     );
     bad(
+        "b12",
+        &[param, ("grad/5/w", &[2], 1.0), ("grad/3000000/w", &[2], 1.0)],
+        "b12: tensor 'grad/3000000/w': steps 6 to 2999999 have no gradient; at most 10000 steps in \
+         a row may have none, found 2999994",
+    );
+    bad(
         "b10",
         &[param, ("lr/2", &[0], 1.0)],
         "b10: tensor 'lr/2': must hold one learning rate, or one ",

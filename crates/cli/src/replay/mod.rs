@@ -55,7 +55,8 @@ const HELP: &str = "\
 TRACE holds tensors under these names, in f32; those with a * may be f16 or bf16 too:
   param/<name>               * initial parameter
   grad/<t>/<name>            * gradient of step t = 1, 2, ..., before unscaling and clipping, in
-                               the same format in all steps; absent: none in that step
+                               the same format in all steps; absent: none in that step, and so
+                               in at most 10000 steps in a row
   lr/<t>                       learning rate of step t: [optimizer]'s, to which groups keep their
                                ratio, or a vector, with that of each group behind it; absent: the
                                configured ones

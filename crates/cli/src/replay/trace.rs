@@ -86,6 +86,7 @@ impl<'a> Trace<'a> {
         let last_grad = trace.grads.keys().last().copied().unwrap_or(0);
         trace.steps = trace.lrs.keys().last().copied().unwrap_or(0).max(last_grad);
         trace.check()?;
+        trace.check_gaps()?;
         Ok(trace)
     }
 
@@ -203,6 +204,18 @@ impl<'a> Trace<'a> {
         Ok(())
     }
 
+    /// Whether the run is made of gradients, and not of steps that have none.
+    fn check_gaps(&self) -> anyhow::Result<()> {
+        let mut last = 0;
+        for (t, of_step) in &self.grads {
+            let name = of_step.keys().next().map_or("", String::as_str);
+            check_gap(last, t - 1, || format!("grad/{t}/{name}"))?;
+            last = *t;
+        }
+        // What makes the run longer than its gradients is a learning rate.
+        check_gap(last, self.steps, || format!("lr/{}", self.steps))
+    }
+
     /// The parameter of this name, which must have the tensor's shape.
     fn param_of(&self, name: &str, view: &TensorView<'_>) -> anyhow::Result<&TensorView<'a>> {
         let param = self.params.get(name).with_context(|| format!("there is no 'param/{name}'"))?;
@@ -214,6 +227,23 @@ impl<'a> Trace<'a> {
         );
         Ok(param)
     }
+}
+
+/// How many steps in a row may have no gradient. Each takes its time and changes next to nothing: more
+/// of them are rather a wrong number in a name than a run.
+const MAX_GAP: u32 = 10_000;
+
+/// Whether there are not too many steps behind `last` up to `end`; `key` is the tensor that needs them.
+fn check_gap(last: u32, end: u32, key: impl Fn() -> String) -> anyhow::Result<()> {
+    let gap = end - last;
+    ensure!(
+        gap <= MAX_GAP,
+        "tensor '{}': steps {} to {end} have no gradient; at most {MAX_GAP} steps in a row may have \
+         none, found {gap}",
+        key(),
+        last + 1
+    );
+    Ok(())
 }
 
 const NAMES: &str = "the name must be param/<name>, grad/<t>/<name>, lr/<t>, expect/<name>, \
@@ -230,3 +260,6 @@ fn step(text: &str) -> anyhow::Result<u32> {
     ensure!(t > 0 && t.to_string() == text, "steps are numbered 1, 2, ..., found '{text}'");
     Ok(t)
 }
+
+#[cfg(test)]
+mod tests;
