@@ -229,6 +229,36 @@ fn a_nan_where_a_number_was_recorded_fails() {
 }
 
 #[test]
+fn a_nan_in_a_state_is_compared_and_named() {
+    // The gradient's NaN comes in the middle; its neighbours never meet it.
+    let (nan, shape) = (f32::NAN, [3]);
+    let run = |param: [f32; 3], state: [f32; 3]| {
+        let tensor = |name: &str, values: &[f32]| Tensor::new(name, Dtype::F32, &shape, values);
+        let tensors = [
+            tensor("param/w", &[1.0; 3]),
+            tensor("grad/1/w", &[1.0, nan, 1.0]),
+            tensor("grad/2/w", &[1.0; 3]),
+            tensor("expect/w", &param),
+            tensor("expect_state/momentum_buffer/w", &state),
+        ];
+        let path = write("nan state.safetensors", &tensors, HashMap::new());
+        let text = "[optimizer]\nrule = 'sgd'\nlr = 0.5\nmomentum = 0.5\n";
+        replay(&path, &config("nan state.toml", text), &[])
+    };
+    let (param, state) = ([-0.25, nan, -0.25], [1.5, nan, 1.5]);
+    run(param, state).good();
+    for wrong in [[1.5; 3], [nan, nan, 1.5], [1.5, f32::INFINITY, 1.5], [nan; 3]] {
+        let ran = run(param, wrong);
+        assert_eq!(ran.code, Some(1), "{wrong:?} {ran:?}");
+        let beyond: Vec<&str> =
+            ran.out.lines().filter(|line| line.ends_with("beyond tolerance")).collect();
+        assert_eq!(beyond.len(), 1, "{}", ran.out);
+        assert!(beyond[0].starts_with("state/momentum_buffer/w "), "{}", ran.out);
+        assert!(ran.out.contains("FAIL: 1 of 2 tensors not within "), "{}", ran.out);
+    }
+}
+
+#[test]
 fn malformed_traces_are_named() {
     let bad = |name: &str, tensors: &[(&str, &[usize], f32)], expected: &str| {
         replay(&trace(name, tensors), &sgd(), &[]).says(expected);

@@ -142,7 +142,9 @@ fn difference(
         worst.max_abs = worst.max_abs.max(abs);
         sum_abs += abs;
         // By the larger of both, so that it is a number also where the expectation is 0.
-        worst.max_rel = worst.max_rel.max(abs / expected64.abs().max(found64.abs()));
+        // Infinity by infinity would be NaN, which `max` passes over.
+        let rel = abs / expected64.abs().max(found64.abs());
+        worst.max_rel = worst.max_rel.max(if rel.is_nan() { f64::INFINITY } else { rel });
         worst.max_ulp = worst.max_ulp.max(distance(dtype, found, expected));
         let bound = tolerance.atol + tolerance.rtol * expected64.abs();
         worst.passed &= abs.is_finite() && abs <= bound;
@@ -183,5 +185,37 @@ mod tests {
             assert_eq!(distance(dtype, f32::INFINITY, f32::NAN), u32::MAX, "{dtype}");
         }
         assert_eq!(distance(Dtype::F16, 65504.0, f32::INFINITY), 1);
+    }
+
+    #[test]
+    fn what_is_not_finite_agrees_with_its_like_only() {
+        let wide = Tolerance { rtol: 1e30, atol: 1e30 };
+        let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 1.0, -65504.0];
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+            for (i, found) in values.into_iter().enumerate() {
+                for (j, expected) in values.into_iter().enumerate() {
+                    // Behind and before elements that agree.
+                    let (found, expected) = ([2.0, found, 2.0], [2.0, expected, 2.0]);
+                    let it = difference("w".to_owned(), dtype, &found, &expected, wide);
+                    let finite = i > 2 && j > 2;
+                    assert_eq!(it.passed, i == j || finite, "{found:?} {expected:?}");
+                    let infinite = i != j && !finite;
+                    for distance in [it.max_abs, it.mean_abs, it.max_rel] {
+                        assert_eq!(distance.is_infinite(), infinite, "{it:?} {expected:?}");
+                        assert!(!distance.is_nan(), "{it:?} {expected:?}");
+                    }
+                    assert_eq!(it.max_ulp > 0, i != j, "{it:?} {expected:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nan_of_any_bits_agrees_with_nan() {
+        let nans = [f32::NAN, -f32::NAN, f32::from_bits(0x7f80_0001), f32::from_bits(0xffff_ffff)];
+        for (found, expected) in nans.iter().flat_map(|a| nans.iter().map(move |b| (*a, *b))) {
+            let it = difference("w".into(), Dtype::F32, &[found], &[expected], Tolerance::EXACT);
+            assert!(it.passed && it.max_abs == 0.0 && it.max_ulp == 0, "{it:?}");
+        }
     }
 }
