@@ -78,10 +78,11 @@ Where they are unscaled or clipped before, say so, and have them taken after eve
 
 Parameters that the optimizer itself has in fp16 or bf16 are recorded so, with master = "none".
 PyTorch then keeps their state in 16 bits too and rounds after every operation, where a replay
-computes a step in f32 and rounds the parameter once. Only SGD without momentum and weight decay
-gives the same. For other rules try `--rtol 0.02 --atol 0.01`; Adam's second moment in bf16 is
-further off, by 4 % after 100 steps of random gradients and by 30 % after 1,000, since with β₂ = 0.999
-it changes by less than half of its last bit.
+computes a step in f32 and rounds the parameter once. They agree in every bit only where PyTorch has
+nothing else to round (SGD without momentum and decay, with a power of two for lr). Else try
+`--rtol 0.02 --atol 0.01`; Adam's second moment in bf16 is further off, by 4 % after 100 steps of
+random gradients and by 30 % after 1,000, since with β₂ = 0.999 it changes by less than half of its
+last bit.
 
 Or let a small network fit a synthetic function, with an optimizer of torch.optim or elsewhere:
 
