@@ -43,7 +43,7 @@ SHORT = SMALL | {"empty": [0]}
 
 def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1, missing=None,
            start=1.0, groups=None, schedule=None, loss_scale=None, planted=None, clip_norm=None,
-           clip_value=None, master="none", dtypes=None, grad_dtypes=None):
+           clip_value=None, master="none", dtypes=None, grad_dtypes=None, native=False):
     """Run one case and write `<case>.safetensors` and `<case>.toml`.
 
     seed         a text, on which the random numbers depend; without it the case's name. Where a
@@ -56,6 +56,7 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
     loss_scale   arguments of the GradScaler, or a fixed scale
     planted      by step: by name: what the middle element of the scaled gradient is then
     clip_norm, clip_value, master, dtypes, grad_dtypes   as for the Recorder
+    native       PyTorch has parameters in dtypes itself, instead of widened
     """
     generator = torch.Generator().manual_seed(zlib.crc32((seed or case).encode()))
     dtypes, grad_dtypes, planted = dtypes or {}, grad_dtypes or {}, planted or {}
@@ -70,6 +71,9 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
         name: torch.nn.Parameter(rounded(start * random(shape), name, dtypes))
         for name, shape in shapes.items()
     }
+    if native:
+        for name, parameter in parameters.items():
+            parameter.data = parameter.data.to(dtypes[name])
     groups = [
         group | {"params": [parameters[name] for name in group["params"]]}
         for group in groups or [{"params": list(shapes)}]
@@ -93,7 +97,9 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
             gradient = rounded(scaler.scale(gradient), name, grad_dtypes)
             if name in planted.get(step, {}):
                 gradient.view(-1)[gradient.numel() // 2] = planted[step][name]
-            parameter.grad = None if missing and missing(step, name) else gradient
+            parameter.grad = None
+            if not (missing and missing(step, name)):
+                parameter.grad = gradient.to(parameter.dtype)
         recorder.gradients()
         scaler.unscale_(optimizer)
         clip(optimizer, clip_norm, clip_value)
@@ -101,7 +107,7 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
         scaler.update(loss_scale if fixed_scale else None)
         if scheduler:
             scheduler.step()
-        if master == "none":
+        if master == "none" and not native:
             for name, parameter in parameters.items():
                 parameter.data = rounded(parameter.data, name, dtypes)
     recorder.save(HERE / f"{case}.safetensors")
@@ -203,6 +209,20 @@ CASES = {
             dict(params=["scale"], lr=3e-2, eps=1e-2),
         ],
         schedule=lambda optimizer: LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 10)),
+    ),
+    "groups_cosine": dict(
+        kind=AdamW,
+        options=dict(lr=1e-2, weight_decay=0.1),
+        steps=30,
+        shapes={"a*": [3, 5], "az": [7], "block[0].w": [4], "block0.w": [4], "{": []},
+        groups=[
+            dict(params=["az"]),
+            dict(params=["a*", "{"], lr=3e-2, weight_decay=0.0),
+            dict(params=[], lr=1e-1),
+            dict(params=["block[0].w"], lr=1e-3),
+            dict(params=["block0.w"], lr=2e-2),
+        ],
+        schedule=lambda optimizer: CosineAnnealingLR(optimizer, T_max=30, eta_min=2e-3),
     ),
     "amp_fp16": dict(
         kind=AdamW,
@@ -317,6 +337,12 @@ CASES = {
         shapes=SHORT,
         dtypes=BF16,
         grad_dtypes=BF16,
+    ),
+    "bf16_sgd": dict(
+        kind=SGD,
+        options=dict(lr=0.125),  # PyTorch rounds the product, too, which this keeps exact
+        dtypes=BF16,
+        native=True,
     ),
     "fp16_master": dict(
         kind=AdamW,

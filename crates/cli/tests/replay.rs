@@ -29,7 +29,7 @@ fn every_golden_trace_of_pytorch_passes() {
             cases += 1;
         }
     }
-    assert_eq!(cases, 30);
+    assert_eq!(cases, 32);
 }
 
 fn passes(path: &Path) {
