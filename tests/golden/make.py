@@ -6,7 +6,8 @@
 
 Each case runs PyTorch's for-loop implementation on made-up gradients and records it with
 tools/record_torch.py, whose docstring tells the format. README.md tells what each case proves.
-Parameters and gradients of 16 bits are widened for PyTorch, which loses nothing.
+Parameters and gradients of 16 bits are widened for PyTorch, which loses nothing; where they are
+not, the case is `native`.
 Every run gives the same bytes (on another kind of processor, up to rounding in expect*).
 """
 
@@ -43,7 +44,8 @@ SHORT = SMALL | {"empty": [0]}
 
 def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1, missing=None,
            start=1.0, groups=None, schedule=None, loss_scale=None, planted=None, clip_norm=None,
-           clip_value=None, master="none", dtypes=None, grad_dtypes=None, native=False):
+           clip_value=None, master="none", dtypes=None, grad_dtypes=None, native=False,
+           globs=False):
     """Run one case and write `<case>.safetensors` and `<case>.toml`.
 
     seed         a text, on which the random numbers depend; without it the case's name. Where a
@@ -57,6 +59,8 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
     planted      by step: by name: what the middle element of the scaled gradient is then
     clip_norm, clip_value, master, dtypes, grad_dtypes   as for the Recorder
     native       PyTorch has parameters in dtypes itself, instead of widened
+    globs        the config's groups list their tensors as globs, which plain names are too; without
+                 it as the recorder writes them, by names
     """
     generator = torch.Generator().manual_seed(zlib.crc32((seed or case).encode()))
     dtypes, grad_dtypes, planted = dtypes or {}, grad_dtypes or {}, planted or {}
@@ -110,7 +114,10 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
         if master == "none" and not native:
             for name, parameter in parameters.items():
                 parameter.data = rounded(parameter.data, name, dtypes)
-    recorder.save(HERE / f"{case}.safetensors")
+    config = recorder.save(HERE / f"{case}.safetensors")
+    if globs:
+        text = config.read_text(encoding="utf-8").replace("\nnames = [", "\ntensors = [")
+        config.write_text(text, encoding="utf-8", newline="\n")
 
 
 def clip(optimizer, norm, value):
@@ -208,6 +215,7 @@ CASES = {
             dict(params=["bias"], lr=1e-3, weight_decay=0.0, betas=(0.8, 0.99)),
             dict(params=["scale"], lr=3e-2, eps=1e-2),
         ],
+        globs=True,
         schedule=lambda optimizer: LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 10)),
     ),
     "groups_cosine": dict(
@@ -319,6 +327,7 @@ CASES = {
             dict(params=["embed", "scale"], clip_norm=0.8),
             dict(params=["bias"], lr=0.03),
         ],
+        globs=True,
         size=waves(0.1),
         clip_norm=1.0,
     ),
