@@ -59,6 +59,39 @@ fn errors_spell_names_out() {
 }
 
 #[test]
+fn messages_about_groups_and_steps_spell_names_out() {
+    let [param, grad] = ["param", "grad/20000"].map(|kind| format!("{kind}/{NAME}"));
+    let path = trace("control.group", &[(&param, &[1], 1.0)]);
+    // In TOML, where a name may be spelled out too.
+    let refuses = |groups: &str, expected: &str| {
+        let groups = groups.replace("NAME", r"a\nb\u001b[31m");
+        let text = format!("[optimizer]\nrule = 'sgd'\n{groups}");
+        let ran = replay(&path, &config("control group.toml", &text), &[]);
+        is_plain(&ran);
+        ran.refuses(&format!("control group.toml: {}", expected.replace("NAME", SAFE)));
+    };
+    refuses(
+        "[[group]]\nnames = ['a', \"NAME\"]\n",
+        "[[group]] number 1: names: the trace has no tensor 'a'",
+    );
+    refuses(
+        "[[group]]\nnames = [\"NAME\", \"NAME.w\"]\n",
+        "[[group]] number 1: names: the trace has no tensor 'NAME.w'",
+    );
+    refuses(
+        "[[group]]\nnames = [\"NAME\"]\n[[group]]\ntensors = ['a*']\n",
+        "tensor 'NAME' belongs to [[group]] number 1 and to number 2",
+    );
+    refuses("[[group]]\ntensors = [\"{NAME\"]\n", "[[group]] number 1: the glob '{NAME': ");
+
+    let sgd = config("control far.toml", "[optimizer]\nrule = 'sgd'\n");
+    let far = trace("control.far", &[(&param, &[1], 1.0), (&grad, &[1], 1.0)]);
+    let ran = replay(&far, &sgd, &[]);
+    is_plain(&ran);
+    ran.says(&format!("tensor 'grad/20000/{SAFE}': steps 1 to 19999 have no gradient"));
+}
+
+#[test]
 fn a_replay_spells_names_out() {
     let [param, grad, expect] = ["param", "grad/1", "expect"].map(|kind| format!("{kind}/{NAME}"));
     let path = trace(
