@@ -13,6 +13,25 @@ fn rows(path: &Path) -> Vec<Value> {
 }
 
 #[test]
+fn moving_gradients_are_measured() {
+    let path = scratch("moving.json");
+    let json = path.to_str().expect("a name in UTF-8");
+    let subject = ["--model", "resnet50", "--width", "0.05", "--steps", "3", "--json", json];
+    let ran =
+        fallline(&[&["bench", "--borrowed", "--moving", "--clip", "1"], &subject[..]].concat())
+            .good();
+    assert!(ran.out.contains("40 to other buffers"), "{}", ran.out);
+    let rows = rows(&path);
+    let moved: Vec<_> = rows.iter().map(|row| row["moved"].as_u64()).collect();
+    assert_eq!(moved, [Some(0), Some(161), Some(40)]);
+    for row in &rows {
+        assert!(row["places_us"].is_number() && row["encode_us"].is_number());
+        assert_eq!(row["places_us_quartiles"].as_array().map(Vec::len), Some(2));
+    }
+    fallline(&["bench", "--moving"]).refuses("--borrowed");
+}
+
+#[test]
 fn every_row_has_the_promised_keys() {
     let path = scratch("rows.json");
     let json = path.to_str().expect("a name in UTF-8");

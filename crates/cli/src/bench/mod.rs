@@ -6,6 +6,7 @@
 //! | `subject`   | the optimizer that is measured                                         |
 //! | `baselines` | what runtimes do without fallline                                      |
 //! | `memory`    | what combinations of formats hold in memory                            |
+//! | `moving`    | what it costs that gradients move                                      |
 //! | `measure`   | the rounds                                                             |
 //! | `row`       | the result                                                             |
 
@@ -13,6 +14,7 @@ mod baselines;
 mod measure;
 mod memory;
 mod models;
+mod moving;
 mod row;
 mod subject;
 
@@ -32,7 +34,7 @@ use crate::{
     device::{AdapterReport, DeviceArgs},
     exit::usage,
     output::{Output, Outputs},
-    precision::PrecisionArgs,
+    precision::{Numerics, PrecisionArgs},
     print,
     rule::RuleName,
     timing::Timer,
@@ -73,6 +75,10 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["steps", "borrowed", "no_baselines", "PrecisionArgs"])]
     memory: bool,
 
+    /// Instead of the times of steps, what it costs the host that gradients lie elsewhere in every step
+    #[arg(long, requires = "borrowed", conflicts_with_all = ["no_baselines", "memory"])]
+    moving: bool,
+
     /// Write the rows to FILE as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -92,6 +98,9 @@ Columns:
 With --memory, bytes of GPU memory for each parameter, by the sizes of the buffers:
   B param     parameters and gradients
   B state     the rule's state and what is kept beside parameters, padding included
+With --borrowed --moving, host time:
+  places us   what places add to recording a step, with what moved since the step before
+  encode us   recording a step without places
 
 Examples:
   fallline bench                                GPT-2 small with AdamW, and both baselines
@@ -99,6 +108,7 @@ Examples:
   fallline bench --clip 1 --loss-scale dynamic  against the step without them
   fallline bench --param bf16 --master remainder --state bf16
   fallline bench --memory                       bytes for each parameter, by formats
+  fallline bench --borrowed --moving            gradients that lie elsewhere in every step
   fallline bench --width 0.25 --steps 5         a smaller model on a smaller machine";
 
 fn steps(text: &str) -> Result<usize, String> {
@@ -121,6 +131,9 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     let gpu = device.open()?;
     if args.memory {
         return memory(args, &gpu, json.as_ref());
+    }
+    if args.moving {
+        return moving(args, &gpu, &numerics, json.as_ref());
     }
     let copy = Copy::new(&gpu)?;
     let timer = Timer::new(&gpu, |pass| copy.record(pass))?;
@@ -178,6 +191,25 @@ fn memory(args: &Args, gpu: &Gpu, json: Option<&Output>) -> Result<Outcome> {
         }
     }
     print::print(memory::table(&rows))?;
+    if let Some(json) = json {
+        json.write_json(&rows)?;
+    }
+    Ok(Outcome::Good)
+}
+
+/// What it costs that gradients move, instead of how fast steps are.
+fn moving(args: &Args, gpu: &Gpu, numerics: &Numerics, json: Option<&Output>) -> Result<Outcome> {
+    let mut rows = Vec::new();
+    for &model in &args.model {
+        let specs = model.tensors(args.width);
+        for &name in &args.rule {
+            let subject = (model.name(), name.to_string(), rule(name));
+            let measured = moving::measure(gpu, subject, (&specs, numerics), args.steps);
+            rows.extend(measured.with_context(|| format!("{} with {name}", model.name()))?);
+            gpu.wait()?;
+        }
+    }
+    print::print(moving::table(&rows))?;
     if let Some(json) = json {
         json.write_json(&rows)?;
     }

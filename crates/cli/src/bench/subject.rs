@@ -48,6 +48,9 @@ fn lend(gpu: &Gpu, specs: &[TensorSpec]) -> Result<Vec<BorrowedTensor>> {
     Ok(specs.iter().zip(params).zip(grads).map(lent).collect())
 }
 
+/// Room behind the last range of a buffer, for all to move by.
+pub(crate) const SLACK_BYTES: u64 = 512;
+
 /// A range for each tensor in the format of one role.
 fn pool(
     gpu: &Gpu,
@@ -61,7 +64,7 @@ fn pool(
     for spec in specs {
         let len_elems = spec.len_elems()?;
         let size = (len_elems * dtype(spec).size_bytes()).next_multiple_of(256);
-        if sizes[sizes.len() - 1] + size > most {
+        if sizes[sizes.len() - 1] + size + SLACK_BYTES > most {
             sizes.push(0);
         }
         let number = sizes.len() - 1;
@@ -70,7 +73,8 @@ fn pool(
     }
     let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
     let buffers: Vec<Buffer> = gpu.checked(label, || {
-        sizes.iter().map(|size| compute::buffer(gpu, label, *size, usage)).collect()
+        let size = |size: &u64| (size + SLACK_BYTES).min(most);
+        sizes.iter().map(|bytes| compute::buffer(gpu, label, size(bytes), usage)).collect()
     })?;
     let range =
         |(number, offset, len): (usize, u64, u64)| BufferRange::new(&buffers[number], offset, len);

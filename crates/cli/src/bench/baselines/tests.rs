@@ -42,7 +42,7 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
 }
 
 fn agrees(rule: Rule) -> Result<()> {
-    let small = Limits { max_storage_buffer_binding_size: 1 << 16, ..Limits::default() };
+    let small = Limits { max_storage_buffer_binding_size: 1 << 17, ..Limits::default() };
     let gpu = Gpu::from_env()?.restrict_limits(&small)?;
     let specs = specs();
     let known = Known::new(&rule).context("a rule that the baselines know")?;
