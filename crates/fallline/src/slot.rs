@@ -67,3 +67,6 @@ pub(crate) fn tile_bytes(slots: &[Slot], state: StateFormat) -> u64 {
 pub(crate) fn mask(slots: &[Slot], holds: impl Fn(&Slot) -> bool) -> u32 {
     (0u32..).zip(slots).map(|(number, slot)| u32::from(holds(slot)) << number).sum()
 }
+
+#[cfg(test)]
+mod tests;
