@@ -259,6 +259,23 @@ pub enum Error {
         /// The usage that it has.
         found: BufferUsages,
     },
+    /// A piece of a tensor that no piece can be.
+    #[error(
+        "tensor '{tensor}': a piece must {expected}, found elements {first_elem}..{end_elem} of \
+         {whole_len_elems}"
+    )]
+    Piece {
+        /// The tensor's name.
+        tensor: String,
+        /// What it must do.
+        expected: &'static str,
+        /// Where it begins in its whole.
+        first_elem: u64,
+        /// Where it ends.
+        end_elem: u64,
+        /// Elements of the whole.
+        whole_len_elems: u64,
+    },
     /// A parameter that cannot be kept as asked.
     #[error("tensor '{tensor}': {precision} needs a parameter in {expected}, found {found}")]
     Precision {

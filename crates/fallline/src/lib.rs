@@ -85,7 +85,7 @@ pub use scaler::{DynamicScale, LossScaler};
 pub use shell::adapters;
 pub use slot::{Slot, SlotKind};
 pub use tensor::{
-    BorrowedTensor, BufferRange, Dtype, Places, Precision, StateFormat, TensorId, TensorSpec,
+    BorrowedTensor, BufferRange, Dtype, Places, Precision, StateFormat, TensorId, TensorSpec, Whole,
 };
 
 /// The wgpu that this crate is built with.

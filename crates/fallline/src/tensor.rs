@@ -208,6 +208,25 @@ pub struct TensorSpec {
     pub state: Option<StateFormat>,
     /// The name of its group; `None`: the first group.
     pub group: Option<String>,
+    /// The tensor that it is a piece of, if it is one.
+    pub whole: Option<Whole>,
+}
+
+/// The tensor that another is a piece of: what a shard of an optimizer must know of it, so that all shards
+/// together give the bits of an optimizer over whole tensors.
+///
+/// Stochastic rounding, the format of the state and the rows of a norm go by the whole. The pieces of a
+/// tensor are whole spans of 256 elements, but for the last; if they begin at multiples of 16,384, norms too
+/// have the whole's sums. What a rule looks at is the piece: of today's rules none looks at more than an
+/// element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Whole {
+    /// The whole tensor's number in stochastic rounding: its place among all whole tensors.
+    pub number: u32,
+    /// Its number of elements.
+    pub len_elems: u64,
+    /// Where the piece begins in it: a multiple of 256.
+    pub first_elem: u64,
 }
 
 impl TensorSpec {
@@ -221,7 +240,35 @@ impl TensorSpec {
             precision: Precision::Nearest,
             state: None,
             group: None,
+            whole: None,
         }
+    }
+
+    /// A piece of a larger tensor; the shape is the piece's.
+    #[must_use]
+    pub fn piece_of(mut self, whole: Whole) -> Self {
+        self.whole = Some(whole);
+        self
+    }
+
+    /// Elements of the tensor that it is a piece of, or its own; checked against `len_elems`, which are its
+    /// own.
+    pub(crate) fn whole_len_elems(&self, len_elems: u64) -> Result<u64> {
+        let Some(Whole { len_elems: whole, first_elem, .. }) = self.whole else {
+            return Ok(len_elems);
+        };
+        let end = first_elem.checked_add(len_elems);
+        let expected = if !first_elem.is_multiple_of(BLOCK_ELEMS) {
+            "begin at a multiple of 256 elements"
+        } else if end.is_none_or(|end| end > whole) {
+            "end within its whole"
+        } else if !len_elems.is_multiple_of(BLOCK_ELEMS) && end != Some(whole) {
+            "be a multiple of 256 elements long, or end with its whole"
+        } else {
+            return Ok(whole);
+        };
+        let (tensor, end) = (self.name.clone(), first_elem.saturating_add(len_elems));
+        Err(Error::Piece { tensor, expected, first_elem, end_elem: end, whole_len_elems: whole })
     }
 
     /// The format of parameter and gradient.

@@ -60,6 +60,13 @@ pub(crate) struct Info {
     pub(crate) len_elems: u64,
 }
 
+impl Info {
+    /// Where it begins in the tensor that it is a piece of.
+    fn whole_elem(&self) -> u64 {
+        self.spec.whole.map_or(0, |whole| whole.first_elem)
+    }
+}
+
 /// Where parameters and gradients lie, and what a step dispatches for that.
 #[derive(Debug)]
 enum Lies {

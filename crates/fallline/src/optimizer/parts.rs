@@ -59,7 +59,8 @@ impl Parts {
             };
             let len_elems = spec.len_elems()?;
             let (key, hypers) = &rules[rule_of[group]];
-            let state = spec.state.unwrap_or_else(|| groups[group].state_of(len_elems));
+            let whole_len = spec.whole_len_elems(len_elems)?;
+            let state = spec.state.unwrap_or_else(|| groups[group].state_of(whole_len));
             let formats = spec.formats(state)?;
             let same = |p: &Program| p.key == *key && p.formats == formats;
             let kernel = programs.iter().position(same).unwrap_or_else(|| {
@@ -105,8 +106,8 @@ impl Parts {
                 first_vec4: place.first_block * BLOCK_VEC4,
                 len_vec4: number(info.len_elems / 4),
                 tail_elems: number(info.len_elems % 4),
-                number: number(index),
-                whole_vec4: 0,
+                number: info.spec.whole.map_or_else(|| number(index), |whole| whole.number),
+                whole_vec4: number(info.whole_elem() / 4),
                 padding0: 0,
                 padding1: 0,
             };
@@ -119,7 +120,7 @@ impl Parts {
             len_elems: info.len_elems,
             dtype: info.spec.grad_dtype,
             group: info.group,
-            whole_elem: 0,
+            whole_elem: info.whole_elem(),
         };
         self.infos.iter().map(measured).collect()
     }

@@ -107,8 +107,9 @@ impl Group {
         self
     }
 
-    /// The format of the state of a tensor with so many elements.
-    pub(crate) fn state_of(&self, len_elems: u64) -> StateFormat {
+    /// The format of the state of a tensor with so many elements; of a piece, its whole's number of them.
+    #[must_use]
+    pub fn state_of(&self, len_elems: u64) -> StateFormat {
         if len_elems < self.min_state_elems { StateFormat::F32 } else { self.state }
     }
 
