@@ -216,6 +216,12 @@ pub enum Error {
         /// The alignment that is needed.
         expected: u64,
     },
+    /// Tensors without places for an optimizer that borrows its parameters and gradients.
+    #[error(
+        "the optimizer borrows parameters and gradients: say where those of new tensors lie \
+         (add_borrowed)"
+    )]
+    NotArena,
     /// [`Optimizer::rebind`](crate::Optimizer::rebind) of an arena.
     #[error("the optimizer owns its parameters and gradients: there is nothing to rebind")]
     NotBorrowed,

@@ -147,6 +147,17 @@ impl Control {
         Ok(head[0])
     }
 
+    /// Copies what was decided about the last steps.
+    pub(crate) fn copy_decisions(&self, into: &Self, encoder: &mut wgpu::CommandEncoder) {
+        let mut copy = |from: &Buffer, to: &Buffer| {
+            encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size().min(to.size()));
+        };
+        copy(&self.decision, &into.decision);
+        if let (Some(from), Some(to)) = (&self.measure, &into.measure) {
+            copy(&from.history, &to.history);
+        }
+    }
+
     /// Sets how many steps there were, and how many of them were skipped.
     pub(crate) fn write_decision(&self, gpu: &Gpu, step: u32, skipped_total: u32) -> Result<()> {
         gpu.write("fallline decision", &self.decision, 0, &[step, 0, skipped_total])

@@ -71,7 +71,8 @@ impl Optimizer {
                 dtype: info.spec.grad_dtype,
                 grad_dtype: micro.dtype,
                 param: grad,
-                grad: Some(&micro.range),
+                // What is given for a tensor that was taken out does not matter.
+                grad: Some(if info.gone { grad } else { &micro.range }),
             });
         let mut buffers = Buffers::default();
         let lending = Lending::new(to_lend, &mut buffers, 0)?;
@@ -145,6 +146,9 @@ impl Optimizer {
             let (name, dtype) = (info.spec.name.clone(), info.spec.grad_dtype);
             if dtype == Dtype::F16 {
                 return Err(Error::AccumulatorFormat { tensor: name, found: dtype });
+            }
+            if info.gone {
+                return Ok(BufferRange::new(&self.constants.dummy, 0, 0));
             }
             let grad = self.grad(crate::TensorId(index))?;
             Ok(BufferRange::new(grad.buffer(), grad.offset(), info.len_elems))

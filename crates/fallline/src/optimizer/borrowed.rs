@@ -6,7 +6,7 @@ use wgpu::{Buffer, ComputePass};
 
 use super::Info;
 use crate::{
-    BufferRange, Error, Gpu, Result,
+    BorrowedTensor, BufferRange, Error, Gpu, Result,
     control::{Control, Input, RowDispatch, RowPieces, RowWindow, StepInputs, Written},
     kernel::{self, Recipe, TableIn},
     lend::{Buffers, Lending, ToLend},
@@ -19,6 +19,12 @@ use crate::{
 pub(super) struct Placed {
     pub(super) param: BufferRange,
     pub(super) grad: Option<BufferRange>,
+}
+
+impl Placed {
+    pub(super) fn of(tensor: &BorrowedTensor) -> Self {
+        Self { param: tensor.param.clone(), grad: tensor.grad.clone() }
+    }
 }
 
 /// What a step dispatches for tensors in some places.

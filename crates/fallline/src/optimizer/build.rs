@@ -6,6 +6,7 @@ use super::{
     Lies, Optimizer,
     borrowed::{Borrowed, Outline, Placed, pack},
     parts::Parts,
+    tensors::Roster,
 };
 use crate::{
     BorrowedTensor, Error, Gpu, Group, Options, Places, Result, TensorSpec,
@@ -38,7 +39,16 @@ impl Optimizer {
         tensors: &[TensorSpec],
         options: &Options,
     ) -> Result<Self> {
-        let parts = Parts::new(gpu, groups, tensors, options)?;
+        Self::build_arena(gpu, groups, Roster::new(tensors.to_vec()), options)
+    }
+
+    pub(super) fn build_arena(
+        gpu: &Gpu,
+        groups: &[Group],
+        roster: Roster,
+        options: &Options,
+    ) -> Result<Self> {
+        let parts = Parts::new(gpu, groups, &roster, options)?;
         let mut memory = Vec::new();
         for segment in &parts.layout.segments {
             let formats = parts.programs[segment.kernel].formats;
@@ -120,12 +130,18 @@ impl Optimizer {
         options: &Options,
     ) -> Result<Self> {
         let specs: Vec<TensorSpec> = tensors.iter().map(|tensor| tensor.spec.clone()).collect();
-        let parts = Parts::new(gpu, groups, &specs, options)?;
-        let placed = |tensor: &BorrowedTensor| Placed {
-            param: tensor.param.clone(),
-            grad: tensor.grad.clone(),
-        };
-        let places: Vec<Placed> = tensors.iter().map(placed).collect();
+        let places = tensors.iter().map(Placed::of).collect();
+        Self::build_borrowed(gpu, groups, Roster::new(specs), places, options)
+    }
+
+    pub(super) fn build_borrowed(
+        gpu: &Gpu,
+        groups: &[Group],
+        roster: Roster,
+        places: Vec<Placed>,
+        options: &Options,
+    ) -> Result<Self> {
+        let parts = Parts::new(gpu, groups, &roster, options)?;
         let rows = Measure::rows(gpu, groups, options, &parts.measured());
         let segments = parts.layout.segments.iter().map(|segment| segment.blocks).collect();
         let lies = (parts.infos.as_slice(), places.as_slice());

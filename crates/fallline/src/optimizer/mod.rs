@@ -6,6 +6,7 @@ mod build;
 mod parts;
 mod reports;
 mod step;
+mod tensors;
 mod traffic;
 mod values;
 
@@ -21,7 +22,7 @@ pub use traffic::Traffic;
 
 use self::borrowed::{Borrowed, Placed};
 use crate::{
-    BufferRange, Error, Gpu, Group, LossScaler, Places, Result, Role, StateFormat, TensorId,
+    BufferRange, Error, Gpu, Group, Options, Places, Result, Role, StateFormat, TensorId,
     TensorSpec,
     control::{Control, Written},
     kernel::Program,
@@ -48,7 +49,7 @@ pub struct Optimizer {
     pub(crate) control: Control,
     lies: Lies,
     pub(crate) reports: Option<Reports>,
-    pub(crate) scaler: Option<LossScaler>,
+    pub(crate) options: Options,
 }
 
 /// A tensor, checked.
@@ -58,6 +59,8 @@ pub(crate) struct Info {
     pub(crate) group: usize,
     pub(crate) state: StateFormat,
     pub(crate) len_elems: u64,
+    /// Whether it was taken out: its number is not given again.
+    pub(crate) gone: bool,
 }
 
 impl Info {
@@ -166,14 +169,15 @@ impl Optimizer {
         };
         let unmoved = borrowed.places.iter().zip(places.grads).enumerate();
         let mut unmoved = unmoved.map(|(index, (placed, grad))| {
-            placed.grad == *grad && (places.params.is_none() || placed.param == *param(index))
+            let same_param = places.params.is_none() || placed.param == *param(index);
+            infos[index].gone || placed.grad == *grad && same_param
         });
         if unmoved.all(|unmoved| unmoved) {
             return Ok(());
         }
-        let placed = |(index, grad): (usize, &Option<BufferRange>)| Placed {
-            param: param(index).clone(),
-            grad: grad.clone(),
+        let placed = |(index, grad): (usize, &Option<BufferRange>)| match infos[index].gone {
+            true => borrowed.places[index].clone(),
+            false => Placed { param: param(index).clone(), grad: grad.clone() },
         };
         let placed = places.grads.iter().enumerate().map(placed).collect();
         let records = control.records.clone();
@@ -184,6 +188,8 @@ impl Optimizer {
     /// Checks a step and writes its input; `None` if there is nothing to do.
     fn prepare(&mut self, step: &Step<'_>) -> Result<Option<Written>> {
         let mut input = step.input(&self.groups, self.infos.iter().map(|info| info.group))?;
+        let gone = self.infos.iter().enumerate().filter(|(_, info)| info.gone);
+        input.absent.extend(gone.map(|(index, _)| index));
         if let Lies::Borrowed(borrowed) = &self.lies {
             if input.head.zero_grads != 0
                 && let Some((tensor, other)) = borrowed.shared_grads().cloned()
@@ -263,7 +269,9 @@ impl Optimizer {
 
     /// The tensors, in the order in which they were given.
     pub fn tensors(&self) -> impl ExactSizeIterator<Item = (TensorId, &TensorSpec)> {
-        self.infos.iter().enumerate().map(|(index, info)| (TensorId(index), &info.spec))
+        let tensors = self.infos.iter().enumerate().filter(|(_, info)| !info.gone);
+        let tensors = tensors.map(|(index, info)| (TensorId(index), &info.spec));
+        tensors.collect::<Vec<_>>().into_iter()
     }
 
     /// The tensor of this name.
@@ -326,6 +334,7 @@ impl Optimizer {
 
     fn info(&self, id: TensorId) -> Result<&Info> {
         let len = self.infos.len();
-        self.infos.get(id.0).ok_or(Error::UnknownTensor { index: id.0, len })
+        let info = self.infos.get(id.0).filter(|info| !info.gone);
+        info.ok_or(Error::UnknownTensor { index: id.0, len })
     }
 }

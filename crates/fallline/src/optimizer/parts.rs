@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use wgpu::Buffer;
 
-use super::{Info, Lies, Optimizer, build::OWNED};
+use super::{Info, Lies, Optimizer, build::OWNED, tensors::Roster};
 use crate::{
-    Error, Gpu, Group, Options, Result, TensorSpec,
+    Error, Gpu, Group, Options, Result,
     abi::{self, Placement},
     control::{Control, Measured},
     kernel::{KernelKey, MAX_HYPERS, Program},
@@ -31,9 +31,10 @@ impl Parts {
     pub(super) fn new(
         gpu: &Gpu,
         groups: &[Group],
-        tensors: &[TensorSpec],
+        roster: &Roster,
         options: &Options,
     ) -> Result<Self> {
+        let Roster { specs: tensors, gone } = roster;
         gpu.check_lost()?;
         check_groups(groups)?;
         options.check(gpu, groups)?;
@@ -43,7 +44,7 @@ impl Parts {
         let mut infos = Vec::with_capacity(tensors.len());
         let mut items = Vec::with_capacity(tensors.len());
         for (index, spec) in tensors.iter().enumerate() {
-            if ids.insert(spec.name.clone(), index).is_some() {
+            if !gone[index] && ids.insert(spec.name.clone(), index).is_some() {
                 return Err(Error::DuplicateTensor { name: spec.name.clone() });
             }
             let group = match &spec.group {
@@ -70,7 +71,7 @@ impl Parts {
                 programs.len() - 1
             });
             items.push(Item { kernel, len_elems });
-            infos.push(Info { spec: spec.clone(), group, state, len_elems });
+            infos.push(Info { spec: spec.clone(), group, state, len_elems, gone: gone[index] });
         }
         let name = |tensor: usize| infos[tensor].spec.name.clone();
         let layout = plan::layout(gpu, &programs, &items, name)?;
@@ -189,7 +190,7 @@ impl Parts {
             control,
             lies,
             reports,
-            scaler: options.loss_scaler.clone(),
+            options: options.clone(),
         })
     }
 }

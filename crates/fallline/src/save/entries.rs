@@ -23,10 +23,13 @@ impl Optimizer {
             // Steps, and how many of them were skipped.
             entries.push(counts("reports", 2));
         }
-        if self.scaler.is_some() {
+        if self.options.loss_scaler.is_some() {
             entries.push(counts("loss_scale", 4));
         }
         for (index, info) in self.infos.iter().enumerate() {
+            if info.gone {
+                continue;
+            }
             let slice = self.param(TensorId::new(index))?;
             let name = &info.spec.name;
             transfer::check_usage(name, Role::Param, slice.buffer(), BufferUsages::COPY_SRC)?;
@@ -84,7 +87,7 @@ impl Optimizer {
                     let head = self.control.fetch_decision(gpu).await?;
                     words(&[head.step, head.skipped_total])
                 }
-                ("loss_scale", None) => match &self.scaler {
+                ("loss_scale", None) => match &self.options.loss_scaler {
                     Some(scaler) => {
                         transfer::fetch(gpu, scaler.buffer(), 0, SCALE_WORDS * 4).await?
                     }

@@ -102,8 +102,9 @@ impl Optimizer {
         read: &mut impl FnMut(usize, u64, &mut [u8]) -> Result<()>,
     ) -> Result<Small> {
         let tensors = self.infos.len();
-        let mut small =
-            Small { steps: vec![0; tensors], numbers: vec![0; tensors], ..Small::default() };
+        let mut small = Small { steps: vec![0; tensors], ..Small::default() };
+        // Those of tensors that were taken out stay.
+        small.numbers = (0..tensors).map(|index| self.control.number(index)).collect();
         for (entry, number) in needed.iter().zip(numbers) {
             let Some(number) = *number else { continue };
             let index = entry.tensor.as_ref().and_then(|tensor| self.ids.get(tensor).copied());
@@ -149,7 +150,7 @@ impl Optimizer {
                 reports.reset(gpu, step)?;
             }
         }
-        if let (Some(scaler), Some(bytes)) = (&self.scaler, &small.scale) {
+        if let (Some(scaler), Some(bytes)) = (&self.options.loss_scaler, &small.scale) {
             transfer::write(gpu, scaler.buffer(), 0, bytes)?;
         }
         Ok(())
@@ -162,6 +163,9 @@ impl Optimizer {
         read: &mut impl FnMut(usize, u64, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
         for index in 0..self.infos.len() {
+            if self.infos[index].gone {
+                continue;
+            }
             let (id, len_elems) = (TensorId::new(index), self.infos[index].len_elems);
             let name = self.infos[index].spec.name.clone();
             let mut whole = |what: &str| all.read(&name, what, read);

@@ -168,7 +168,7 @@ impl Optimizer {
                 pieces.push(Piece { buffer, offset, size_bytes: len, parts: vec![part], tiles: 0 });
             }
         }
-        for index in 0..self.infos.len() {
+        for (index, _) in self.infos.iter().enumerate().filter(|(_, info)| !info.gone) {
             pieces.extend(self.state_pieces(index, table)?);
         }
         Ok(pieces)
@@ -222,7 +222,7 @@ impl Optimizer {
 
     /// Whether what is loaded into the parameters can be written there.
     pub(super) fn check_writable(&self) -> Result<()> {
-        for (index, info) in self.infos.iter().enumerate() {
+        for (index, info) in self.infos.iter().enumerate().filter(|(_, info)| !info.gone) {
             let slice = self.param(TensorId::new(index))?;
             let mut usage = BufferUsages::COPY_DST;
             if !(info.len_elems * info.spec.dtype.size_bytes()).is_multiple_of(4) {

@@ -1,0 +1,157 @@
+//! Tensors that come and go.
+
+use wgpu::CommandEncoder;
+
+use super::{Lies, Optimizer, borrowed::Placed};
+use crate::{
+    BorrowedTensor, BufferRange, Error, Result, TensorId, TensorSpec, layout::BLOCK_ELEMS,
+};
+
+/// The tensors of an optimizer, those that left included: their numbers are not given again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Roster {
+    pub(super) specs: Vec<TensorSpec>,
+    pub(super) gone: Vec<bool>,
+}
+
+impl Roster {
+    pub(super) fn new(specs: Vec<TensorSpec>) -> Self {
+        let gone = vec![false; specs.len()];
+        Self { specs, gone }
+    }
+}
+
+impl Optimizer {
+    /// Adds tensors to an arena. The others keep their ids, state, step counters and numbers in stochastic
+    /// rounding; parameters and gradients of the new ones are zero.
+    ///
+    /// Buffers are made anew and what they hold is copied on the GPU: slices and accumulators from before
+    /// are of the old ones. No step may be recorded and not yet submitted.
+    ///
+    /// # Errors
+    /// As [`arena`](Self::arena); [`Error::NotArena`]. The optimizer is then as before.
+    pub fn add_tensors(&mut self, tensors: &[TensorSpec]) -> Result<Vec<TensorId>> {
+        if matches!(self.lies, Lies::Borrowed(_)) {
+            return Err(Error::NotArena);
+        }
+        self.change(tensors, &[], &[])
+    }
+
+    /// Adds tensors of the caller's to an optimizer over borrowed buffers; otherwise as
+    /// [`add_tensors`](Self::add_tensors).
+    ///
+    /// # Errors
+    /// As [`borrowed`](Self::borrowed); [`Error::NotBorrowed`]. The optimizer is then as before.
+    pub fn add_borrowed(&mut self, tensors: &[BorrowedTensor]) -> Result<Vec<TensorId>> {
+        if matches!(self.lies, Lies::Arena { .. }) {
+            return Err(Error::NotBorrowed);
+        }
+        let specs: Vec<TensorSpec> = tensors.iter().map(|tensor| tensor.spec.clone()).collect();
+        let places: Vec<Placed> = tensors.iter().map(Placed::of).collect();
+        self.change(&specs, &places, &[])
+    }
+
+    /// Takes tensors out: their state is given back, their ids are unknown from now on, and so are
+    /// their names. Those of others stay; where values are given for each tensor, in the order of
+    /// ids, such a tensor still has its place, and what stands there does not matter.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTensor`], [`Error::OutOfMemory`]. The optimizer is then as before.
+    pub fn remove_tensors(&mut self, ids: &[TensorId]) -> Result<()> {
+        for id in ids {
+            self.info(*id)?;
+        }
+        self.change(&[], &[], ids).map(drop)
+    }
+
+    /// The same optimizer with more tensors, or fewer.
+    fn change(
+        &mut self,
+        added: &[TensorSpec],
+        added_places: &[Placed],
+        removed: &[TensorId],
+    ) -> Result<Vec<TensorId>> {
+        let mut roster = Roster::default();
+        for (index, info) in self.infos.iter().enumerate() {
+            let gone = info.gone || removed.contains(&TensorId(index));
+            let shape = if gone { vec![0] } else { info.spec.shape.clone() };
+            // An empty piece is a piece of nothing.
+            let whole = info.spec.whole.filter(|_| !gone);
+            roster.specs.push(TensorSpec { shape, whole, ..info.spec.clone() });
+            roster.gone.push(gone);
+        }
+        let first = roster.specs.len();
+        roster.specs.extend_from_slice(added);
+        roster.gone.resize(roster.specs.len(), false);
+
+        let Self { gpu, groups, options, .. } = &*self;
+        let mut changed = match &self.lies {
+            Lies::Arena { .. } => Self::build_arena(gpu, groups, roster, options)?,
+            Lies::Borrowed(borrowed) => {
+                let nowhere = BufferRange::new(&self.constants.dummy, 0, 0);
+                let mut places = borrowed.places.clone();
+                for (place, _) in places.iter_mut().zip(&roster.gone).filter(|(_, gone)| **gone) {
+                    *place = Placed { param: nowhere.clone(), grad: None };
+                }
+                places.extend_from_slice(added_places);
+                Self::build_borrowed(gpu, groups, roster, places, options)?
+            }
+        };
+        let seed = self.control.seed();
+        let mut numbers: Vec<u32> = (0..first).map(|index| self.control.number(index)).collect();
+        for index in first..changed.infos.len() {
+            let unused = numbers.iter().max().map_or(0, |most| most.wrapping_add(1));
+            let whole = changed.infos[index].spec.whole;
+            numbers.push(whole.map_or(unused, |whole| whole.number));
+        }
+        changed.control.write_identity(gpu, seed, &numbers)?;
+        gpu.checked("changed tensors", || {
+            let mut encoder =
+                gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {
+                    label: Some("fallline changed tensors"),
+                });
+            self.copy_kept(&changed, &mut encoder);
+            gpu.queue().submit([encoder.finish()]);
+        })?;
+        gpu.check_lost()?;
+        if let (Some(new), Some(old)) = (&mut changed.reports, &self.reports) {
+            new.go_on_after(old);
+        }
+        *self = changed;
+        Ok((first..self.infos.len()).map(TensorId).collect())
+    }
+
+    /// Copies what tensors keep, step counters, and what was decided last.
+    fn copy_kept(&self, into: &Self, encoder: &mut CommandEncoder) {
+        let places = self.layout.places.iter().zip(&into.layout.places);
+        for ((old, new), info) in places.zip(&self.infos) {
+            if old.blocks == 0 || new.blocks != old.blocks {
+                continue;
+            }
+            let (from, to) = (&self.memory[old.segment], &into.memory[new.segment]);
+            let program = &self.programs[self.layout.segments[old.segment].kernel];
+            let mut copy = |from: &wgpu::Buffer, to: &wgpu::Buffer, tile_bytes: u64| {
+                let at = |first: u32| u64::from(first) * tile_bytes;
+                let size = u64::from(old.blocks) * tile_bytes;
+                let (from_offset, to_offset) = (at(old.first_block), at(new.first_block));
+                encoder.copy_buffer_to_buffer(from, from_offset, to, to_offset, size);
+            };
+            if let (Some((from, _)), Some((to, _))) = (&from.state, &to.state) {
+                copy(from, to, program.state_bytes());
+            }
+            if let (Some(from), Some(to)) = (&from.master, &to.master) {
+                copy(from, to, BLOCK_ELEMS * info.spec.precision.size_bytes());
+            }
+            if let (Some(from), Some(to)) = (&from.owned, &to.owned) {
+                copy(&from.0, &to.0, BLOCK_ELEMS * info.spec.dtype.size_bytes());
+                copy(&from.1, &to.1, BLOCK_ELEMS * info.spec.grad_dtype.size_bytes());
+            }
+        }
+        let steps = self.infos.len() as u64 * 4;
+        if steps > 0 {
+            let (from, to) = (&self.control.steps, &into.control.steps);
+            encoder.copy_buffer_to_buffer(from, 0, to, 0, steps);
+        }
+        self.control.copy_decisions(&into.control, encoder);
+    }
+}
