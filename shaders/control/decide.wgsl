@@ -1,7 +1,7 @@
-// Decide: one workgroup turns the partials into norms, clip factors, whether the step is skipped,
+// Decide: one workgroup turns exact sums of squares into norms, clip factors, whether the step is skipped,
 // and the next loss scale.
 //
-//   norm        <- sqrt(sum of the partials) / loss scale * grad_factor     of all, and of each group
+//   norm        <- sqrt(total) /             loss scale * grad_factor     of all, and of each group
 //   clip_factor <- min(1, max_norm / (norm + 1e-6))                         torch's clip_grad_norm_
 //   skipped     <- a gradient, or the norm of all, is not finite            with SKIP_NON_FINITE
 //               or a group's largest |g|, unscaled and clipped, reaches the bound of its rule
@@ -15,8 +15,7 @@
 // "Mixed Precision Training", section 3.2. The scale grows no further than 2^126, whose reciprocal is
 // still a normal number.)
 //
-// Partials are added as integers of 64 bits, in units of 2^-20 of the largest one's last bit: such a
-// sum has no rounding errors that grow with the number of partials, and no order.
+// What is not finite counts as that: a NaN before an infinity.
 //
 // The largest |g| is known by its exponent. So a factor that is no power of two may count a step as
 // beyond the bound from half the bound on. Such a step says nothing about the loss scale.
@@ -24,143 +23,88 @@
 // A norm that is not finite, in a step that is not skipped, gives torch's factors: 0 for infinity,
 // NaN for NaN.
 //
-// Joined with: shared/{step_input,partial,loss_scale,decision}.wgsl.
+// Joined with: shared/{step_input,span,total,loss_scale,decision}.wgsl.
 //
 // Bindings (group 0):
 //   0 step_input   what this step brings
-//   1 spans        the partials of all tensors, then those of each group, with their limits
-//   2 partials     from control/measure.wgsl
+//   1 spans        the limits of all tensors, then those of each group
+//   2 totals       of each group: from control/total.wgsl, or added up outside
 //   3 loss_scale   (in and out)
 //   4 decision     (out)
 //   5 history      the last HISTORY_LEN decisions, for reports (out)
 
-struct Span {
-    first: u32,
-    end: u32,
-    // The largest f32 for no limit.
-    max_norm: f32,
-    // Whether max_norm is the group's own limit; else it is clipped with all others.
-    own: u32,
-    // The rule is safe for gradients below this power of two.
-    bound_exponent: i32,
-}
-
 @group(0) @binding(0) var<storage, read> step_input: StepInput;
 @group(0) @binding(1) var<storage, read> spans: array<Span>;
-@group(0) @binding(2) var<storage, read> partials: array<Partial>;
+@group(0) @binding(2) var<storage, read> totals: array<Total>;
 @group(0) @binding(3) var<storage, read_write> loss_scale: LossScale;
 @group(0) @binding(4) var<storage, read_write> decision: Decision;
 @group(0) @binding(5) var<storage, read_write> history: array<u32>;
 
-// A power of two.
-override WORKGROUP_SIZE: u32 = 256u;
+// At least as many lanes as limbs.
+override WORKGROUP_SIZE: u32 = 64u;
 override SKIP_NON_FINITE: bool = false;
 
 const HISTORY_LEN: u32 = 64u;
 // Words of a decision before its norms.
 const HEAD_LEN: u32 = 8u;
-// Bits below the last bit of the largest partial.
-const FRACTION: u32 = 20u;
 const MAX_F32: f32 = 0x1.fffffep+127;
 
-var<workgroup> tops: array<i32, WORKGROUP_SIZE>;
-var<workgroup> largest: array<u32, WORKGROUP_SIZE>;
-var<workgroup> sums: array<f32, WORKGROUP_SIZE>;
+// The sum of all groups, its norm, and whether a group's gradients are too large.
+var<workgroup> sum: array<u32, LIMBS>;
+var<workgroup> global_factor: f32;
+var<workgroup> norm_of_all: u32;
+var<workgroup> is_beyond: atomic<u32>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(@builtin(local_invocation_index) lane: u32) {
-    var norm_of_all = 0u;
-    var global_factor = 1.0;
-    var is_beyond = false;
-    for (var s = 0u; s < arrayLength(&spans); s++) {
-        let span = spans[s];
-        find_top(span, lane);
-        let top = tops[0];
-        let exponent = largest[0];
-        add(span, top, lane);
-        if (lane == 0u) {
-            let norm = norm_of(sums[0], top, exponent);
-            var factor = clip_factor(norm, span.max_norm);
-            if (s == 0u) {
-                norm_of_all = norm;
-                global_factor = factor;
-            } else {
-                if (span.own == 0u) {
-                    factor = global_factor;
-                }
-                is_beyond |= reaches(exponent, factor, span.bound_exponent);
-            }
-            decision.norms[s] = Norm(bitcast<f32>(norm), factor);
+    let groups = arrayLength(&spans) - 1u;
+    if (lane < LIMBS) {
+        var limb = 0u;
+        for (var g = 0u; g < groups; g++) {
+            limb += totals[g].limbs[lane];
         }
-        // Until all have read what the next round overwrites.
-        workgroupBarrier();
+        sum[lane] = limb;
     }
     if (lane == 0u) {
-        begin_step(norm_of_all, is_beyond);
+        atomicStore(&is_beyond, 0u);
+    }
+    workgroupBarrier();
+    if (lane == 0u) {
+        var all = Total();
+        var above = 0u;
+        for (var i = 0u; i < LIMBS; i++) {
+            let limb = sum[i] + above;
+            all.limbs[i] = limb & 0xffffu;
+            above = limb >> 16u;
+        }
+        for (var g = 0u; g < groups; g++) {
+            all.infinite |= totals[g].infinite;
+            all.not_a_number |= totals[g].not_a_number;
+        }
+        norm_of_all = norm_of(all);
+        global_factor = clip_factor(norm_of_all, spans[0].max_norm);
+        decision.norms[0] = Norm(bitcast<f32>(norm_of_all), global_factor);
+    }
+    workgroupBarrier();
+    for (var g = lane; g < groups; g += WORKGROUP_SIZE) {
+        let total = totals[g];
+        let span = spans[g + 1u];
+        let norm = norm_of(total);
+        var factor = global_factor;
+        if (span.own != 0u) {
+            factor = clip_factor(norm, span.max_norm);
+        }
+        if (reaches(total.largest, factor, span.bound_exponent)) {
+            atomicStore(&is_beyond, 1u);
+        }
+        decision.norms[g + 1u] = Norm(bitcast<f32>(norm), factor);
+    }
+    storageBarrier();
+    workgroupBarrier();
+    if (lane == 0u) {
+        begin_step(norm_of_all, atomicLoad(&is_beyond) != 0u);
         remember();
         update_scale();
-    }
-}
-
-// The exponent of a partial's last bit: it is an integer of 24 bits times this power of two.
-fn power(partial: Partial) -> i32 {
-    return i32(bitcast<u32>(partial.sum) >> 23u) + 2 * i32(partial.exponent) - 404;
-}
-
-// Leaves the largest power in tops[0], and in largest[0] the exponent of the largest magnitude, or what is
-// not finite.
-fn find_top(span: Span, lane: u32) {
-    var top = -100000;
-    var exponent = 0u;
-    for (var i = span.first + lane; i < span.end; i += WORKGROUP_SIZE) {
-        let partial = partials[i];
-        if (partial.exponent >= INFINITE || partial.sum > 0.0) {
-            exponent = max(exponent, partial.exponent);
-        }
-        if (partial.exponent < INFINITE && partial.sum > 0.0) {
-            top = max(top, power(partial));
-        }
-    }
-    tops[lane] = top;
-    largest[lane] = exponent;
-    workgroupBarrier();
-    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
-        if (lane < half) {
-            tops[lane] = max(tops[lane], tops[lane + half]);
-            largest[lane] = max(largest[lane], largest[lane + half]);
-        }
-        workgroupBarrier();
-    }
-}
-
-// Leaves the sum of the partials in sums[0], in units of 2^(top - FRACTION).
-fn add(span: Span, top: i32, lane: u32) {
-    var low = 0u;
-    var high = 0u;
-    for (var i = span.first + lane; i < span.end; i += WORKGROUP_SIZE) {
-        let partial = partials[i];
-        if (partial.exponent < INFINITE && partial.sum > 0.0) {
-            let mantissa = (bitcast<u32>(partial.sum) & 0x7fffffu) | 0x800000u;
-            let down = u32(top - power(partial));
-            if (down <= FRACTION) {
-                let up = FRACTION - down;
-                let term = mantissa << up;
-                low += term;
-                high += ((mantissa >> 1u) >> (31u - up)) + select(0u, 1u, low < term);
-            } else {
-                let term = mantissa >> min(down - FRACTION, 31u);
-                low += term;
-                high += select(0u, 1u, low < term);
-            }
-        }
-    }
-    sums[lane] = f32(high) * 4294967296.0 + f32(low);
-    workgroupBarrier();
-    for (var half = WORKGROUP_SIZE / 2u; half > 0u; half /= 2u) {
-        if (lane < half) {
-            sums[lane] += sums[lane + half];
-        }
-        workgroupBarrier();
     }
 }
 
@@ -169,17 +113,28 @@ fn power_of_two(n: i32) -> f32 {
     return bitcast<f32>(u32(clamp(n, -126, 127) + 127) << 23u);
 }
 
-// The bits of sqrt(sum * 2^(top - FRACTION)) * unscale * grad_factor, whose parts are multiplied and whose
-// exponents are added: nothing leaves the range of f32 on the way. Infinite if the norm itself does, so that
+// The bits of sqrt(total) * unscale * grad_factor, whose parts are multiplied and whose exponents are
+// added: nothing leaves the range of f32 on the way. Infinite if the norm itself does, so that
 // gradients that are finite only as long as they are scaled are seen.
-fn norm_of(sum: f32, top: i32, largest_exponent: u32) -> u32 {
-    if (largest_exponent >= INFINITE) {
-        return select(0x7f800000u, 0x7fc00000u, largest_exponent == NOT_A_NUMBER);
+fn norm_of(total: Total) -> u32 {
+    if (total.not_a_number != 0u) {
+        return 0x7fc00000u;
     }
+    if (total.infinite != 0u) {
+        return 0x7f800000u;
+    }
+    // The three highest limbs that count, of at least 33 bits.
+    var limbs = total.limbs;
+    var top = 2u;
+    for (var i = 3u; i < LIMBS; i++) {
+        top = select(top, i, limbs[i] != 0u);
+    }
+    let lower = f32(limbs[top - 1u] * 65536u + limbs[top - 2u]);
+    let sum = f32(limbs[top]) * 4294967296.0 + lower;
     if (sum == 0.0) {
         return 0u;
     }
-    let doubled = top - i32(FRACTION);
+    let doubled = 16 * (i32(top) - 2) - 404;
     let root = sqrt(sum * select(1.0, 2.0, (doubled & 1) == 1));
     let mantissa = root * mantissa_of(loss_scale.reciprocal) * mantissa_of(step_input.grad_factor);
     let exponent =
@@ -216,7 +171,7 @@ fn clip_factor(norm: u32, max_norm: f32) -> f32 {
 
 // Whether a magnitude of this exponent, times the factors of the step, may be 2^bound or more.
 fn reaches(largest_exponent: u32, factor: f32, bound: i32) -> bool {
-    // Of the largest exponents control/measure.wgsl tells one.
+    // Of the largest exponents control/measure.wgsl reports one.
     let exponent = i32(select(largest_exponent, 254u, largest_exponent >= 252u)) - 127;
     let mantissa = mantissa_of(loss_scale.reciprocal)
         * mantissa_of(step_input.grad_factor)

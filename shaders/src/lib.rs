@@ -265,6 +265,9 @@ pub mod control {
     /// Sums of squares of the gradients, and whether they are finite.
     pub const MEASURE: Source =
         Source { path: "control/measure", text: include_str!("../control/measure.wgsl") };
+    /// Exact sums of the partials.
+    pub const TOTAL: Source =
+        Source { path: "control/total", text: include_str!("../control/total.wgsl") };
     /// Norms, clip factors, skip, loss scale.
     pub const DECIDE: Source =
         Source { path: "control/decide", text: include_str!("../control/decide.wgsl") };
@@ -363,12 +366,18 @@ pub mod shared {
     /// The state of four elements.
     pub const SLOTS: Source =
         Source { path: "shared/slots", text: include_str!("../shared/slots.wgsl") };
+    /// The partials of a group.
+    pub const SPAN: Source =
+        Source { path: "shared/span", text: include_str!("../shared/span.wgsl") };
     /// What a step brings.
     pub const STEP_INPUT: Source =
         Source { path: "shared/step_input", text: include_str!("../shared/step_input.wgsl") };
     /// The record of a tensor.
     pub const TENSOR: Source =
         Source { path: "shared/tensor", text: include_str!("../shared/tensor.wgsl") };
+    /// An exact sum.
+    pub const TOTAL: Source =
+        Source { path: "shared/total", text: include_str!("../shared/total.wgsl") };
     /// What a rule gives back.
     pub const UPDATED: Source =
         Source { path: "shared/updated", text: include_str!("../shared/updated.wgsl") };

@@ -110,7 +110,7 @@ pub(crate) struct Partial {
     pub(crate) exponent: u32,
 }
 
-/// `Span` of `control/decide.wgsl`.
+/// `Span` of `shared/span.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Span {
@@ -120,6 +120,20 @@ pub(crate) struct Span {
     pub(crate) own: u32,
     pub(crate) bound_exponent: i32,
 }
+
+/// `Total` of `shared/total.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+pub(crate) struct Total {
+    pub(crate) limbs: [u32; LIMBS],
+    pub(crate) largest: u32,
+    pub(crate) infinite: u32,
+    pub(crate) not_a_number: u32,
+    pub(crate) padding0: u32,
+}
+
+/// Limbs of an exact sum.
+pub(crate) const LIMBS: usize = 44;
 
 /// `LossScale` of `shared/loss_scale.wgsl`.
 #[repr(C)]

@@ -245,6 +245,14 @@ pub enum Error {
         /// The number of places.
         found: usize,
     },
+    /// Sums of another number of groups.
+    #[error("sums of {expected} groups are needed, found those of {found}")]
+    SumCount {
+        /// The number of groups.
+        expected: usize,
+        /// That of the sums.
+        found: usize,
+    },
     /// A gradient of a tensor that was lent none.
     #[error("tensor '{tensor}' has no gradient in the places of the last step")]
     NoGrad {
@@ -344,7 +352,10 @@ pub enum Error {
         other: String,
     },
     /// Two ranges, one of them written, that share bytes.
-    #[error("the parameter of tensor '{tensor}' overlaps the {role} of tensor '{other}'")]
+    #[error(
+        "the parameter of tensor '{tensor}' overlaps the {role} of tensor '{other}'{}",
+        if *role == Role::Param { ": parameters that are tied are one tensor, to be lent once" } else { "" }
+    )]
     Overlap {
         /// The tensor whose parameter is written.
         tensor: String,

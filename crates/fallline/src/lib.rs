@@ -72,9 +72,10 @@ mod transfer;
 mod wait;
 
 pub use adapters::{GpuOptions, request_adapters};
+pub use control::Sums;
 pub use error::{Error, Result, Role};
 pub use gpu::Gpu;
-pub use optimizer::{Accumulator, MicroGrad, Optimizer, Step, Traffic};
+pub use optimizer::{Accumulator, MeasuredStep, MicroGrad, Optimizer, Step, Traffic};
 pub use options::Options;
 pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
 pub use report::{SkipReason, StepReport};

@@ -13,7 +13,7 @@ use wgpu::{Adapter, Backends};
 
 use crate::{
     Gpu, GpuOptions, LoadOptions, LoadSource, LossScaler, Optimizer, Quantizer, Result, SaveSink,
-    StepReport, TensorId, adapters::request_adapters, wait,
+    StepReport, Sums, TensorId, adapters::request_adapters, wait,
 };
 
 /// Waits for a future.
@@ -145,6 +145,14 @@ impl Optimizer {
     /// As [`fetch_steps`](Self::fetch_steps).
     pub fn read_steps(&self) -> Result<Vec<u32>> {
         block_on(self.fetch_steps())
+    }
+
+    /// [`fetch_sums`](Self::fetch_sums) that waits.
+    ///
+    /// # Errors
+    /// As [`fetch_sums`](Self::fetch_sums).
+    pub fn read_sums(&self) -> Result<Sums> {
+        block_on(self.fetch_sums())
     }
 
     /// [`save_to`](Self::save_to) that waits.

@@ -4,7 +4,7 @@ use wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
 
 use crate::{
     Error, Gpu, Result,
-    abi::{Rate, StepInput},
+    abi::{Rate, StepInput, Total},
     kernel::{TableIn, UNIFORM_RUNS_BYTES},
     lease::{Lease, SLOTS, Slots},
 };
@@ -17,6 +17,8 @@ pub(crate) struct StepInputs {
     slots: Slots,
     input_bytes: u32,
     absent_bytes: u32,
+    /// Of sums that are added up outside; 0 if nothing is measured.
+    totals_bytes: u32,
     /// Of places that moved, and of those of the beginning.
     places_bytes: u32,
     tensors: usize,
@@ -37,6 +39,8 @@ pub(crate) struct Input {
 pub(crate) struct Written {
     pub(crate) input: u32,
     pub(crate) absent: u32,
+    /// Where sums of the outside lie.
+    pub(crate) totals: u32,
     /// Where [`places`](StepInputs::places) begin.
     pub(crate) places: u32,
     pub(crate) lease: Lease,
@@ -48,17 +52,26 @@ const ALIGNMENT: u64 = 256;
 impl StepInputs {
     /// Entries with room for so many bytes of places, or what the device has of it; those of the beginning
     /// are written now.
-    pub(crate) fn new(gpu: &Gpu, tensors: usize, places: &[u8], room: usize) -> Result<Self> {
+    pub(crate) fn new(
+        gpu: &Gpu,
+        (tensors, totals): (usize, usize),
+        places: &[u8],
+        room: usize,
+    ) -> Result<Self> {
         let aligned = |bytes: usize| (bytes.max(4) as u64).next_multiple_of(ALIGNMENT);
         let input_bytes = aligned(size_of::<StepInput>() + tensors.max(1) * size_of::<Rate>());
         let absent_bytes = aligned(tensors.div_ceil(32) * 4);
+        let totals_bytes = match totals {
+            0 => 0,
+            totals => aligned(totals * size_of::<Total>()),
+        };
         let limit = gpu.limits().max_buffer_size.min(u32::MAX.into());
-        let fixed = u64::from(SLOTS) * (input_bytes + absent_bytes);
+        let fixed = u64::from(SLOTS) * (input_bytes + absent_bytes + totals_bytes);
         let most =
             limit.saturating_sub(fixed + UNIFORM_RUNS_BYTES) / u64::from(SLOTS + 2) / ALIGNMENT
                 * ALIGNMENT;
         let places_bytes = aligned(room).min(most).max(aligned(places.len()));
-        let entry = input_bytes + absent_bytes + places_bytes;
+        let entry = input_bytes + absent_bytes + totals_bytes + places_bytes;
         // A binding of places is as long from any part of them on.
         let behind = (2 * places_bytes).max(places_bytes + UNIFORM_RUNS_BYTES);
         let size = u64::from(SLOTS) * entry + behind;
@@ -78,6 +91,7 @@ impl StepInputs {
             slots: Slots::new(),
             input_bytes: narrow(input_bytes),
             absent_bytes: narrow(absent_bytes),
+            totals_bytes: narrow(totals_bytes),
             places_bytes: narrow(places_bytes),
             tensors,
         })
@@ -89,7 +103,12 @@ impl StepInputs {
     }
 
     fn entry_bytes(&self) -> u32 {
-        self.input_bytes + self.absent_bytes + self.places_bytes
+        self.places_begin() + self.places_bytes
+    }
+
+    /// Where places begin in an entry.
+    fn places_begin(&self) -> u32 {
+        self.input_bytes + self.absent_bytes + self.totals_bytes
     }
 
     /// Where the places of the beginning lie.
@@ -100,6 +119,11 @@ impl StepInputs {
     /// The bindings of input and mask, both with a dynamic offset.
     pub(crate) fn bindings(&self) -> (wgpu::BindingResource<'_>, wgpu::BindingResource<'_>) {
         (self.binding(self.input_bytes), self.binding(self.absent_bytes))
+    }
+
+    /// The binding of sums of the outside, with a dynamic offset.
+    pub(crate) fn totals(&self) -> wgpu::BindingResource<'_> {
+        self.binding(self.totals_bytes)
     }
 
     /// The binding of runs, which places begin with: with a dynamic offset.
@@ -127,7 +151,8 @@ impl StepInputs {
     pub(crate) fn write(&self, gpu: &Gpu, input: &Input, places: &[u8]) -> Result<Written> {
         let lease = self.slots.lease(gpu)?;
         let at = lease.slot * self.entry_bytes();
-        let (absent, moved) = (at + self.input_bytes, at + self.input_bytes + self.absent_bytes);
+        let (absent, moved) = (at + self.input_bytes, at + self.places_begin());
+        let totals = absent + self.absent_bytes;
         let mut bytes = Vec::with_capacity(self.entry_bytes() as usize);
         bytes.extend_from_slice(bytemuck::bytes_of(&input.head));
         bytes.extend_from_slice(bytemuck::cast_slice(&input.rates));
@@ -138,11 +163,21 @@ impl StepInputs {
         }
         bytes.extend_from_slice(bytemuck::cast_slice(&mask));
         if !places.is_empty() {
-            bytes.resize((self.input_bytes + self.absent_bytes) as usize, 0);
+            bytes.resize(self.places_begin() as usize, 0);
             bytes.extend_from_slice(places);
         }
         gpu.write("step", &self.buffer, at.into(), &bytes)?;
         let places = if places.is_empty() { self.first_places() } else { moved };
-        Ok(Written { input: at, absent, places, lease })
+        Ok(Written { input: at, absent, totals, places, lease })
+    }
+
+    /// Writes sums of the outside into the entry of a step that is not submitted.
+    pub(crate) fn write_totals(
+        &self,
+        gpu: &Gpu,
+        written: &Written,
+        totals: &[Total],
+    ) -> Result<()> {
+        gpu.write("sums", &self.buffer, written.totals.into(), totals)
     }
 }

@@ -1,6 +1,6 @@
 //! Measuring the gradients, and deciding by them.
 
-use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
+use wgpu::{BindingResource, Buffer, BufferUsages, ComputePass};
 
 use super::{
     Written,
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Gpu, Group, LossScaler, Options, Result,
-    abi::{Decision, Norm, Partial, Span},
+    abi::{Decision, Norm, Partial, Span, Total},
     kernel::{self, Recipe},
     plan::{self, BindGroups, Dispatch, PartDispatch, bind, part},
     rules::narrow,
@@ -31,7 +31,11 @@ pub(crate) struct Measure {
     partials: Buffer,
     spans: Buffer,
     decision: Buffer,
-    decide: Dispatch,
+    /// Exact sums of the partials of each group.
+    pub(crate) totals: Buffer,
+    total: Dispatch,
+    /// By these sums, and by those of the outside.
+    decide: [Dispatch; 2],
 }
 
 impl Measure {
@@ -54,12 +58,18 @@ impl Measure {
         let partials_bytes = partials_len * size_of::<Partial>() as u64;
         let partials = gpu.buffer("fallline partials", partials_bytes, BufferUsages::STORAGE)?;
         let spans = upload_spans(gpu, groups, options, &rows.starts)?;
+        let totals_bytes = groups.len().max(1) * size_of::<Total>();
+        let totals = gpu.buffer("fallline totals", totals_bytes as u64, usage)?;
+        let kernel = kernel::kernel(gpu, Recipe::Total)?;
+        let bound = [&spans, &partials, &totals].map(Buffer::as_entire_binding);
+        let bind_group = bind(gpu, "fallline total", &kernel, &bound)?;
+        let (x, y) = kernel::fold(groups.len() as u64, gpu.limits());
+        let total = Dispatch { kernel, bind_group, workgroups: [x, y, 1] };
         let kernel = kernel::kernel(gpu, Recipe::Decide { skip_non_finite: options.skips() })?;
-        let buffers = [&spans, &partials, scaler.buffer(), decision, &history];
-        let bind_group = bind_decide(gpu, &kernel, inputs, buffers)?;
-        let decide = Dispatch { kernel, bind_group, workgroups: [1, 1, 1] };
+        let buffers = [&spans, &totals, scaler.buffer(), decision, &history];
+        let decide = decide(gpu, &kernel, inputs, buffers)?;
         let decision = decision.clone();
-        Ok(Self { scaler, history, rows, partials, spans, decision, decide })
+        Ok(Self { scaler, history, rows, partials, spans, decision, totals, total, decide })
     }
 
     /// The rows of these gradients, for an optimizer that measures.
@@ -77,10 +87,9 @@ impl Measure {
 
     /// The same with other inputs.
     pub(crate) fn with_inputs(&self, gpu: &Gpu, inputs: &StepInputs) -> Result<Self> {
-        let Self { spans, partials, scaler, decision, history, decide, .. } = self;
-        let buffers = [spans, partials, scaler.buffer(), decision, history];
-        let bind_group = bind_decide(gpu, &decide.kernel, inputs, buffers)?;
-        let decide = Dispatch { bind_group, ..decide.clone() };
+        let Self { spans, totals, scaler, decision, history, .. } = self;
+        let buffers = [spans, totals, scaler.buffer(), decision, history];
+        let decide = decide(gpu, &self.decide[0].kernel, inputs, buffers)?;
         Ok(Self { decide, ..self.clone() })
     }
 
@@ -125,20 +134,42 @@ impl Measure {
         for PartDispatch { dispatch, offset } in rows {
             dispatch.record(pass, &[written.absent, written.places + offset]);
         }
-        self.decide.record(pass, &[written.input]);
+        self.total.record(pass, &[]);
+    }
+
+    pub(crate) fn record_decide(
+        &self,
+        pass: &mut ComputePass<'_>,
+        written: &Written,
+        outside: bool,
+    ) {
+        let totals = if outside { written.totals } else { 0 };
+        self.decide[usize::from(outside)].record(pass, &[written.input, totals]);
     }
 }
 
-fn bind_decide(
+/// By sums of these buffers, and by those of the outside.
+fn decide(
     gpu: &Gpu,
     kernel: &kernel::Kernel,
     inputs: &StepInputs,
-    buffers: [&Buffer; 5],
-) -> Result<BindGroup> {
+    [spans, totals, scale, decision, history]: [&Buffer; 5],
+) -> Result<[Dispatch; 2]> {
     let (input, _) = inputs.bindings();
-    let buffers = buffers.map(Buffer::as_entire_binding);
-    let bound: Vec<_> = [input].into_iter().chain(buffers).collect();
-    bind(gpu, "fallline decide", kernel, &bound)
+    let dispatch = |totals: BindingResource<'_>| {
+        let entire = Buffer::as_entire_binding;
+        let bound = [
+            input.clone(),
+            entire(spans),
+            totals,
+            entire(scale),
+            entire(decision),
+            entire(history),
+        ];
+        let bind_group = bind(gpu, "fallline decide", kernel, &bound)?;
+        Ok(Dispatch { kernel: kernel.clone(), bind_group, workgroups: [1, 1, 1] })
+    };
+    Ok([dispatch(totals.as_entire_binding())?, dispatch(inputs.totals())?])
 }
 
 /// Bytes of a decision with its norms.

@@ -4,6 +4,7 @@
 mod inputs;
 mod measure;
 mod rows;
+mod sums;
 
 use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
 
@@ -14,6 +15,7 @@ pub(crate) use measure::{Measure, entry_bytes};
 #[cfg(test)]
 pub(crate) use rows::ROW_TILES;
 pub(crate) use rows::{Measured, RowDispatch, RowPieces, RowWindow};
+pub use sums::Sums;
 
 use crate::{
     Error, Gpu, Group, Options, Result,
@@ -92,7 +94,8 @@ impl Control {
             .collect();
         let groups_buffer = gpu.filled("fallline groups", BufferUsages::STORAGE, &group_records)?;
         let decision = first_decision(gpu, groups.len())?;
-        let inputs = StepInputs::new(gpu, tensors, places, room)?;
+        let totals = if rows.is_some() { groups.len() } else { 0 };
+        let inputs = StepInputs::new(gpu, (tensors, totals), places, room)?;
         let records_of_places = placements.to_vec();
         let placements = gpu.filled("fallline placements", BufferUsages::STORAGE, placements)?;
         let measure = rows
@@ -163,6 +166,13 @@ impl Control {
         gpu.write("fallline decision", &self.decision, 0, &[step, 0, skipped_total])
     }
 
+    /// Other inputs, without places of the beginning.
+    pub(crate) fn inputs_with_room(&self, gpu: &Gpu, room: usize) -> Result<StepInputs> {
+        let groups = self.records_of_groups.len();
+        let totals = if self.measure.is_some() { groups } else { 0 };
+        StepInputs::new(gpu, (self.records_of_places.len(), totals), &[], room)
+    }
+
     /// The same counters, records and decisions with other inputs.
     pub(crate) fn with_inputs(&self, gpu: &Gpu, inputs: StepInputs) -> Result<Self> {
         let measure = self.measure.as_ref().map(|measure| measure.with_inputs(gpu, &inputs));
@@ -179,8 +189,8 @@ impl Control {
         self.measure.as_ref()
     }
 
-    /// Records what comes before the update: rows are measured, something is decided, steps are counted.
-    pub(crate) fn record(
+    /// Records what is measured.
+    pub(crate) fn record_measure(
         &self,
         pass: &mut ComputePass<'_>,
         written: &Written,
@@ -188,6 +198,19 @@ impl Control {
     ) {
         if let Some(measure) = &self.measure {
             measure.record(pass, written, rows);
+        }
+    }
+
+    /// Records what comes between measuring and the update: something is decided, by sums of the outside if
+    /// there are any, and steps are counted.
+    pub(crate) fn record_decide(
+        &self,
+        pass: &mut ComputePass<'_>,
+        written: &Written,
+        outside: bool,
+    ) {
+        if let Some(measure) = &self.measure {
+            measure.record_decide(pass, written, outside);
         }
         self.advance.record(pass, &[written.input, written.absent]);
     }

@@ -54,14 +54,9 @@ impl Recipe {
                     .collect()
             }
             Recipe::Decide { skip_non_finite } => {
-                let most = workgroup_size(limits);
-                let power_of_two = 1u32 << most.ilog2();
-                vec![
-                    ("WORKGROUP_SIZE", f64::from(power_of_two)),
-                    ("SKIP_NON_FINITE", flag(*skip_non_finite)),
-                ]
+                vec![("WORKGROUP_SIZE", 64.0), ("SKIP_NON_FINITE", flag(*skip_non_finite))]
             }
-            Recipe::Measure { .. } | Recipe::Advance | Recipe::Expand => vec![row],
+            Recipe::Measure { .. } | Recipe::Total | Recipe::Advance | Recipe::Expand => vec![row],
         }
     }
 

@@ -39,6 +39,8 @@ pub(crate) enum Recipe {
         /// Single elements are touched, not whole vec4s.
         ragged: bool,
     },
+    /// `control/total.wgsl`
+    Total,
     /// `control/decide.wgsl`
     Decide { skip_non_finite: bool },
     /// `control/advance.wgsl`

@@ -40,7 +40,8 @@ impl Recipe {
             Recipe::Decide { .. } => vec![
                 control::DECIDE,
                 shared::STEP_INPUT,
-                shared::PARTIAL,
+                shared::SPAN,
+                shared::TOTAL,
                 shared::LOSS_SCALE,
                 shared::DECISION,
             ],
@@ -52,6 +53,9 @@ impl Recipe {
                 shared::DECISION,
                 shared::EXPM1,
             ],
+            Recipe::Total => {
+                vec![control::TOTAL, shared::PARTIAL, shared::SPAN, shared::TOTAL]
+            }
             Recipe::Expand => vec![control::EXPAND, shared::RUN],
         }
     }
@@ -73,7 +77,8 @@ impl Recipe {
                 vec![tensors, tiles, WRITE, WRITE, WRITE, WRITE, hypers, last]
             }
             Recipe::Measure { .. } => vec![READ_AT, READ_AT, WRITE, WRITE],
-            Recipe::Decide { .. } => vec![READ_AT, READ, READ, WRITE, WRITE, WRITE],
+            Recipe::Total => vec![READ, READ, WRITE],
+            Recipe::Decide { .. } => vec![READ_AT, READ, READ_AT, WRITE, WRITE, WRITE],
             Recipe::Advance => vec![READ_AT, READ_AT, READ, READ, READ, WRITE, WRITE],
             Recipe::Expand => vec![READ_AT, WRITE],
         }

@@ -136,7 +136,7 @@ fn recipes() -> Vec<Recipe> {
         recipes.extend([false, true].map(|ragged| Recipe::Measure { grad, ragged }));
     }
     recipes.extend([false, true].map(|skip_non_finite| Recipe::Decide { skip_non_finite }));
-    recipes.extend([Recipe::Advance, Recipe::Expand]);
+    recipes.extend([Recipe::Advance, Recipe::Expand, Recipe::Total]);
     recipes
 }
 
@@ -191,7 +191,7 @@ fn check_zero_values(hlsl: &str) {
 #[test]
 fn every_kernel_is_valid_everywhere() {
     let recipes = recipes();
-    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 * 2 + 9) * 9 + 2 * 6 * 3 * 2 + 6 + 2 + 2);
+    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 * 2 + 9) * 9 + 2 * 6 * 3 * 2 + 6 + 2 + 3);
     for recipe in &recipes {
         for max_compute_invocations_per_workgroup in [64, 128, 256] {
             let limits =
@@ -225,6 +225,8 @@ fn shaders_and_engine_agree_on_constants() {
     }
     has(shared::RUNS_UNIFORM, format!("array<Run, {MAX_UNIFORM_RUNS}>"));
     has(shared::TENSORS_UNIFORM, format!("array<Tensor, {MAX_UNIFORM_TENSORS}>"));
+    has(shared::TOTAL, format!("const LIMBS: u32 = {}u;", abi::LIMBS));
+    has(shared::TOTAL, format!("array<u32, {}>", abi::LIMBS));
     has(control::DECIDE, format!("const HISTORY_LEN: u32 = {}u;", crate::control::HISTORY_LEN));
     let head = size_of::<abi::Decision>() / 4;
     has(control::DECIDE, format!("const HEAD_LEN: u32 = {head}u;"));
@@ -284,7 +286,7 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
     );
     assert_same_layout!(&measure, Partial { sum, exponent });
     let decide = module(Recipe::Decide { skip_non_finite: true });
-    assert_same_layout!(&decide, Partial { sum, exponent });
+    assert_same_layout!(&decide, Total { limbs, largest, infinite, not_a_number, padding0 });
     assert_same_layout!(&decide, Span { first, end, max_norm, own, bound_exponent });
     assert_same_layout!(&decide, Norm { norm, clip_factor });
     assert_same_layout!(

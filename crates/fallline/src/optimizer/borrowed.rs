@@ -243,7 +243,7 @@ impl Borrowed {
         if grows || tiles_grow {
             let mut control = control.clone();
             if grows {
-                let inputs = StepInputs::new(gpu, self.places.len(), &[], packed * 2)?;
+                let inputs = control.inputs_with_room(gpu, packed * 2)?;
                 if inputs.room() < packed {
                     let (expected, found) = (packed as u64, inputs.room() as u64);
                     let limit = "max_buffer_size";

@@ -3,6 +3,7 @@
 mod accumulate;
 mod borrowed;
 mod build;
+mod halves;
 mod parts;
 mod reports;
 mod step;
@@ -17,6 +18,7 @@ use wgpu::{Buffer, CommandEncoder, ComputePass};
 pub use accumulate::{Accumulator, MicroGrad};
 #[cfg(test)]
 pub(crate) use borrowed::EXPAND_COLUMN;
+pub use halves::MeasuredStep;
 pub use step::Step;
 pub use traffic::Traffic;
 
@@ -212,18 +214,24 @@ impl Optimizer {
 
     /// Records a step whose input lies here, and gives back its place in the ring.
     fn record(&self, pass: &mut ComputePass<'_>, written: Written) -> Lease {
+        let rows = match &self.lies {
+            Lies::Arena { rows, .. } => rows.as_slice(),
+            Lies::Borrowed(borrowed) => &borrowed.ready().rows,
+        };
+        self.control.record_measure(pass, &written, rows);
+        self.control.record_decide(pass, &written, false);
+        self.record_update(pass, written)
+    }
+
+    /// Records the update, behind everything that comes before it.
+    fn record_update(&self, pass: &mut ComputePass<'_>, written: Written) -> Lease {
         match &self.lies {
-            Lies::Arena { updates, rows } => {
-                self.control.record(pass, &written, rows);
+            Lies::Arena { updates, .. } => {
                 for dispatch in updates {
                     dispatch.record(pass, &[]);
                 }
             }
-            Lies::Borrowed(borrowed) => {
-                let ready = borrowed.ready();
-                self.control.record(pass, &written, &ready.rows);
-                ready.record(pass, written.places);
-            }
+            Lies::Borrowed(borrowed) => borrowed.ready().record(pass, written.places),
         }
         written.lease
     }
@@ -298,7 +306,8 @@ impl Optimizer {
             Lies::Arena { updates, rows } => (updates.len(), rows.len()),
             Lies::Borrowed(borrowed) => (borrowed.ready().len(), borrowed.ready().rows.len()),
         };
-        let decides = usize::from(self.control.measure().is_some());
+        // Rows are added up, and something is decided.
+        let decides = 2 * usize::from(self.control.measure().is_some());
         1 + rows + decides + updates
     }
 

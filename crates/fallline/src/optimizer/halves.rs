@@ -1,0 +1,102 @@
+//! A step in two halves, with exact sums between them.
+
+use wgpu::CommandEncoder;
+
+use super::{Lies, Optimizer, Step, borrowed::Ready};
+use crate::{
+    Error, Result,
+    abi::Total,
+    control::{Sums, Written},
+    transfer,
+};
+
+/// The first half of a step, recorded: to be given to the second.
+#[derive(Debug)]
+pub struct MeasuredStep {
+    written: Written,
+    /// Where tensors lay, if they are the caller's.
+    ready: Option<Ready>,
+}
+
+impl Optimizer {
+    /// Records the first half of a step: gradients are measured, and nothing is decided. For an optimizer
+    /// that is a part of one, with others over other tensors, or [pieces](crate::Whole) of them, of the same
+    /// groups.
+    ///
+    /// ```text
+    /// encode_measure → submit → fetch_sums → add those of all parts → encode_update → submit
+    /// ```
+    ///
+    /// # Errors
+    /// As [`encode_step`](Self::encode_step); [`Error::NothingToReport`] if the optimizer measures
+    /// nothing, and so has nothing to agree upon.
+    pub fn encode_measure(
+        &mut self,
+        encoder: &mut CommandEncoder,
+        step: &Step<'_>,
+    ) -> Result<MeasuredStep> {
+        if self.control.measure().is_none() {
+            return Err(Error::NothingToReport);
+        }
+        let written = self.prepare(step)?.ok_or(Error::NothingToReport)?;
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some("fallline measure"),
+            timestamp_writes: None,
+        });
+        let ready = match &self.lies {
+            Lies::Arena { .. } => None,
+            Lies::Borrowed(borrowed) => Some(borrowed.ready().clone()),
+        };
+        let rows = match (&self.lies, &ready) {
+            (Lies::Arena { rows, .. }, _) => rows.as_slice(),
+            (_, Some(ready)) => &ready.rows,
+            _ => &[],
+        };
+        self.control.record_measure(&mut pass, &written, rows);
+        Ok(MeasuredStep { written, ready })
+    }
+
+    /// Reads what was measured last, once that is submitted.
+    ///
+    /// # Errors
+    /// [`Error::NothingToReport`], [`Error::DeviceLost`].
+    pub async fn fetch_sums(&self) -> Result<Sums> {
+        let measure = self.control.measure().ok_or(Error::NothingToReport)?;
+        let groups = self.groups.len() as u64;
+        let totals: Vec<Total> = transfer::fetch(&self.gpu, &measure.totals, 0, groups).await?;
+        Ok(Sums::new(&totals))
+    }
+
+    /// Records the second half of a step: what is decided goes by these sums, and tensors are updated where
+    /// they lay when they were measured.
+    ///
+    /// # Errors
+    /// [`Error::SumCount`]; [`Error::DeviceLost`], [`Error::OutOfMemory`].
+    pub fn encode_update(
+        &mut self,
+        encoder: &mut CommandEncoder,
+        measured: MeasuredStep,
+        sums: &Sums,
+    ) -> Result<()> {
+        let (expected, found) = (self.groups.len(), sums.groups());
+        if found != expected {
+            return Err(Error::SumCount { expected, found });
+        }
+        let MeasuredStep { written, ready } = measured;
+        self.control.inputs.write_totals(&self.gpu, &written, &sums.totals())?;
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some("fallline update"),
+            timestamp_writes: None,
+        });
+        self.control.record_decide(&mut pass, &written, true);
+        let lease = match ready {
+            Some(ready) => {
+                ready.record(&mut pass, written.places);
+                written.lease
+            }
+            None => self.record_update(&mut pass, written),
+        };
+        pass.on_submitted_work_done(move || drop(lease));
+        Ok(())
+    }
+}
