@@ -133,7 +133,11 @@ fn borrowed_ranges_are_checked() {
         let tensors = [tensor("a", at(0), at(128)), tensor("b", at(offset), at(128))];
         Optimizer::borrowed(&gpu, &[adamw()], &tensors)
     };
-    says(pair(16), "the parameter of tensor 'b' overlaps the parameter of tensor 'a'");
+    says(
+        pair(16),
+        "the parameter of tensor 'b' overlaps the parameter of tensor 'a': parameters that are tied \
+         are one tensor, to be lent once",
+    );
     pair(32).unwrap();
 }
 

@@ -230,9 +230,10 @@ fn the_report_tells_sizes_and_errors() {
     let lines: Vec<Vec<&str>> =
         ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[1], ["int4,", "signed"]);
-    assert_eq!(lines[3], ["ids", "[2]", "I32", "copied", "8", "8", "-", "-", "-"]);
+    assert_eq!(lines[3], ["ids", "[2]", "I32", "copied", "8", "8", "-", "-", "-", "-"]);
     // 4, 2.65, 0 and -1.75, and in bf16: 2.65625.
-    let errors = ["1.48e-1", "3.44e-1", "7.89e-2"];
+    // Quantized once more, they stay.
+    let errors = ["1.48e-1", "3.44e-1", "7.89e-2", "0"];
     assert_eq!(lines[4][..7], ["w", "[2,", "2]", "BF16", "int4", "8", "6"]);
     assert_eq!(lines[4][7..], errors);
     assert_eq!(
@@ -245,11 +246,29 @@ fn the_report_tells_sizes_and_errors() {
     assert!(ids["to"].is_null() && ids["error"].is_null(), "{ids}");
     assert_eq!((&w["to"], &w["error"]["max_abs"]), (&"int4".into(), &0.34375.into()));
     assert_eq!(report["error"], w["error"]);
+    assert_eq!(w["error_again"]["max_abs"], 0.0);
 
     let ran = convert("dequantize", &to, &scratch("told.back"), &more[2..]).good();
     assert!(ran.out.contains("\nw       [2, 2]  int4"), "{}", ran.out);
     let report: Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
     assert_eq!((&report["bytes"], &report["bytes_after"]), (&14.into(), &16.into()));
+}
+
+/// The signed books have no -1, so a block whose largest magnitude is negative gets a smaller scale each time.
+#[test]
+fn the_report_tells_what_another_time_costs() {
+    let values: Vec<f32> = values(5000, true).iter().map(|value| -value).collect();
+    let from = write("again.in", &[Tensor::new("w", Dtype::F32, &[5000], &values)], HashMap::new());
+    let json = scratch("again.json");
+    for (format, costs) in [("int8", true), ("int4", true), ("fp8", false), ("companded", false)] {
+        let more = ["--format", format, "--json", json.to_str().unwrap()];
+        let ran = convert("quantize", &from, &scratch("again"), &more).good();
+        assert!(ran.out.contains("again rms"), "{}", ran.out);
+        let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+        let again = report["error_again"]["relative_rms"].as_f64().unwrap();
+        let once = report["error"]["relative_rms"].as_f64().unwrap();
+        assert!(again < once && (again > 0.0) == costs, "{format}: {again} of {once}");
+    }
 }
 
 #[test]

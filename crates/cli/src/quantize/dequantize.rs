@@ -77,6 +77,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
             bytes: coded.codes.len() + coded.scales.len(),
             bytes_after: bytes.len(),
             error: None,
+            again: None,
             not_finite,
         });
         tensors.push(Tensor { name, dtype, shape, bytes: bytes.into() });

@@ -29,6 +29,8 @@ pub(super) struct Row {
     pub(super) bytes_after: usize,
     /// If there are values to compare with.
     pub(super) error: Option<Deviation>,
+    /// How far these are off, quantized and dequantized once more, if that was done.
+    pub(super) again: Option<Deviation>,
     pub(super) not_finite: NotFinite,
 }
 
@@ -121,7 +123,16 @@ impl Report {
 
     /// Errors of all tensors; `None` if there is nothing to compare with.
     fn total(&self) -> Option<Deviation> {
-        self.rows.iter().filter_map(|row| row.error).reduce(|mut sum, error| {
+        self.sum(|row| row.error)
+    }
+
+    /// Those of a second time.
+    fn total_again(&self) -> Option<Deviation> {
+        self.sum(|row| row.again)
+    }
+
+    fn sum(&self, of: impl Fn(&Row) -> Option<Deviation>) -> Option<Deviation> {
+        self.rows.iter().filter_map(of).reduce(|mut sum, error| {
             sum.join(&error);
             sum
         })
@@ -149,6 +160,7 @@ impl Report {
                 "bytes": row.bytes,
                 "bytes_after": row.bytes_after,
                 "error": row.error.as_ref().map(error),
+                "error_again": row.again.as_ref().map(error),
                 "not_finite": row.not_finite.before,
                 "not_finite_after": row.not_finite.after,
             })
@@ -161,6 +173,7 @@ impl Report {
             "bytes": bytes,
             "bytes_after": bytes_after,
             "error": self.total().as_ref().map(error),
+            "error_again": self.total_again().as_ref().map(error),
             "tensors": self.rows.iter().map(row).collect::<Vec<_>>(),
         })
     }
@@ -177,13 +190,17 @@ impl fmt::Display for Report {
         if total.is_some() {
             head.extend(["mean error", "max error", "rel. rms"]);
         }
+        let total_again = self.total_again();
+        if total_again.is_some() {
+            head.push("again rms");
+        }
         if is_odd {
             head.push("not finite");
         }
-        let line = |(texts, bytes, error, odd): (
+        let line = |(texts, bytes, [error, again], odd): (
             [String; 4],
             (usize, usize),
-            Option<Deviation>,
+            [Option<Deviation>; 2],
             NotFinite,
         )| {
             let mut cells = texts.to_vec();
@@ -192,13 +209,18 @@ impl fmt::Display for Report {
                 let none = || vec![String::from("-"); 3];
                 cells.extend(error.as_ref().map_or_else(none, Deviation::cells));
             }
+            if total_again.is_some() {
+                let relative = |again: Deviation| digits(again.relative_rms());
+                cells.push(again.map_or_else(|| "-".into(), relative));
+            }
             cells.push(odd.cell());
             cells
         };
         let row = |row: &Row| {
             let to = row.to.clone().unwrap_or_else(|| "copied".into());
             let texts = [row.name.clone(), format!("{:?}", row.shape), row.from.clone(), to];
-            line((texts, (row.bytes, row.bytes_after), row.error, row.not_finite))
+            let errors = [row.error, row.again];
+            line((texts, (row.bytes, row.bytes_after), errors, row.not_finite))
         };
         let sum = |odd: NotFinite, row: &Row| NotFinite {
             before: odd.before + row.not_finite.before,
@@ -206,7 +228,7 @@ impl fmt::Display for Report {
         };
         let odd = self.rows.iter().fold(NotFinite::default(), sum);
         let texts = ["total", "", "", ""].map(String::from);
-        let last = line((texts, self.bytes(), total, odd));
+        let last = line((texts, self.bytes(), [total, total_again], odd));
         f.write_str(&table(&head, self.rows.iter().map(row).chain([last])))
     }
 }

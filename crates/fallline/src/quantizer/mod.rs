@@ -27,7 +27,10 @@ use crate::{
 /// ```
 ///
 /// Either is one compute pass for all tensors, recorded into an encoder of the caller's. Rounding is to
-/// nearest, also in bf16. What is infinite or NaN makes its block so; a finite value stays finite, but for
+/// nearest, also in bf16. What comes of values and is quantized again may change again, in int8 and int4: their
+/// signed books, which are the references', have no -1, so that a block whose largest magnitude is
+/// negative gets a smaller scale (another time costs normal numbers 0.5 % and 6.8 % of their norm). To keep
+/// optimizer state, [save](crate::Optimizer::save_to) it. What is infinite or NaN makes its block so; a finite value stays finite, but for
 /// companded ones near the end of f16's range, which may be rounded up beyond it.
 ///
 /// **Blocks.** A tensor's blocks are spans of 256 elements, the last filled up with what need not be

@@ -245,7 +245,7 @@ impl Conversion<'_> {
         let entry = &self.saved[number];
         let mut bytes = vec![0; usize::try_from(entry.size_bytes).unwrap_or(usize::MAX)];
         let mut offset = 0;
-        for chunk in bytes.chunks_mut(super::CHUNK_BYTES as usize) {
+        for chunk in bytes.chunks_mut(super::CHUNK_LEN) {
             read(number, offset, chunk)?;
             offset += chunk.len() as u64;
         }

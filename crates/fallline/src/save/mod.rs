@@ -175,7 +175,8 @@ impl LoadSource for Saved {
 }
 
 /// Bytes of a chunk at most.
-const CHUNK_BYTES: u64 = 16 << 20;
+const CHUNK_LEN: usize = 16 << 20;
+const CHUNK_BYTES: u64 = CHUNK_LEN as u64;
 
 impl Optimizer {
     /// Saves everything that a run needs to continue bit for bit: parameters, codes and scales of state,

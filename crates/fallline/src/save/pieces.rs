@@ -2,7 +2,7 @@
 
 use wgpu::{Buffer, BufferUsages};
 
-use super::{CHUNK_BYTES, Encoding, SavedEntry};
+use super::{CHUNK_BYTES, CHUNK_LEN, Encoding, SavedEntry};
 use crate::{
     Error, Gpu, Optimizer, Result, StateFormat, TensorId, blocks,
     layout::{BLOCK_ELEMS, blocks_of},
@@ -153,7 +153,7 @@ impl Optimizer {
                 },
                 _ => continue,
             };
-            for first in (0..entry.size_bytes).step_by(CHUNK_BYTES as usize) {
+            for first in (0..entry.size_bytes).step_by(CHUNK_LEN) {
                 let len = (entry.size_bytes - first).min(CHUNK_BYTES);
                 let part = Part {
                     entry: number,
