@@ -2,24 +2,9 @@
 // half of their last bit in most steps (with beta2 = 0.999, by a thousandth of what a gradient adds),
 // which rounding to nearest would lose.
 //
+// Joined with: words/state_16.wgsl, words/slot_vec4.wgsl.
+//
 // The chance is a function of seed, tensor, step, element and slot, as in precision/stochastic.wgsl.
-
-alias StateWord = vec2<u32>;
-
-const SLOT_WORDS: u32 = 64u;
-const EXACT_WORDS: u32 = 128u;
-
-fn load_exact(first: u32, place: Place) -> vec4<f32> {
-    let at = first + place.part * 2u;
-    return bitcast<vec4<f32>>(vec4<u32>(state[at], state[at + 1u]));
-}
-
-fn store_exact(first: u32, place: Place, value: vec4<f32>) {
-    let at = first + place.part * 2u;
-    let words = bitcast<vec4<u32>>(value);
-    state[at] = words.xy;
-    state[at + 1u] = words.zw;
-}
 
 // Otherwise to nearest, ties to even: for conversions that are not steps.
 override STOCHASTIC_SLOTS: bool = true;

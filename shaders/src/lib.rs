@@ -94,6 +94,12 @@ pub mod rules {
 pub mod words {
     use super::Source;
 
+    /// State of 16 bits.
+    pub const STATE_16: Source =
+        Source { path: "words/state_16", text: include_str!("../words/state_16.wgsl") };
+    /// State of fewer bits.
+    pub const STATE_CODES: Source =
+        Source { path: "words/state_codes", text: include_str!("../words/state_codes.wgsl") };
     /// Parameters of 32 bits, four to a word.
     pub const PARAM_32: Source =
         Source { path: "words/param_32", text: include_str!("../words/param_32.wgsl") };

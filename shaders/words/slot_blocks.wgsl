@@ -6,7 +6,7 @@
 //
 // The update has used the moments before they are rounded here.
 //
-// Joined with: a codec (scale_of, decode_codes, encode_codes; to encode, scales are bits, since they may
+// Joined with: words/state_codes.wgsl; a codec (scale_of, decode_codes, encode_codes; to encode, scales are bits, since they may
 // be those of infinity or NaN), the size of a code (slot_8 or slot_4: CODE_WORDS, load_codes,
 // store_codes) and the size of a block (blocks/: SCALE_WORDS, load_scales, store_scales,
 // largest_of_blocks). 256 elements, the frame's block, are CODE_WORDS of codes and SCALE_WORDS of scales
@@ -16,10 +16,7 @@
 // block afterwards. Where a finite gradient left the range of f32 (its square, say), the moment is the
 // largest f32 instead: one element does not take its block along.
 
-alias StateWord = u32;
-
 const SLOT_WORDS: u32 = CODE_WORDS + SCALE_WORDS;
-const EXACT_WORDS: u32 = 256u;
 
 // The bits of the largest magnitudes in the blocks around a lane's two vec4s, of four slots.
 struct Largest {
@@ -32,71 +29,6 @@ override UNSIGNED_SLOTS: u32 = 0u;
 
 fn is_unsigned(slot: u32) -> bool {
     return ((UNSIGNED_SLOTS >> slot) & 1u) == 1u;
-}
-
-fn load_exact(first: u32, place: Place) -> vec4<f32> {
-    let at = first + place.part * 4u;
-    return bitcast<vec4<f32>>(vec4<u32>(state[at], state[at + 1u], state[at + 2u], state[at + 3u]));
-}
-
-fn store_exact(first: u32, place: Place, value: vec4<f32>) {
-    let at = first + place.part * 4u;
-    let words = bitcast<vec4<u32>>(value);
-    state[at] = words.x;
-    state[at + 1u] = words.y;
-    state[at + 2u] = words.z;
-    state[at + 3u] = words.w;
-}
-
-// A slot of a lane's two vec4s.
-struct Both {
-    a: vec4<f32>,
-    b: vec4<f32>,
-}
-
-fn load_slots(a: Place, b: Place) -> BothSlots {
-    var slots = BothSlots();
-    if (SLOTS > 0u) {
-        let both = load_slot(0u, a, b);
-        slots.a.slot0 = both.a;
-        slots.b.slot0 = both.b;
-    }
-    if (SLOTS > 1u) {
-        let both = load_slot(1u, a, b);
-        slots.a.slot1 = both.a;
-        slots.b.slot1 = both.b;
-    }
-    if (SLOTS > 2u) {
-        let both = load_slot(2u, a, b);
-        slots.a.slot2 = both.a;
-        slots.b.slot2 = both.b;
-    }
-    if (SLOTS > 3u) {
-        let both = load_slot(3u, a, b);
-        slots.a.slot3 = both.a;
-        slots.b.slot3 = both.b;
-    }
-    if (SLOTS > 4u) {
-        let both = load_slot(4u, a, b);
-        slots.a.slot4 = both.a;
-        slots.b.slot4 = both.b;
-    }
-    if (SLOTS > 5u) {
-        let both = load_slot(5u, a, b);
-        slots.a.slot5 = both.a;
-        slots.b.slot5 = both.b;
-    }
-    if (SLOTS > 6u) {
-        let both = load_slot(6u, a, b);
-        slots.a.slot6 = both.a;
-        slots.b.slot6 = both.b;
-    }
-    if (SLOTS > 7u) {
-        let both = load_slot(7u, a, b);
-        slots.a.slot7 = both.a;
-        slots.b.slot7 = both.b;
-    }
-    return slots;
 }
 
 fn load_slot(slot: u32, a: Place, b: Place) -> Both {

@@ -94,39 +94,29 @@ impl RowPieces {
                 let most = (half_bytes / row_bytes).clamp(1, max_rows.into()) * ROW_TILES;
                 let ragged = !len_elems.is_multiple_of(4);
                 let whole = blocks_of(len_elems) - u64::from(ragged);
+                let mut add = |tiles: std::ops::Range<u64>, lead: u64, ragged: bool| {
+                    let end = (tiles.end * BLOCK_ELEMS).min(len_elems);
+                    let rows = number((lead + tiles.end - tiles.start).div_ceil(ROW_TILES));
+                    pieces.push(Piece {
+                        tensor,
+                        first_tile: tiles.start,
+                        len_elems: number(end - tiles.start * BLOCK_ELEMS),
+                        rows,
+                        partial,
+                        lead_tiles: number(lead),
+                        ragged,
+                    });
+                    partial += rows;
+                };
                 let mut first = 0;
                 while first < whole {
                     let lead = (whole_elem / BLOCK_ELEMS + first) % ROW_TILES;
                     let end = whole.min(first + most - lead);
-                    let rows = number((lead + end - first).div_ceil(ROW_TILES));
-                    let len = (end * BLOCK_ELEMS).min(len_elems) - first * BLOCK_ELEMS;
-                    let (len_elems, lead_tiles) = (number(len), number(lead));
-                    let first_tile = std::mem::replace(&mut first, end);
-                    let ragged = false;
-                    pieces.push(Piece {
-                        tensor,
-                        first_tile,
-                        len_elems,
-                        rows,
-                        partial,
-                        lead_tiles,
-                        ragged,
-                    });
-                    partial += rows;
+                    add(first..end, lead, false);
+                    first = end;
                 }
                 if ragged {
-                    let len_elems = number(len_elems - whole * BLOCK_ELEMS);
-                    let (first_tile, rows, lead_tiles) = (whole, 1, 0);
-                    pieces.push(Piece {
-                        tensor,
-                        first_tile,
-                        len_elems,
-                        rows,
-                        partial,
-                        lead_tiles,
-                        ragged,
-                    });
-                    partial += 1;
+                    add(whole..whole + 1, 0, true);
                 }
             }
             starts.push(partial);

@@ -197,8 +197,8 @@ fn traffic_sources(update: &Update) -> Vec<Source> {
     }
     sources.extend_from_slice(match state {
         StateFormat::F32 => &[codecs::STATE_F32, words::SLOT_VEC4],
-        StateFormat::Bf16 => &[probes::STATE_16, words::SLOT_VEC4],
-        _ => &[probes::STATE_BLOCKS],
+        StateFormat::Bf16 => &[probes::STATE_16, words::STATE_16, words::SLOT_VEC4],
+        _ => &[probes::STATE_BLOCKS, words::STATE_CODES],
     });
     sources
 }
@@ -206,13 +206,15 @@ fn traffic_sources(update: &Update) -> Vec<Source> {
 fn state_sources(state: StateFormat) -> Vec<Source> {
     let (codec, format, code) = match state {
         StateFormat::F32 => return vec![codecs::STATE_F32, words::SLOT_VEC4],
-        StateFormat::Bf16 => return vec![codecs::STATE_BF16, words::SLOT_VEC4],
+        StateFormat::Bf16 => {
+            return vec![codecs::STATE_BF16, words::STATE_16, words::SLOT_VEC4];
+        }
         StateFormat::Int8 => (codecs::STATE_INT8, formats::DYNAMIC, words::SLOT_8),
         StateFormat::Int4 => (codecs::STATE_INT4, formats::NIBBLE, words::SLOT_4),
         StateFormat::Fp8 => (codecs::STATE_FP8, formats::E4M3, words::SLOT_8),
         StateFormat::Companded => (codecs::STATE_COMPANDED, formats::COMPANDED, words::SLOT_8),
     };
-    let mut sources = vec![codec, format, code, words::SLOT_BLOCKS];
+    let mut sources = vec![codec, format, code, words::SLOT_BLOCKS, words::STATE_CODES];
     sources.extend_from_slice(match state {
         StateFormat::Int4 => &[blocks::ELEMS_128, blocks::LANES_32],
         StateFormat::Companded => &[blocks::ELEMS_32],
