@@ -6,7 +6,7 @@
 //!
 //! | folder       | what a file holds                                                                |
 //! |--------------|----------------------------------------------------------------------------------|
-//! | `frames/`    | the entry point `main` and every binding; gives each lane eight elements         |
+//! | `frames/`    | the entry point `main` and every binding; where a lane's eight elements lie       |
 //! | `rules/`     | one optimizer as a pure function, with its `Hyper` constants and `State` slots   |
 //! | `words/`     | how four codes lie in memory: their size, whose binding, whole vec4s or elements |
 //! | `blocks/`    | which elements of a state slot share a scale: their largest magnitude             |

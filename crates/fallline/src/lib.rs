@@ -3,7 +3,7 @@
 //! Parameters, gradients and state stay in GPU buffers. A step is recorded into the caller's
 //! [`wgpu::CommandEncoder`] as **one compute pass** that updates every tensor of every parameter
 //! group; the number of dispatches does not depend on the number of tensors, no buffer, kernel or bind
-//! group is made anew, and nothing is read back.
+//! group is made anew (unless tensors move to buffers that are new), and nothing is read back.
 //!
 //! ```no_run
 //! use fallline::{AdamW, Gpu, Group, Optimizer, Step, TensorSpec};
@@ -32,15 +32,20 @@
 //! |-------------|-----------------------------------------------------------------------------|
 //! | `optimizer` | [`Optimizer`], the public type; [`Step`], what a step brings                  |
 //! | `rules`     | [`Rule`], [`Group`] and one file for each optimizer                          |
-//! | `tensor`    | [`TensorSpec`], [`BorrowedTensor`]: what a caller says about a tensor         |
+//! | `slot`      | [`Slot`]: what a rule keeps for each element                                |
+//! | `tensor`    | [`TensorSpec`], [`BorrowedTensor`], [`Places`]: what a caller says of tensors |
+//! | `save`      | everything that a run needs to continue, as bytes                           |
 //! | `quantizer` | [`Quantizer`]: values into blocks of codes, and back                        |
 //! | `blocks`    | these on the host                                                           |
-//! | `gpu`       | [`Gpu`]: the device, and its errors as values                                |
+//! | `gpu`       | [`Gpu`]: the device, and its errors as values; `late`: those that come late  |
+//! | `wait`      | futures of what the GPU calls back about; `shell`: what blocks               |
 //! | `layout`    | where tensors lie in the arena, and the windows of a binding (pure)          |
-//! | `chunks`    | which pieces of borrowed buffers share a dispatch (pure)                     |
+//! | `tiles`     | which pieces of borrowed tensors share a dispatch (pure)                     |
+//! | `lend`      | what a caller lends, checked and numbered                                   |
 //! | `kernel`    | from rule, frame and codecs to a compiled pipeline                           |
-//! | `plan`      | the dispatches of a step with their bind groups, built once                  |
-//! | `control`   | step counters and bias corrections on the GPU, the per-step input            |
+//! | `plan`      | dispatches with their bind groups                                           |
+//! | `control`   | measuring, deciding, step counters on the GPU, the per-step input            |
+//! | `ring`      | the entries of the buffer that this input lies in                            |
 //! | `abi`       | the structs that cross to the GPU                                            |
 
 mod abi;
@@ -53,13 +58,13 @@ mod gpu;
 mod kernel;
 mod late;
 mod layout;
-mod lease;
 mod lend;
 mod optimizer;
 mod options;
 mod plan;
 mod quantizer;
 mod report;
+mod ring;
 mod rules;
 mod save;
 mod scaler;

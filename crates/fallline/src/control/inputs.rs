@@ -6,7 +6,7 @@ use crate::{
     Error, Gpu, Result,
     abi::{Rate, StepInput, Total},
     kernel::{TableIn, UNIFORM_RUNS_BYTES},
-    lease::{Lease, SLOTS, Slots},
+    ring::{ENTRIES, Entry, Ring},
 };
 
 /// A ring of entries, one for each step that is recorded or under way, written by one call. Behind them
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct StepInputs {
     buffer: Buffer,
-    slots: Slots,
+    ring: Ring,
     input_bytes: u32,
     absent_bytes: u32,
     /// Of sums that are added up outside; 0 if nothing is measured.
@@ -43,7 +43,7 @@ pub(crate) struct Written {
     pub(crate) totals: u32,
     /// Where [`places`](StepInputs::places) begin.
     pub(crate) places: u32,
-    pub(crate) lease: Lease,
+    pub(crate) entry: Entry,
 }
 
 /// The largest offset alignment that WebGPU permits.
@@ -66,15 +66,15 @@ impl StepInputs {
             totals => aligned(totals * size_of::<Total>()),
         };
         let limit = gpu.limits().max_buffer_size.min(u32::MAX.into());
-        let fixed = u64::from(SLOTS) * (input_bytes + absent_bytes + totals_bytes);
+        let fixed = u64::from(ENTRIES) * (input_bytes + absent_bytes + totals_bytes);
         let most =
-            limit.saturating_sub(fixed + UNIFORM_RUNS_BYTES) / u64::from(SLOTS + 2) / ALIGNMENT
+            limit.saturating_sub(fixed + UNIFORM_RUNS_BYTES) / u64::from(ENTRIES + 2) / ALIGNMENT
                 * ALIGNMENT;
         let places_bytes = aligned(room).min(most).max(aligned(places.len()));
         let entry = input_bytes + absent_bytes + totals_bytes + places_bytes;
         // A binding of places is as long from any part of them on.
         let behind = (2 * places_bytes).max(places_bytes + UNIFORM_RUNS_BYTES);
-        let size = u64::from(SLOTS) * entry + behind;
+        let size = u64::from(ENTRIES) * entry + behind;
         if size > limit {
             return Err(Error::DeviceLimit {
                 limit: "max_buffer_size",
@@ -85,10 +85,10 @@ impl StepInputs {
         let usage = BufferUsages::STORAGE | BufferUsages::UNIFORM | BufferUsages::COPY_DST;
         let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         let buffer = gpu.buffer("fallline step inputs", size, usage)?;
-        gpu.write("fallline first places", &buffer, u64::from(SLOTS) * entry, places)?;
+        gpu.write("fallline first places", &buffer, u64::from(ENTRIES) * entry, places)?;
         Ok(Self {
             buffer,
-            slots: Slots::new(),
+            ring: Ring::new(),
             input_bytes: narrow(input_bytes),
             absent_bytes: narrow(absent_bytes),
             totals_bytes: narrow(totals_bytes),
@@ -113,7 +113,7 @@ impl StepInputs {
 
     /// Where the places of the beginning lie.
     pub(crate) fn first_places(&self) -> u32 {
-        SLOTS * self.entry_bytes()
+        ENTRIES * self.entry_bytes()
     }
 
     /// The bindings of input and mask, both with a dynamic offset.
@@ -149,8 +149,8 @@ impl StepInputs {
 
     /// Writes a step's input into a free entry, with places if tensors moved.
     pub(crate) fn write(&self, gpu: &Gpu, input: &Input, places: &[u8]) -> Result<Written> {
-        let lease = self.slots.lease(gpu)?;
-        let at = lease.slot * self.entry_bytes();
+        let entry = self.ring.take(gpu)?;
+        let at = entry.number * self.entry_bytes();
         let (absent, moved) = (at + self.input_bytes, at + self.places_begin());
         let totals = absent + self.absent_bytes;
         let mut bytes = Vec::with_capacity(self.entry_bytes() as usize);
@@ -168,7 +168,7 @@ impl StepInputs {
         }
         gpu.write("step", &self.buffer, at.into(), &bytes)?;
         let places = if places.is_empty() { self.first_places() } else { moved };
-        Ok(Written { input: at, absent, totals, places, lease })
+        Ok(Written { input: at, absent, totals, places, entry })
     }
 
     /// Writes sums of the outside into the entry of a step that is not submitted.

@@ -9,10 +9,10 @@ use crate::{
     control::Records,
     kernel::{KernelKey, MAX_HYPERS, Program},
     layout::{Item, Layout, Place},
-    lease::{Lease, SLOTS, Slots},
     lend::{Buffers, Lending, ToLend},
     options::check,
     plan::{self, Constants, Fixed, SegmentBuffers, Site},
+    ring::{ENTRIES, Entry, Ring},
     rules::narrow,
     tensor::Formats,
     tiles::{self, Extent, Ground},
@@ -33,11 +33,11 @@ pub struct Accumulator {
     gpu: Gpu,
     dispatches: Fixed,
     hypers: Buffer,
-    slots: Slots,
+    ring: Ring,
 }
 
 /// Bytes between the factors of two micro-batches: the largest offset alignment that WebGPU permits.
-const SLOT_BYTES: u32 = 256;
+const ENTRY_BYTES: u32 = 256;
 
 impl Optimizer {
     /// What adds gradients of micro-batches to this optimizer's gradients:
@@ -113,7 +113,7 @@ impl Optimizer {
         let contents: Vec<Tensor> = extents.iter().map(Extent::record).collect();
         gpu.write("fallline accumulated tensors", &records.buffer, 0, &contents)?;
         let hypers_size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
-        let size = u64::from((SLOTS - 1) * SLOT_BYTES) + hypers_size;
+        let size = u64::from((ENTRIES - 1) * ENTRY_BYTES) + hypers_size;
         let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
         let hypers = gpu.buffer("fallline factors", size, usage)?;
         let constants = Constants::with(gpu, vec![hypers.clone(); programs.len()])?;
@@ -137,7 +137,7 @@ impl Optimizer {
         let dispatches = Fixed::new(site, &buffers, &grouping)?;
         gpu.checked("tables", || gpu.queue().submit([]))?;
         gpu.check_lost()?;
-        Ok(Accumulator { gpu: gpu.clone(), dispatches, hypers, slots: Slots::new() })
+        Ok(Accumulator { gpu: gpu.clone(), dispatches, hypers, ring: Ring::new() })
     }
 
     /// Where the gradients lie, which are added to.
@@ -164,12 +164,12 @@ impl Accumulator {
     /// [`Error::Factor`] if the factor is not finite and at least 2^-126;
     /// [`Error::TooManyUnsubmittedSteps`], [`Error::OutOfMemory`].
     pub fn encode(&self, encoder: &mut CommandEncoder, factor: f64) -> Result<()> {
-        let (offset, lease) = self.prepare(factor)?;
+        let (offset, entry) = self.prepare(factor)?;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some("fallline accumulate"),
             timestamp_writes: None,
         });
-        self.dispatch(&mut pass, offset, lease);
+        self.dispatch(&mut pass, offset, entry);
         Ok(())
     }
 
@@ -178,8 +178,8 @@ impl Accumulator {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn record(&self, pass: &mut ComputePass<'_>, factor: f64) -> Result<()> {
-        let (offset, lease) = self.prepare(factor)?;
-        self.dispatch(pass, offset, lease);
+        let (offset, entry) = self.prepare(factor)?;
+        self.dispatch(pass, offset, entry);
         Ok(())
     }
 
@@ -189,17 +189,17 @@ impl Accumulator {
         self.dispatches.len()
     }
 
-    fn prepare(&self, factor: f64) -> Result<(u32, Lease)> {
+    fn prepare(&self, factor: f64) -> Result<(u32, Entry)> {
         let ok = crate::options::positive(factor);
         check("the factor of a micro-batch".into(), "finite and >= 2^-126", factor, ok)?;
-        let lease = self.slots.lease(&self.gpu)?;
-        let offset = lease.slot * SLOT_BYTES;
+        let entry = self.ring.take(&self.gpu)?;
+        let offset = entry.number * ENTRY_BYTES;
         self.gpu.write("fallline factors", &self.hypers, offset.into(), &[narrow(factor)])?;
-        Ok((offset, lease))
+        Ok((offset, entry))
     }
 
-    fn dispatch(&self, pass: &mut ComputePass<'_>, offset: u32, lease: Lease) {
+    fn dispatch(&self, pass: &mut ComputePass<'_>, offset: u32, entry: Entry) {
         self.dispatches.record(pass, Some(offset));
-        pass.on_submitted_work_done(move || drop(lease));
+        pass.on_submitted_work_done(move || drop(entry));
     }
 }

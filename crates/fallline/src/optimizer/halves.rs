@@ -89,14 +89,14 @@ impl Optimizer {
             timestamp_writes: None,
         });
         self.control.record_decide(&mut pass, &written, true);
-        let lease = match ready {
+        let entry = match ready {
             Some(ready) => {
                 ready.record(&mut pass, written.places);
-                written.lease
+                written.entry
             }
             None => self.record_update(&mut pass, written),
         };
-        pass.on_submitted_work_done(move || drop(lease));
+        pass.on_submitted_work_done(move || drop(entry));
         Ok(())
     }
 }

@@ -29,9 +29,9 @@ use crate::{
     control::{Control, Written},
     kernel::Program,
     layout::Layout,
-    lease::Lease,
     plan::{Constants, Dispatch, PartDispatch, SegmentBuffers, Site},
     report::Reports,
+    ring::Entry,
 };
 
 /// All tensors with their rules and state, and the compute pass that updates them.
@@ -213,7 +213,7 @@ impl Optimizer {
     }
 
     /// Records a step whose input lies here, and gives back its place in the ring.
-    fn record(&self, pass: &mut ComputePass<'_>, written: Written) -> Lease {
+    fn record(&self, pass: &mut ComputePass<'_>, written: Written) -> Entry {
         let rows = match &self.lies {
             Lies::Arena { rows, .. } => rows.as_slice(),
             Lies::Borrowed(borrowed) => &borrowed.ready().rows,
@@ -224,7 +224,7 @@ impl Optimizer {
     }
 
     /// Records the update, behind everything that comes before it.
-    fn record_update(&self, pass: &mut ComputePass<'_>, written: Written) -> Lease {
+    fn record_update(&self, pass: &mut ComputePass<'_>, written: Written) -> Entry {
         match &self.lies {
             Lies::Arena { updates, .. } => {
                 for dispatch in updates {
@@ -233,13 +233,13 @@ impl Optimizer {
             }
             Lies::Borrowed(borrowed) => borrowed.ready().record(pass, written.places),
         }
-        written.lease
+        written.entry
     }
 
     /// The place in the ring is free again when the GPU is done with the step, or its encoder is dropped.
     fn record_until_done(&self, pass: &mut ComputePass<'_>, written: Written) {
-        let lease = self.record(pass, written);
-        pass.on_submitted_work_done(move || drop(lease));
+        let entry = self.record(pass, written);
+        pass.on_submitted_work_done(move || drop(entry));
     }
 
     /// Records a step into an encoder of its own and submits it; does not wait.
@@ -255,10 +255,10 @@ impl Optimizer {
             let mut encoder =
                 gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
             let descriptor = wgpu::ComputePassDescriptor { label, timestamp_writes: None };
-            let lease = self.record(&mut encoder.begin_compute_pass(&descriptor), written);
+            let entry = self.record(&mut encoder.begin_compute_pass(&descriptor), written);
             gpu.queue().submit([encoder.finish()]);
             // What is written to the ring from now on comes behind this step.
-            drop(lease);
+            drop(entry);
         })?;
         gpu.check_lost()
     }
