@@ -233,12 +233,19 @@ fn bind_groups_and_buffers_are_given_up_when_no_step_uses_them() {
     }
 }
 
-#[test]
-fn places_that_need_more_room_than_those_of_the_beginning_get_it() {
-    let gpu = gpu();
+/// Gradients of one buffer in the beginning, and each in a buffer of its own: one dispatch first, then one
+/// for each gradient.
+struct Crowd {
+    params: Buffer,
+    optimizer: Optimizer,
+    together: Vec<Option<BufferRange>>,
+    own: Vec<Option<BufferRange>>,
+}
+
+fn crowd(gpu: &Gpu, max_norm: f64) -> Crowd {
     let count = 300u64;
-    let pool = buffer(&gpu, &vec![1.0; 4 * count as usize], USAGE);
-    let params = buffer(&gpu, &vec![0.0; 4 * count as usize], USAGE);
+    let pool = buffer(gpu, &vec![1.0; 4 * count as usize], USAGE);
+    let params = buffer(gpu, &vec![0.0; 4 * count as usize], USAGE);
     let tensors: Vec<_> = (0..count)
         .map(|i| BorrowedTensor {
             spec: TensorSpec::new(format!("t{i}"), [4]),
@@ -246,18 +253,48 @@ fn places_that_need_more_room_than_those_of_the_beginning_get_it() {
             grad: Some(BufferRange::new(&pool, i * 16, 4)),
         })
         .collect();
-    let options = Options { max_norm: Some(f64::INFINITY), ..Options::default() };
-    let mut optimizer = Optimizer::borrowed_with(&gpu, &sgd(), &tensors, &options).unwrap();
-    // One dispatch first, then one for each gradient.
-    let own: Vec<_> =
-        (0..count).map(|_| Some(BufferRange::new(&buffer(&gpu, &[2.0; 4], USAGE), 0, 4))).collect();
-    let together: Vec<_> = tensors.iter().map(|tensor| tensor.grad.clone()).collect();
+    let options = Options { max_norm: Some(max_norm), ..Options::default() };
+    let optimizer = Optimizer::borrowed_with(gpu, &sgd(), &tensors, &options).unwrap();
+    let own =
+        (0..count).map(|_| Some(BufferRange::new(&buffer(gpu, &[2.0; 4], USAGE), 0, 4))).collect();
+    let together = tensors.iter().map(|tensor| tensor.grad.clone()).collect();
+    Crowd { params, optimizer, together, own }
+}
+
+#[test]
+fn places_that_need_more_room_than_those_of_the_beginning_get_it() {
+    let gpu = gpu();
+    let Crowd { params, mut optimizer, together, own } = crowd(&gpu, f64::INFINITY);
     let mut encoder = gpu.device().create_command_encoder(&<_>::default());
     for places in [&together, &own, &together, &own] {
         optimizer.encode_step_at(&mut encoder, &Step::new(), &Places::of_grads(places)).unwrap();
     }
     gpu.queue().submit([encoder.finish()]);
     assert!(read(&gpu, &params).iter().all(|value| *value == -6.0));
+}
+
+#[test]
+fn a_second_half_is_that_of_its_first_though_a_step_between_needed_more_room() {
+    let gpu = gpu();
+    // 1200 ones have a norm of 34.6; the sums that are given say 4 times that much, twice what is permitted.
+    let Crowd { params, mut optimizer, own, .. } = crowd(&gpu, 2.0 * 1200f64.sqrt());
+    // The first place in the ring begins where it began, whatever the room; so it is taken.
+    let mut dropped = gpu.device().create_command_encoder(&<_>::default());
+    optimizer.encode_step(&mut dropped, &Step::new()).unwrap();
+    let mut encoder = gpu.device().create_command_encoder(&<_>::default());
+    let measured = optimizer.encode_measure(&mut encoder, &Step::new()).unwrap();
+    gpu.queue().submit([encoder.finish()]);
+    let one = optimizer.read_sums().unwrap();
+    let mut sums = one.clone();
+    for _ in 1..16 {
+        sums.add(&one).unwrap();
+    }
+    optimizer.encode_step_at(&mut dropped, &Step::new(), &Places::of_grads(&own)).unwrap();
+    drop(dropped);
+    let mut encoder = gpu.device().create_command_encoder(&<_>::default());
+    optimizer.encode_update(&mut encoder, measured, &sums).unwrap();
+    gpu.queue().submit([encoder.finish()]);
+    assert!(read(&gpu, &params).iter().all(|value| (value + 0.5).abs() < 1e-5));
 }
 
 #[test]

@@ -183,8 +183,8 @@ impl Borrowed {
         })
     }
 
-    /// Takes parameters and gradients from these places from now on. What is wrong with them is found
-    /// before anything changes.
+    /// Takes parameters and gradients from these places, other than those of now, from now on. What is
+    /// wrong with them is found before anything changes.
     pub(super) fn place(
         &mut self,
         site: Site<'_>,
@@ -192,9 +192,6 @@ impl Borrowed {
         control: &mut Control,
         places: Vec<Placed>,
     ) -> Result<()> {
-        if places == self.places {
-            return Ok(());
-        }
         if let Some((first, made, _)) = self.first.as_ref().filter(|(first, ..)| *first == places) {
             (self.made, self.places) = (made.clone(), first.clone());
             self.moved_at = self.step;

@@ -6,7 +6,7 @@ use super::{Lies, Optimizer, Step, borrowed::Ready};
 use crate::{
     Error, Result,
     abi::Total,
-    control::{Sums, Written},
+    control::{Control, Sums, Written},
     transfer,
 };
 
@@ -14,6 +14,8 @@ use crate::{
 #[derive(Debug)]
 pub struct MeasuredStep {
     written: Written,
+    /// What it was measured with: another step may need larger inputs before the second half.
+    control: Control,
     /// Where tensors lay, if they are the caller's.
     ready: Option<Ready>,
 }
@@ -47,13 +49,8 @@ impl Optimizer {
             Lies::Arena { .. } => None,
             Lies::Borrowed(borrowed) => Some(borrowed.ready().clone()),
         };
-        let rows = match (&self.lies, &ready) {
-            (Lies::Arena { rows, .. }, _) => rows.as_slice(),
-            (_, Some(ready)) => &ready.rows,
-            _ => &[],
-        };
-        self.control.record_measure(&mut pass, &written, rows);
-        Ok(MeasuredStep { written, ready })
+        self.control.record_measure(&mut pass, &written, self.lies.rows());
+        Ok(MeasuredStep { written, control: self.control.clone(), ready })
     }
 
     /// Reads what was measured last, once that is submitted.
@@ -82,13 +79,13 @@ impl Optimizer {
         if found != expected {
             return Err(Error::SumCount { expected, found });
         }
-        let MeasuredStep { written, ready } = measured;
-        self.control.inputs.write_totals(&self.gpu, &written, &sums.totals())?;
+        let MeasuredStep { written, control, ready } = measured;
+        control.inputs.write_totals(&self.gpu, &written, &sums.totals())?;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some("fallline update"),
             timestamp_writes: None,
         });
-        self.control.record_decide(&mut pass, &written, true);
+        control.record_decide(&mut pass, &written, true);
         let entry = match ready {
             Some(ready) => {
                 ready.record(&mut pass, written.places);

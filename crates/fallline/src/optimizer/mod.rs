@@ -81,6 +81,16 @@ enum Lies {
     Borrowed(Box<Borrowed>),
 }
 
+impl Lies {
+    /// Dispatches that measure gradients where they lie now.
+    fn rows(&self) -> &[PartDispatch] {
+        match self {
+            Self::Arena { rows, .. } => rows,
+            Self::Borrowed(borrowed) => &borrowed.ready().rows,
+        }
+    }
+}
+
 impl Optimizer {
     /// Records one step into the encoder as one compute pass.
     ///
@@ -214,11 +224,7 @@ impl Optimizer {
 
     /// Records a step whose input lies here, and gives back its place in the ring.
     fn record(&self, pass: &mut ComputePass<'_>, written: Written) -> Entry {
-        let rows = match &self.lies {
-            Lies::Arena { rows, .. } => rows.as_slice(),
-            Lies::Borrowed(borrowed) => &borrowed.ready().rows,
-        };
-        self.control.record_measure(pass, &written, rows);
+        self.control.record_measure(pass, &written, self.lies.rows());
         self.control.record_decide(pass, &written, false);
         self.record_update(pass, written)
     }
