@@ -181,12 +181,13 @@ impl Optimizer {
                 };
                 self.store_param(id, &values).await?;
             }
-            for slot in self.groups[self.infos[index].group].rule.slots() {
+            let slots = self.groups[self.infos[index].group].rule.slots();
+            // Those of a tensor lie in one piece, which was loaded only if all of them are the same.
+            if slots_are_same(&all, &name, slots) {
+                continue;
+            }
+            for slot in slots {
                 let what = format!("state/{}", slot.name);
-                if all.is_same(&name, &what) && slots_are_same(&all, &name, self.rule_slots(index))
-                {
-                    continue;
-                }
                 let mut whole = |what: &str| all.read(&name, what, read);
                 let Some((encoding, bytes)) = whole(&what)? else { continue };
                 let values = decode(encoding, &bytes, len_elems).unwrap_or_default();
@@ -194,10 +195,6 @@ impl Optimizer {
             }
         }
         Ok(())
-    }
-
-    fn rule_slots(&self, index: usize) -> &'static [crate::Slot] {
-        self.groups[self.infos[index].group].rule.slots()
     }
 }
 
