@@ -5,7 +5,7 @@
 use std::{hint::black_box, time::Duration};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use fallline::{AdamW, Gpu, Group, Lion, Optimizer, Rule, Sgd, Step, TensorSpec, wgpu};
+use fallline::{AdamW, Gpu, Group, IntoRule, Lion, Optimizer, Sgd, Step, TensorSpec, wgpu};
 
 const ELEMS: usize = 4 << 20;
 
@@ -13,7 +13,7 @@ fn gpu() -> Gpu {
     Gpu::from_env().unwrap_or_else(|error| panic!("a benchmark needs a GPU: {error}"))
 }
 
-fn optimizer(gpu: &Gpu, rule: Rule, tensors: usize) -> Optimizer {
+fn optimizer(gpu: &Gpu, rule: impl IntoRule, tensors: usize) -> Optimizer {
     let specs: Vec<_> =
         (0..tensors).map(|i| TensorSpec::new(format!("t{i}"), [ELEMS / tensors])).collect();
     Optimizer::arena(gpu, &[Group::new("all", rule)], &specs)
@@ -29,11 +29,11 @@ fn rules(c: &mut Criterion) {
     let gpu = gpu();
     let mut group = c.benchmark_group("rule");
     group.throughput(Throughput::Elements(ELEMS as u64)).sample_size(20);
-    let rules: [Rule; 4] = [
-        Sgd::default().into(),
-        Sgd { momentum: 0.9, ..Sgd::default() }.into(),
-        Lion::default().into(),
-        AdamW::default().into(),
+    let rules = [
+        Sgd::new().into_rule(),
+        Sgd::new().momentum(0.9).into_rule(),
+        Lion::new().into_rule(),
+        AdamW::new().into_rule(),
     ];
     for rule in rules {
         let name = format!("{} {} slots", rule.name(), rule.slots().len());
@@ -61,7 +61,7 @@ fn tensors(c: &mut Criterion) {
     let mut group = c.benchmark_group("tensors");
     group.throughput(Throughput::Elements(ELEMS as u64)).sample_size(20);
     for tensors in [1, 1024, 4096] {
-        let mut optimizer = optimizer(&gpu, AdamW::default().into(), tensors);
+        let mut optimizer = optimizer(&gpu, AdamW::new(), tensors);
         group.bench_function(BenchmarkId::from_parameter(tensors), |b| {
             b.iter(|| step_and_wait(&mut optimizer));
         });
@@ -74,7 +74,7 @@ fn encode(c: &mut Criterion) {
     let gpu = gpu();
     let mut group = c.benchmark_group("encode");
     for tensors in [1, 1024, 4096] {
-        let mut optimizer = optimizer(&gpu, AdamW::default().into(), tensors);
+        let mut optimizer = optimizer(&gpu, AdamW::new(), tensors);
         group.bench_function(BenchmarkId::from_parameter(tensors), |b| {
             b.iter_custom(|iterations| {
                 let mut total = Duration::ZERO;

@@ -32,7 +32,7 @@ fn main() -> fallline::Result<()> {
         BorrowedTensor { spec: TensorSpec::new(name, shape), param, grad: Some(grad) }
     });
 
-    let groups = [Group::new("all", Lion { lr: 0.25, ..Lion::default() })];
+    let groups = [Group::new("all", Lion::new().lr(0.25))];
     let mut optimizer = Optimizer::borrowed(&gpu, &groups, &tensors)?;
     let ids: Vec<_> = optimizer.tensors().map(|(id, _)| id).collect();
     for (id, tensor) in ids.iter().zip(&tensors) {

@@ -17,7 +17,7 @@ const GRADIENT: &str = "
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let gpu = Gpu::from_env()?;
-    let groups = [Group::new("all", AdamW { weight_decay: 0.0, ..AdamW::default() })];
+    let groups = [Group::new("all", AdamW::new().weight_decay(0.0))];
     let mut optimizer = Optimizer::arena(&gpu, &groups, &[TensorSpec::new("p", [1000])])?;
     let p = optimizer.id("p").ok_or("the tensor was just given")?;
 

@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // So large that the first gradients overflow, to show what then happens.
     let rule = DynamicScale { init_scale: 2f64.powi(40), growth_interval: 100, ..<_>::default() };
     let scaler = LossScaler::dynamic(&gpu, rule)?;
-    let groups = [Group::new("all", AdamW { weight_decay: 0.0, ..AdamW::default() })];
+    let groups = [Group::new("all", AdamW::new().weight_decay(0.0))];
     let spec = TensorSpec::new("p", [1000]).dtype(Dtype::Bf16).grad_dtype(Dtype::F16);
     let tensors = [spec.precision(Precision::Remainder)];
     let options =

@@ -7,9 +7,9 @@ use fallline::{AdamW, Gpu, Group, Lion, Optimizer, Step, TensorSpec};
 fn main() -> fallline::Result<()> {
     let gpu = Gpu::from_env()?;
     let groups = [
-        Group::new("weights", AdamW { lr: 1e-3, weight_decay: 0.1, ..AdamW::default() }),
-        Group::new("biases", AdamW { lr: 2e-3, weight_decay: 0.0, ..AdamW::default() }),
-        Group::new("embedding", Lion { lr: 1e-4, ..Lion::default() }),
+        Group::new("weights", AdamW::new().lr(1e-3).weight_decay(0.1)),
+        Group::new("biases", AdamW::new().lr(2e-3).weight_decay(0.0)),
+        Group::new("embedding", Lion::new().lr(1e-4)),
     ];
     let tensors = [
         TensorSpec::new("layer.weight", [128, 64]), // in the first group

@@ -54,7 +54,7 @@ fn submit(gpu: &Gpu, accumulator: &Accumulator, factors: &[f64]) {
 }
 
 fn sgd() -> [Group; 1] {
-    [Group::new("all", Sgd { lr: 1.0, ..Sgd::default() })]
+    [Group::new("all", Sgd::new().lr(1.0))]
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn neither_a_second_run_nor_tiny_limits_change_a_bit() {
     let large = [70_001, 81_920, 16_384, 87_296, 80_000, 60_000];
     let sizes: Vec<usize> = AWKWARD.into_iter().chain(large).collect();
     for case in cases() {
-        let group = Group::new("all", case.rule);
+        let group = Group::new("all", case.rule.clone());
         let first = trained(&gpu(), &group, &sizes, 2);
         assert!(first == trained(&gpu(), &group, &sizes, 2), "run again: {:?}", case.rule);
         assert!(first == trained(&tiny_gpu(), &group, &sizes, 2), "cut small: {:?}", case.rule);
@@ -52,7 +52,7 @@ fn neither_a_second_run_nor_tiny_limits_change_a_bit() {
 
 #[test]
 fn webgpus_default_limits_suffice() {
-    let group = Group::new("all", AdamW { amsgrad: true, ..AdamW::default() });
+    let group = Group::new("all", AdamW::new().amsgrad(true));
     let gpu = webgpu_default_gpu();
     assert_eq!(gpu.device().limits().max_storage_buffers_per_shader_stage, 8);
     assert!(trained(&gpu, &group, &AWKWARD, 2) == trained(&common::gpu(), &group, &AWKWARD, 2));
@@ -62,7 +62,7 @@ fn webgpus_default_limits_suffice() {
 fn a_tensor_beyond_a_binding_takes_two_dispatches() {
     // 129 MiB of f32 against bindings of 128 MiB.
     let len = 129 << 18;
-    let group = [Group::new("all", Sgd { lr: 1.0, ..Sgd::default() })];
+    let group = [Group::new("all", Sgd::new().lr(1.0))];
     let mut optimizer = Optimizer::arena(&webgpu_default_gpu(), &group, &specs(&[len])).unwrap();
     assert_eq!(optimizer.dispatches(), 3);
     let id = ids(&optimizer)[0];
@@ -73,7 +73,7 @@ fn a_tensor_beyond_a_binding_takes_two_dispatches() {
 
 #[test]
 fn a_step_fits_into_a_pass_with_other_work() {
-    let group = [Group::new("all", Sgd { lr: 1.0, momentum: 0.5, ..Sgd::default() })];
+    let group = [Group::new("all", Sgd::new().lr(1.0).momentum(0.5))];
     let mut optimizer = Optimizer::arena(&gpu(), &group, &specs(&[300])).unwrap();
     let id = ids(&optimizer)[0];
     optimizer.write_grad(id, &[1.0; 300]).unwrap();
@@ -100,10 +100,7 @@ fn the_number_of_dispatches_does_not_depend_on_the_number_of_tensors() {
     let dispatches = |tensors: usize| {
         let optimizer = Optimizer::arena(
             &gpu(),
-            &[
-                Group::new("a", AdamW::default()),
-                Group::new("b", AdamW { lr: 1.0, ..AdamW::default() }),
-            ],
+            &[Group::new("a", AdamW::default()), Group::new("b", AdamW::new().lr(1.0))],
             &(0..tensors)
                 .map(|i| TensorSpec::new(format!("t{i}"), [100]).in_group(["a", "b"][i % 2]))
                 .collect::<Vec<_>>(),
@@ -115,8 +112,8 @@ fn the_number_of_dispatches_does_not_depend_on_the_number_of_tensors() {
 
 #[test]
 fn more_tensors_than_the_uniform_buffer_holds_give_the_same_bits() {
-    let rule = AdamW::default();
     let constant = |tensors: usize| {
+        let rule = AdamW::new();
         let specs: Vec<_> = (0..tensors).map(|i| TensorSpec::new(format!("t{i}"), [3])).collect();
         let mut optimizer = Optimizer::arena(&gpu(), &[Group::new("all", rule)], &specs).unwrap();
         let ids = ids(&optimizer);
@@ -137,10 +134,10 @@ fn more_tensors_than_the_uniform_buffer_holds_give_the_same_bits() {
 #[test]
 fn different_rules_share_a_pass_and_groups_have_their_own_hyperparameters() {
     let groups = [
-        Group::new("adamw", AdamW { lr: 0.5, eps: 0.0, weight_decay: 0.0, ..AdamW::default() }),
-        Group::new("lion", Lion { lr: 0.25, ..Lion::default() }),
-        Group::new("sgd", Sgd { lr: 0.125, ..Sgd::default() }),
-        Group::new("sgd up", Sgd { lr: 2.0, maximize: true, ..Sgd::default() }),
+        Group::new("adamw", AdamW::new().lr(0.5).eps(0.0).weight_decay(0.0)),
+        Group::new("lion", Lion::new().lr(0.25)),
+        Group::new("sgd", Sgd::new().lr(0.125)),
+        Group::new("sgd up", Sgd::new().lr(2.0).maximize(true)),
     ];
     let tensors = groups.each_ref().map(|g| TensorSpec::new(g.name.clone(), [2]).in_group(&g.name));
     let mut optimizer = Optimizer::arena(&gpu(), &groups, &tensors).unwrap();
@@ -160,7 +157,7 @@ fn a_tensor_without_gradient_stays_as_it_is_and_so_does_its_step() {
     for case in cases() {
         let specs = specs(&[300, 300, 2]);
         let mut optimizer =
-            Optimizer::arena(&gpu(), &[Group::new("all", case.rule)], &specs).unwrap();
+            Optimizer::arena(&gpu(), &[Group::new("all", case.rule.clone())], &specs).unwrap();
         let ids = ids(&optimizer);
         let grad = Rng(1).values(300, 0.1);
         let absent = [ids[1], ids[2]];
@@ -174,7 +171,8 @@ fn a_tensor_without_gradient_stays_as_it_is_and_so_does_its_step() {
         }
         assert_eq!(optimizer.read_steps().unwrap(), [3, 1, 1]);
         // The second tensor has seen one step: as the first after its first.
-        let mut fresh = Optimizer::arena(&gpu(), &[Group::new("all", case.rule)], &specs).unwrap();
+        let mut fresh =
+            Optimizer::arena(&gpu(), &[Group::new("all", case.rule.clone())], &specs).unwrap();
         fresh.write_grad(ids[0], &grad).unwrap();
         fresh.step(&Step::new()).unwrap();
         let one_step = bits(&fresh.read_param(ids[0]).unwrap());
@@ -190,7 +188,7 @@ fn a_tensor_without_gradient_stays_as_it_is_and_so_does_its_step() {
 
 #[test]
 fn steps_recorded_together_keep_their_own_learning_rates() {
-    let group = [Group::new("all", Sgd { lr: 1.0, ..Sgd::default() })];
+    let group = [Group::new("all", Sgd::new().lr(1.0))];
     let mut optimizer = Optimizer::arena(&gpu(), &group, &specs(&[1])).unwrap();
     let id = ids(&optimizer)[0];
     optimizer.write_grad(id, &[1.0]).unwrap();

@@ -18,7 +18,7 @@ fn tensor(name: &str, param: BufferRange, grad: BufferRange) -> BorrowedTensor {
 }
 
 fn sgd() -> [Group; 1] {
-    [Group::new("all", Sgd { lr: 1.0, ..Sgd::default() })]
+    [Group::new("all", Sgd::new().lr(1.0))]
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn run(gpu: &Gpu, expression: &str, codes: &[u32], random: &[u32]) -> Vec<u32> {
     let stubs = "
         fn param_codes(at: u32, count: u32) -> vec4<u32> { return vec4<u32>(at + count); }
         fn set_param_codes(at: u32, codes: vec4<u32>, count: u32) {}
+        struct Scalars { padding0: vec4<f32>, }
         @group(0) @binding(3) var<storage, read_write> master: array<MasterWord>;";
     let main = format!(
         "@group(0) @binding(0) var<storage, read> input: array<vec4<u32>>;

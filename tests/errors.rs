@@ -4,9 +4,12 @@
 mod common;
 
 use common::{buffer, gpu, tiny_gpu};
+use std::sync::Arc;
+
 use fallline::{
     Adam, AdamW, BorrowedTensor, BufferRange, Dtype, DynamicScale, Error, Gpu, GpuOptions, Group,
-    Lion, LossScaler, Optimizer, Options, Precision, Rule, Sgd, Step, TensorId, TensorSpec,
+    IntoRule, Lion, LossScaler, Optimizer, Options, Precision, Rule, Sgd, Step, TensorId,
+    TensorSpec,
     wgpu::{self, BufferUsages},
 };
 
@@ -26,40 +29,41 @@ fn says(result: Result<impl std::fmt::Debug, Error>, expected: &str) {
 
 #[test]
 fn hyperparameters_out_of_range_are_named() {
-    let bad = |rule: Rule, expected: &str| says(arena(Group::new("head", rule), &[]), expected);
+    let bad =
+        |rule: Arc<dyn Rule>, expected: &str| says(arena(Group::new("head", rule), &[]), expected);
     let adamw = AdamW::default();
-    bad(AdamW { lr: -1.0, ..adamw }.into(), "group 'head': lr must be finite and >= 0, found -1");
+    bad(adamw.clone().lr(-1.0).into_rule(), "group 'head': lr must be finite and >= 0, found -1");
     bad(
-        AdamW { lr: f64::NAN, ..adamw }.into(),
+        adamw.clone().lr(f64::NAN).into_rule(),
         "group 'head': lr must be finite and >= 0, found NaN",
     );
     bad(
-        AdamW { betas: (1.0, 0.9), ..adamw }.into(),
+        adamw.clone().betas((1.0, 0.9)).into_rule(),
         "group 'head': betas[0] must be in [0, 1), found 1",
     );
     bad(
-        AdamW { betas: (0.9, -0.1), ..adamw }.into(),
+        adamw.clone().betas((0.9, -0.1)).into_rule(),
         "group 'head': betas[1] must be in [0, 1), found -0.1",
     );
     bad(
-        Adam { eps: f64::INFINITY, ..Adam::default() }.into(),
+        Adam::new().eps(f64::INFINITY).into_rule(),
         "group 'head': eps must be finite and >= 0, found inf",
     );
     bad(
-        Lion { weight_decay: -0.5, ..Lion::default() }.into(),
+        Lion::new().weight_decay(-0.5).into_rule(),
         "group 'head': weight_decay must be finite and >= 0, found -0.5",
     );
     // Finite in f64, infinite in the f32 that the GPU gets.
     bad(
-        Sgd { lr: 1e300, ..Sgd::default() }.into(),
+        Sgd::new().lr(1e300).into_rule(),
         &format!("group 'head': lr must be finite and >= 0, found {}", 1e300),
     );
     bad(
-        Sgd { nesterov: true, ..Sgd::default() }.into(),
+        Sgd::new().nesterov(true).into_rule(),
         "group 'head': momentum must be > 0 with nesterov, found 0",
     );
     bad(
-        Sgd { nesterov: true, momentum: 0.9, dampening: 0.1, ..Sgd::default() }.into(),
+        Sgd::new().nesterov(true).momentum(0.9).dampening(0.1).into_rule(),
         "group 'head': dampening must be 0 with nesterov, found 0.1",
     );
 }
@@ -150,7 +154,7 @@ fn rebinding_other_tensors_is_refused_and_changes_nothing() {
         param: BufferRange::new(&lent, 0, 8),
         grad: Some(BufferRange::new(&lent, 128, 8)),
     };
-    let group = [Group::new("all", Sgd { lr: 1.0, ..Sgd::default() })];
+    let group = [Group::new("all", Sgd::new().lr(1.0))];
     let mut optimizer = Optimizer::borrowed(&gpu, &group, &[tensor("w")]).unwrap();
     says(optimizer.rebind(&[]), "tensor 0 to rebind must be 'w' [8], found none");
     says(optimizer.rebind(&[tensor("v")]), "tensor 0 to rebind must be 'w' [8], found 'v' [8]");
@@ -229,9 +233,7 @@ fn an_unknown_adapter_is_named_and_so_are_those_that_exist() {
 
 #[test]
 fn more_hyperparameters_than_a_kernel_can_hold_are_an_error() {
-    let group = |i: u32| {
-        Group::new(format!("g{i}"), AdamW { eps: 1e-8 * f64::from(i + 1), ..AdamW::default() })
-    };
+    let group = |i: u32| Group::new(format!("g{i}"), AdamW::new().eps(1e-8 * f64::from(i + 1)));
     let groups: Vec<_> = (0..513).map(group).collect();
     Optimizer::arena(&gpu(), &groups[..512], &[]).unwrap();
     says(

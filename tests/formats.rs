@@ -32,7 +32,7 @@ const PARAMS: [(Dtype, Precision); 9] = [
 const SEED: u32 = 77;
 
 fn adamw() -> AdamW {
-    AdamW { lr: 1e-2, weight_decay: 0.1, ..AdamW::default() }
+    AdamW::new().lr(1e-2).weight_decay(0.1)
 }
 
 fn size_bytes(dtype: Dtype) -> usize {
@@ -161,7 +161,8 @@ fn check(gpu: &Gpu, site: Site, dtype: Dtype, precision: Precision, grad_dtype: 
     let Lent { mut optimizer, buffers } = build(gpu, site, &specs);
     let mut rng = Rng(21);
     let rule = adamw();
-    let hyper = reference::Hyper { weight_decay: rule.weight_decay, ..reference::Hyper::default() };
+    let options = serde_json::json!({ "weight_decay": rule.weight_decay });
+    let adamw = reference::rule("adamw", &options);
     let mut twins = Vec::new();
     for (index, len) in AWKWARD.into_iter().enumerate() {
         let id = TensorId::new(index);
@@ -171,8 +172,8 @@ fn check(gpu: &Gpu, site: Site, dtype: Dtype, precision: Precision, grad_dtype: 
         optimizer.write_grad(id, &grad).unwrap();
         assert_eq!(bits(&optimizer.read_param(id).unwrap()), bits(&param), "{what}");
         assert_eq!(bits(&optimizer.read_grad(id).unwrap()), bits(&grad), "{what}");
-        let mut twin = reference::Tensor::<f32>::new(reference::Rule::AdamW, param);
-        twin.step(reference::Rule::AdamW, &hyper, rule.lr, &grad);
+        let mut twin = reference::Tensor::<f32>::new(&*adamw, param);
+        twin.step(&*adamw, rule.lr, &grad);
         twins.push((twin, grad));
     }
     let before: Vec<Vec<u8>> = buffers.iter().map(|(buffer, _)| read_bytes(gpu, buffer)).collect();
@@ -252,7 +253,7 @@ fn every_code_of_a_gradient_arrives() {
     for dtype in [Dtype::F16, Dtype::Bf16] {
         for len in [1 << 16, (1 << 16) - 1] {
             let spec = TensorSpec::new("t", [len]).grad_dtype(dtype);
-            let group = Group::new("all", Sgd { lr: 1.0, ..Sgd::default() });
+            let group = Group::new("all", Sgd::new().lr(1.0));
             let usage = wgpu::BufferUsages::STORAGE;
             let codes: Vec<f32> = (0..1u32 << 15)
                 .map(|word| f32::from_bits((2 * word) | ((2 * word + 1) << 16)))
@@ -284,7 +285,7 @@ fn small_updates_are_kept_by_all_but_rounding_to_nearest() {
     let gpu = gpu();
     let run = |dtype, precision, seed| {
         let spec = TensorSpec::new("p", [4096]).dtype(dtype).precision(precision);
-        let rule = AdamW { lr: 1e-4, weight_decay: 0.0, ..AdamW::default() };
+        let rule = AdamW::new().lr(1e-4).weight_decay(0.0);
         let options = Options { seed, ..Options::default() };
         let mut optimizer =
             Optimizer::arena_with(&gpu, &[Group::new("all", rule)], &[spec], &options).unwrap();

@@ -43,7 +43,7 @@ async fn everything() -> Result<(), Error> {
     assert!(!fallline::request_adapters(fallline::wgpu::Backends::all()).await.is_empty());
     let scaler = LossScaler::fixed(&gpu, 4.0)?;
     let options = Options { loss_scaler: Some(scaler.clone()), ..Options::default() };
-    let groups = [Group::new("all", Sgd { lr: 1.0, momentum: 0.5, ..Sgd::default() })];
+    let groups = [Group::new("all", Sgd::new().lr(1.0).momentum(0.5))];
     let tensors = [TensorSpec::new("t", [301]).dtype(Dtype::Bf16)];
     let mut optimizer = Optimizer::arena_with(&gpu, &groups, &tensors, &options)?;
     optimizer.store_param(ID, &[1.0; 301]).await?;

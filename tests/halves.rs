@@ -14,7 +14,7 @@ const LEN: usize = 50_000;
 const PIECES: [std::ops::Range<usize>; 3] = [0..16_384, 16_384..32_768, 32_768..LEN];
 
 fn groups(state: StateFormat) -> [Group; 2] {
-    let adamw = AdamW { lr: 1e-2, ..AdamW::default() };
+    let adamw = AdamW::new().lr(1e-2);
     [Group::new("a", adamw).state(state), Group::new("b", Sgd::default()).max_norm(0.5)]
 }
 

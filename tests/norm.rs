@@ -11,7 +11,7 @@ use fallline::{
 };
 
 fn sgd() -> Group {
-    Group::new("all", Sgd { lr: 1.0, ..Sgd::default() })
+    Group::new("all", Sgd::new().lr(1.0))
 }
 
 fn measuring() -> Options {
@@ -144,8 +144,8 @@ fn groups_have_limits_of_their_own() {
     let mut rng = Rng(7);
     let grads: Vec<Vec<f32>> = [300, 20, 5000, 7].map(|len| rng.values(len, 1.0)).to_vec();
     let groups = [
-        Group::new("free", Sgd { lr: 1.0, ..Sgd::default() }),
-        Group::new("own", Sgd { lr: 1.0, ..Sgd::default() }).max_norm(0.25),
+        Group::new("free", Sgd::new().lr(1.0)),
+        Group::new("own", Sgd::new().lr(1.0)).max_norm(0.25),
         Group::new("exempt", AdamW::default()).max_norm(f64::INFINITY),
     ];
     let names = ["free", "own", "free", "exempt"];

@@ -100,7 +100,7 @@ const STATES: [StateFormat; 6] = [
 fn pieces_give_the_bits_of_the_whole_in_every_format() {
     let gpu = gpu();
     for state in STATES {
-        let group = Group::new("all", AdamW { lr: 1e-2, ..AdamW::default() }).state(state);
+        let group = Group::new("all", AdamW::new().lr(1e-2)).state(state);
         for kept in [
             (Dtype::F32, Precision::Nearest),
             (Dtype::Bf16, Precision::Stochastic),
@@ -122,7 +122,8 @@ fn every_rule_takes_pieces_that_begin_anywhere() {
     let gpu = gpu();
     for case in cases() {
         // Smaller than the threshold of low-bit state, but for the whole.
-        let group = Group::new("all", case.rule).state(StateFormat::Int8).max_norm(f64::INFINITY);
+        let group =
+            Group::new("all", case.rule.clone()).state(StateFormat::Int8).max_norm(f64::INFINITY);
         let kept = (Dtype::F32, Precision::Nearest);
         let (expected, _) = trained(&gpu, &group, kept, (&[0], true));
         let (found, _) = trained(&gpu, &group, kept, (&ANYWHERE, true));

@@ -94,7 +94,7 @@ fn trained(gpu: &Gpu, group: &Group, moving: bool) -> (Vec<Vec<u32>>, Vec<u32>) 
 fn gradients_that_move_in_every_step_give_the_bits_of_the_arena() {
     for gpu in [gpu(), tiny_gpu()] {
         for state in [StateFormat::F32, StateFormat::Int8, StateFormat::Companded] {
-            let group = Group::new("all", AdamW { lr: 1e-2, ..AdamW::default() }).state(state);
+            let group = Group::new("all", AdamW::new().lr(1e-2)).state(state);
             let (params, norms) = trained(&gpu, &group, true);
             let (expected, expected_norms) = trained(&gpu, &group, false);
             // Rows are cut by tensor, and so norms do not depend on where gradients lie.
@@ -106,7 +106,7 @@ fn gradients_that_move_in_every_step_give_the_bits_of_the_arena() {
 }
 
 fn sgd() -> [Group; 1] {
-    [Group::new("all", Sgd { lr: 1.0, ..Sgd::default() })]
+    [Group::new("all", Sgd::new().lr(1.0))]
 }
 
 #[test]

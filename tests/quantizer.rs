@@ -159,7 +159,7 @@ fn borrowed_ranges_and_nothing_else_are_written() {
 fn an_arenas_gradient_becomes_the_blocks_of_its_state() {
     let gpu = gpu();
     for (format, ..) in FORMATS {
-        let rule = Sgd { momentum: 0.5, ..Sgd::default() };
+        let rule = Sgd::new().momentum(0.5);
         let groups = [Group::new("all", rule).state(format)];
         let specs = [TensorSpec::new("p", [5001])];
         let mut optimizer = Optimizer::arena(&gpu, &groups, &specs).unwrap();

@@ -7,10 +7,12 @@ mod common;
 use std::io;
 
 use common::{Rng, bits, buffer, cases, gpu, write_grads};
+use std::sync::Arc;
+
 use fallline::{
-    AdamW, BorrowedTensor, BufferRange, Dtype, DynamicScale, Encoding, Error, Gpu, Group, Lion,
-    LoadOptions, LoadSource, LossScaler, Optimizer, Options, Precision, Rule, SaveSink, Saved,
-    SavedEntry, Sgd, StateFormat, Step, TensorId, TensorSpec, wgpu::BufferUsages,
+    AdamW, BorrowedTensor, BufferRange, Dtype, DynamicScale, Encoding, Error, Gpu, Group, IntoRule,
+    Lion, LoadOptions, LoadSource, LossScaler, Optimizer, Options, Precision, Rule, SaveSink,
+    Saved, SavedEntry, Sgd, StateFormat, Step, TensorId, TensorSpec, wgpu::BufferUsages,
 };
 
 const LENGTHS: [usize; 4] = [5001, 4096, 3, 300];
@@ -126,7 +128,7 @@ fn every_rule_resumes_in_every_format_to_the_bit() {
     let gpu = gpu();
     for case in cases() {
         for state in STATES {
-            let group = Group::new("all", case.rule).state(state);
+            let group = Group::new("all", case.rule.clone()).state(state);
             check(&gpu, &group, KEPT[0]);
         }
     }
@@ -136,7 +138,7 @@ fn every_rule_resumes_in_every_format_to_the_bit() {
 fn every_precision_resumes_in_every_format_to_the_bit() {
     let gpu = gpu();
     for state in STATES {
-        let group = Group::new("all", AdamW { lr: 1e-2, ..AdamW::default() }).state(state);
+        let group = Group::new("all", AdamW::new().lr(1e-2)).state(state);
         for kept in KEPT {
             check(&gpu, &group, kept);
         }
@@ -265,11 +267,11 @@ fn chunks_are_bounded_and_complete() {
 #[test]
 fn what_does_not_fit_is_named_before_anything_is_written() {
     let gpu = gpu();
-    let build = |rule: Rule, state: StateFormat, tensors: &[TensorSpec]| {
+    let build = |rule: Arc<dyn Rule>, state: StateFormat, tensors: &[TensorSpec]| {
         arena(&gpu, &Group::new("all", rule).state(state), tensors, &Options::default())
     };
     let plain = [TensorSpec::new("w", [64, 100]), TensorSpec::new("b", [5])];
-    let adamw = || Rule::from(AdamW::default());
+    let adamw = || AdamW::new().into_rule();
     let mut source = {
         let mut optimizer = build(adamw(), StateFormat::F32, &plain);
         optimizer.write_grad(TensorId::new(0), &[1.0; 6400]).unwrap();
@@ -297,15 +299,15 @@ fn what_does_not_fit_is_named_before_anything_is_written() {
         "state/exp_avg of tensor 'w' must be int8 [64, 100], but was saved as f32 [64, 100]",
     );
     refuses(
-        &mut build(fallline::Adam::default().into(), StateFormat::F32, &plain),
+        &mut build(fallline::Adam::default().into_rule(), StateFormat::F32, &plain),
         "rule of tensor 'w' must be adam, but was saved as adamw",
     );
     refuses(
-        &mut build(AdamW { amsgrad: true, ..AdamW::default() }.into(), StateFormat::F32, &plain),
+        &mut build(AdamW::new().amsgrad(true).into_rule(), StateFormat::F32, &plain),
         "state/max_exp_avg_sq of tensor 'w' was not saved",
     );
     refuses(
-        &mut build(Lion::default().into(), StateFormat::F32, &plain),
+        &mut build(Lion::default().into_rule(), StateFormat::F32, &plain),
         "state/exp_avg_sq of tensor 'w' was saved, and the optimizer has no such thing",
     );
     let scaler = LossScaler::fixed(&gpu, 2.0).unwrap();
@@ -325,7 +327,7 @@ fn what_does_not_fit_is_named_before_anything_is_written() {
 #[test]
 fn other_formats_are_converted_when_that_is_asked_for() {
     let gpu = gpu();
-    let group = |state| Group::new("all", AdamW { lr: 1e-2, ..AdamW::default() }).state(state);
+    let group = |state| Group::new("all", AdamW::new().lr(1e-2)).state(state);
     let mut exact = arena(
         &gpu,
         &group(StateFormat::F32),
@@ -417,7 +419,7 @@ fn a_sink_or_source_that_fails_is_an_error_that_names_the_entry() {
 #[test]
 fn recorded_steps_that_are_not_submitted_are_not_in_it() {
     let gpu = gpu();
-    let group = Group::new("all", Sgd { lr: 1.0, ..Sgd::default() });
+    let group = Group::new("all", Sgd::new().lr(1.0));
     let mut optimizer = arena(&gpu, &group, &[TensorSpec::new("w", [4])], &Options::default());
     optimizer.write_grad(TensorId::new(0), &[1.0; 4]).unwrap();
     let before = saved(&optimizer);

@@ -107,7 +107,7 @@ fn a_skipped_step_leaves_everything_to_the_bit() {
                 .into_iter()
                 .map(|spec| spec.dtype(dtype).precision(precision))
                 .collect();
-            let group = Group::new("all", case.rule);
+            let group = Group::new("all", case.rule.clone());
             let mut optimizer =
                 Optimizer::arena_with(&gpu, &[group], &specs, &scaled(&scaler)).unwrap();
             for (id, grad) in (0..).map(TensorId::new).zip(&grads) {
@@ -185,7 +185,7 @@ fn any_power_of_two_gives_the_same_bits() {
                 let scale = 2f64.powi(exponent);
                 let scaler = LossScaler::fixed(&gpu, scale).unwrap();
                 let options = Options { max_norm: Some(max_norm), ..scaled(&scaler) };
-                let group = Group::new("all", case.rule);
+                let group = Group::new("all", case.rule.clone());
                 let mut optimizer =
                     Optimizer::arena_with(&gpu, &[group], &specs(&[257, 33]), &options).unwrap();
                 #[allow(clippy::cast_possible_truncation, reason = "a power of two that fits")]
@@ -251,7 +251,7 @@ fn the_step_divides_by_the_count_of_micro_batches() {
     let gpu = gpu();
     let scaler = LossScaler::fixed(&gpu, 4.0).unwrap();
     let options = Options { max_norm: Some(f64::INFINITY), ..scaled(&scaler) };
-    let group = Group::new("all", Sgd { lr: 1.0, ..Sgd::default() });
+    let group = Group::new("all", Sgd::new().lr(1.0));
     let mut optimizer = Optimizer::arena_with(&gpu, &[group], &specs(&[4]), &options).unwrap();
     write_grads(&optimizer, &[vec![24.0; 4]]);
     let report = step(&mut optimizer, &Step::new().accumulated(3));

@@ -21,7 +21,7 @@ fn expected(slot: u32, tensor: u32, index: usize, value: f32) -> u16 {
 fn bf16_state_is_the_twins_rounded_stochastically() {
     let sizes = [4096, 4095, 5000, 40_009];
     for case in cases() {
-        let group = Group::new("all", case.rule).state(StateFormat::Bf16);
+        let group = Group::new("all", case.rule.clone()).state(StateFormat::Bf16);
         let options = Options { seed: SEED, ..Options::default() };
         let mut optimizer =
             Optimizer::arena_with(&gpu(), &[group], &specs(&sizes), &options).unwrap();
@@ -31,8 +31,8 @@ fn bf16_state_is_the_twins_rounded_stochastically() {
             let (param, grad) = (rng.values(len, 1.0), rng.values(len, 0.5));
             optimizer.write_param(TensorId::new(index), &param).unwrap();
             optimizer.write_grad(TensorId::new(index), &grad).unwrap();
-            let mut twin = reference::Tensor::<f32>::new(case.twin, param);
-            twin.step(case.twin, &case.hyper, case.rule.lr(), &grad);
+            let mut twin = reference::Tensor::<f32>::new(&*case.twin, param);
+            twin.step(&*case.twin, case.rule.lr(), &grad);
             twins.push(twin);
         }
         optimizer.step(&Step::new()).unwrap();
@@ -80,7 +80,7 @@ fn five_hundred_steps_stay_close_to_f32_state() {
     let gpu = gpu();
     let len = 4096;
     let run = |format, seed| {
-        let group = Group::new("all", AdamW { lr: 1e-3, ..AdamW::default() }).state(format);
+        let group = Group::new("all", AdamW::new().lr(1e-3)).state(format);
         let options = Options { seed, ..Options::default() };
         let mut optimizer =
             Optimizer::arena_with(&gpu, &[group], &specs(&[len]), &options).unwrap();

@@ -30,7 +30,7 @@ fn in_blocks(format: StateFormat, group: Group) -> Group {
 
 /// A rule whose slots after the first step are the gradient and its square, to the bit.
 fn exact_adamw(format: StateFormat) -> Group {
-    in_blocks(format, Group::new("all", AdamW { betas: (0.0, 0.0), ..AdamW::default() }))
+    in_blocks(format, Group::new("all", AdamW::new().betas((0.0, 0.0))))
 }
 
 /// The state that one step with this gradient leaves.
@@ -170,9 +170,9 @@ fn every_rule_has_a_state_in_blocks() {
     let pairs: Vec<_> = pairs.filter(|(_, case)| !case.rule.slots().is_empty()).collect();
     for gpu in [gpu(), tiny_gpu(), with_lanes(128), with_lanes(192)] {
         for (format, case) in &pairs {
-            let group = in_blocks(format.0, Group::new("all", case.rule));
+            let group = in_blocks(format.0, Group::new("all", case.rule.clone()));
             let mut optimizer = Optimizer::arena(&gpu, &[group], &specs(&AWKWARD)).unwrap();
-            let wide = Group::new("all", case.rule);
+            let wide = Group::new("all", case.rule.clone());
             let mut exact = Optimizer::arena(&gpu, &[wide], &specs(&AWKWARD)).unwrap();
             let mut rng = Rng(4);
             for (index, len) in AWKWARD.into_iter().enumerate() {
@@ -260,9 +260,9 @@ fn awkward_blocks() {
     grad.push(1e30);
     grad.extend((0..256).map(|i| 1e-36 * (1.0 + i as f32)));
     grad.extend([1.0, -2.0, 0.5]);
-    let rule = Sgd { lr: 1.0, momentum: 0.9, ..Sgd::default() };
+    let rule = Sgd::new().lr(1.0).momentum(0.9);
     for case in FORMATS {
-        let groups = [in_blocks(case.0, Group::new("all", rule))];
+        let groups = [in_blocks(case.0, Group::new("all", rule.clone()))];
         let mut optimizer = Optimizer::arena(&gpu, &groups, &specs(&[grad.len()])).unwrap();
         let id = TensorId::new(0);
         optimizer.write_grad(id, &grad).unwrap();
@@ -355,10 +355,10 @@ fn what_is_not_finite_is_not_hidden() {
 fn one_step_is_as_near_to_f32_as_bitsandbytes_asks() {
     let gpu = gpu();
     let len = 1024 * 32;
-    let rule = AdamW { lr: 1e-3, weight_decay: 0.0, ..AdamW::default() };
+    let rule = AdamW::new().lr(1e-3).weight_decay(0.0);
     let build = |group| Optimizer::arena(&gpu, &[group], &[TensorSpec::new("p", [len])]).unwrap();
-    let mut wide = build(Group::new("all", rule));
-    let mut narrow = build(in_blocks(StateFormat::Int8, Group::new("all", rule)));
+    let mut wide = build(Group::new("all", rule.clone()));
+    let mut narrow = build(in_blocks(StateFormat::Int8, Group::new("all", rule.clone())));
     let id = TensorId::new(0);
     let mut rng = Rng(15);
     wide.write_param(id, &rng.values(len, 0.1)).unwrap();
@@ -391,9 +391,9 @@ fn one_step_is_as_near_to_f32_as_bitsandbytes_asks() {
 #[test]
 fn a_small_gradient_beside_a_large_one_makes_no_large_step() {
     let gpu = gpu();
-    let rule = AdamW { lr: 1e-3, weight_decay: 0.0, ..AdamW::default() };
+    let rule = AdamW::new().lr(1e-3).weight_decay(0.0);
     for (format, ..) in FORMATS {
-        let groups = [in_blocks(format, Group::new("all", rule))];
+        let groups = [in_blocks(format, Group::new("all", rule.clone()))];
         let mut optimizer = Optimizer::arena(&gpu, &groups, &specs(&[256])).unwrap();
         let id = TensorId::new(0);
         let mut grad = vec![1e-4f32; 256];

@@ -11,7 +11,7 @@ use fallline::{
 };
 
 fn group() -> [Group; 1] {
-    [Group::new("all", AdamW { lr: 1e-2, ..AdamW::default() }).state(StateFormat::Int8)]
+    [Group::new("all", AdamW::new().lr(1e-2)).state(StateFormat::Int8)]
 }
 
 fn spec(name: &str, len: usize) -> TensorSpec {
@@ -138,7 +138,7 @@ fn a_changed_optimizer_saves_and_loads_what_it_has() {
 #[test]
 fn what_is_given_for_each_tensor_keeps_its_order() {
     let gpu = gpu();
-    let sgd = [Group::new("all", Sgd { lr: 1.0, ..Sgd::default() })];
+    let sgd = [Group::new("all", Sgd::new().lr(1.0))];
     let plain =
         |name: &str| BorrowedTensor { spec: TensorSpec::new(name, [4]), ..lent(&gpu, name, 4) };
     let tensors = ["a", "b", "c"].map(plain);

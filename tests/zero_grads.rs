@@ -9,7 +9,7 @@ use fallline::{
 };
 
 fn sgd(name: &str) -> Group {
-    Group::new(name, Sgd { lr: 1.0, ..Sgd::default() })
+    Group::new(name, Sgd::new().lr(1.0))
 }
 
 #[test]

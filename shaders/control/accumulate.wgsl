@@ -16,21 +16,29 @@ struct Hyper {
     padding2: vec4<f32>,
 }
 
+struct Scalars {
+    padding0: vec4<f32>,
+}
+
 struct State {
     padding0: u32,
 }
 
-fn rule(
+fn propose(
     param: vec4<f32>,
     grad: vec4<f32>,
     state: State,
     tensor: Tensor,
     hyper: Hyper,
-) -> Updated {
+) -> Proposal {
     let sum = bitcast<vec4<u32>>(param + hyper.factor * grad);
     let kept = select(sum, bitcast<vec4<u32>>(grad), is_not_finite(grad));
     let bits = select(kept, bitcast<vec4<u32>>(param), is_not_finite(param));
-    return Updated(bitcast<vec4<f32>>(bits), state);
+    return Proposal(bitcast<vec4<f32>>(bits), state);
+}
+
+fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
+    return direction;
 }
 
 fn load_grad(place: Place, tensor: Tensor) -> vec4<f32> {

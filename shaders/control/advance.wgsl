@@ -1,36 +1,24 @@
 // Advance: one lane for each tensor counts its step and writes the record that the update reads.
 //
-//   step                   <- step + 1, if the tensor has a gradient and the step is not skipped
-//   step_size              <- lr / (1 - beta1^step)
-//   bias_correction2_rsqrt <- 1 / sqrt(1 - beta2^step)
+//   step           <- step + 1, if the tensor has a gradient and the step is not skipped
+//   kept           <- keep(step, lr, kept, hyper), then too
+//   record.scalars <- scalars(step, lr, kept, hyper)
 //
-// with 1 - beta^t = -expm1(t ln beta), ln beta from the host in f64: within a relative 5e-7 for
-// every t up to 2^24 and beta up to 0.9999. (Bias correction: Kingma and Ba 2015, section 3; a
-// counter for each tensor, as torch keeps it, so that a tensor without a gradient stays behind.)
+// A dispatch for each rule, over all tensors: others' are left alone. (A counter for each tensor, as torch
+// keeps it, so that a tensor without a gradient stays behind.)
 //
-// Joined with: shared/{tensor,placement,step_input,decision,expm1}.wgsl.
+// Joined with: a rule (StepHyper, Scalars, scalars, keep), and all that it is joined with in an update;
+// shared/{tensor,placement,group,step_input,decision,expm1}.wgsl.
 //
 // Bindings (group 0):
-//   0 step_input   what this step brings: learning rate and decay of each tensor, and more
+//   0 step_input   what this step brings: the learning rate of each tensor, and more
 //   1 absent       one bit for each tensor: no gradient in this step
 //   2 groups       constants of each group
 //   3 placements   what is known of each tensor once and for all
 //   4 decision     from control/decide.wgsl; what it is at first, if nothing is to be decided
 //   5 steps        the step counters
-//   6 tensors      the records (out)
-
-struct Group {
-    // ln of beta, at least -10000; that is as good as beta = 0 and means: no bias correction.
-    ln_beta1: f32,
-    ln_beta2: f32,
-    // -1 to maximize, else 1.
-    grad_sign: f32,
-    hyper: u32,
-    clip_value: f32,
-    seed: u32,
-    padding0: u32,
-    padding1: u32,
-}
+//   6 kept         what the rule keeps of each tensor, up to four scalars
+//   7 tensors      the records (out)
 
 @group(0) @binding(0) var<storage, read> step_input: StepInput;
 @group(0) @binding(1) var<storage, read> absent: array<u32>;
@@ -38,9 +26,12 @@ struct Group {
 @group(0) @binding(3) var<storage, read> placements: array<Placement>;
 @group(0) @binding(4) var<storage, read> decision: Decision;
 @group(0) @binding(5) var<storage, read_write> steps: array<u32>;
-@group(0) @binding(6) var<storage, read_write> tensors: array<Tensor>;
+@group(0) @binding(6) var<storage, read_write> kept_scalars: array<vec4<f32>>;
+@group(0) @binding(7) var<storage, read_write> tensors: array<Tensor>;
 
 override ROW_WORKGROUPS: u32 = 32768u;
+// The rule's number among those of the optimizer.
+override RULE: u32 = 0u;
 
 @compute @workgroup_size(64)
 fn main(
@@ -51,20 +42,25 @@ fn main(
     if (index >= arrayLength(&placements)) {
         return;
     }
+    let placement = placements[index];
+    let group = groups[placement.group];
+    if (group.rule != RULE) {
+        return;
+    }
     let is_absent = ((absent[index / 32u] >> (index % 32u)) & 1u) != 0u;
     let is_stepped = !is_absent && decision.skipped == 0u;
     let step = steps[index] + select(0u, 1u, is_stepped);
-    steps[index] = step;
-
-    let placement = placements[index];
-    let group = groups[placement.group];
-    let rate = step_input.rates[index];
     // A record is whole also where nothing is stored, since lanes still load; t is then of no matter.
     let t = f32(max(step, 1u));
+    let lr = step_input.rates[index];
+    var kept = kept_scalars[index];
+    if (is_stepped) {
+        kept = keep(t, lr, kept, group.step_hyper);
+        kept_scalars[index] = kept;
+        steps[index] = step;
+    }
     tensors[index] = Tensor(
-        rate.lr / -expm1(t * group.ln_beta1),
-        inverseSqrt(-expm1(t * group.ln_beta2)),
-        rate.decay,
+        scalars(t, lr, kept, group.step_hyper),
         group.grad_sign * decision.unscale,
         decision.norms[placement.group + 1u].clip_factor * step_input.grad_factor,
         select(0u, step, is_stepped),
@@ -77,6 +73,5 @@ fn main(
         placement.number,
         group.seed,
         placement.whole_vec4,
-        0u,
     );
 }

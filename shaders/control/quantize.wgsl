@@ -12,18 +12,26 @@ struct Hyper {
     padding1: vec4<f32>,
 }
 
+struct Scalars {
+    padding0: vec4<f32>,
+}
+
 struct State {
     value: vec4<f32>,
 }
 
-fn rule(
+fn propose(
     param: vec4<f32>,
     grad: vec4<f32>,
     state: State,
     tensor: Tensor,
     hyper: Hyper,
-) -> Updated {
-    return Updated(state.value, State(param));
+) -> Proposal {
+    return Proposal(state.value, State(param));
+}
+
+fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
+    return direction;
 }
 
 fn load_grad(place: Place, tensor: Tensor) -> vec4<f32> {

@@ -1,15 +1,16 @@
 // The frame of an update: one lane updates two vec4s of every role.
 //
-//   param[i], state[i] = rule(param[i], grad[i], state[i], tensor)      for every element i
+//   direction, state[i] = propose(param[i], grad[i], state[i], tensor, hyper)      for every element i
+//   param[i]            = apply(param[i], direction, tensor, hyper)
 //
 // A tile of 256 elements of one tensor is given to 32 lanes. Which tensor that is and where its parameter,
 // gradient and state lie says frames/arena.wgsl or frames/borrowed.wgsl. What is equal for all elements of a
 // tensor says its record. (Measured on Mesa's software driver: to find tensor and record costs 15 % of
 // an AdamW step for a lane with one vec4, and half of that for a lane with two.)
 //
-// Joined with: arena.wgsl or borrowed.wgsl; a rule (State, Hyper, rule, state_of, slots_of); for parameter
+// Joined with: arena.wgsl or borrowed.wgsl; a rule (see fallline_shaders); for parameter
 // and gradient words, format and codec; a precision; a codec for the state; shared/{tensor,place,slots,
-// gradient,hyper,updated}.wgsl, and shared/tensors_uniform.wgsl or tensors_storage.wgsl.
+// gradient,hyper,proposal}.wgsl, and shared/tensors_uniform.wgsl or tensors_storage.wgsl.
 //
 // Bindings (group 0); state or a master copy that is not kept is bound to a dummy:
 //   0 tensors   per-tensor records of this step, written by control/advance.wgsl
@@ -64,18 +65,18 @@ fn main(
     let param_a = load_param(a);
     let param_b = load_param(b);
     let slots = load_slots(a, b);
-    let updated_a = rule(param_a, grad_a, state_of(slots.a), tensor, hyper);
-    let updated_b = rule(param_b, grad_b, state_of(slots.b), tensor, hyper);
+    let proposal_a = propose(param_a, grad_a, state_of(slots.a), tensor, hyper);
+    let proposal_b = propose(param_b, grad_b, state_of(slots.b), tensor, hyper);
     if (STORES_PARAM) {
-        store_param(a, updated_a.param, tensor);
-        store_param(b, updated_b.param, tensor);
+        store_param(a, apply(param_a, proposal_a.direction, tensor, hyper), tensor);
+        store_param(b, apply(param_b, proposal_b.direction, tensor, hyper), tensor);
     }
     clear_grad(a, exists_a, tensor);
     clear_grad(b, exists_b, tensor);
     // Last, since it may wait at barriers: what is done by then needs no registers.
     if (STORES_SLOTS) {
-        let of_a = bounded(slots_of(updated_a.state), grad_a);
-        let of_b = bounded(slots_of(updated_b.state), grad_b);
+        let of_a = bounded(slots_of(proposal_a.state), grad_a);
+        let of_b = bounded(slots_of(proposal_b.state), grad_b);
         store_slots(a, b, of_a, of_b, tensor);
     }
 }

@@ -14,6 +14,10 @@ struct Hyper {
     words1: vec4<f32>,
 }
 
+struct Scalars {
+    padding0: vec4<f32>,
+}
+
 struct State {
     slots: Slots,
 }
@@ -23,15 +27,15 @@ fn mixed(value: vec4<f32>, other: vec4<f32>, tensor: Tensor) -> vec4<f32> {
     return bitcast<vec4<f32>>(bitcast<vec4<u32>>(value) ^ (bitcast<vec4<u32>>(other) & mask));
 }
 
-fn rule(
+fn propose(
     param: vec4<f32>,
     grad: vec4<f32>,
     state: State,
     tensor: Tensor,
     hyper: Hyper,
-) -> Updated {
+) -> Proposal {
     let slots = state.slots;
-    return Updated(mixed(param, grad, tensor), State(Slots(
+    return Proposal(mixed(param, grad, tensor), State(Slots(
         mixed(slots.slot0, param, tensor),
         mixed(slots.slot1, param, tensor),
         mixed(slots.slot2, param, tensor),
@@ -41,6 +45,10 @@ fn rule(
         mixed(slots.slot6, param, tensor),
         mixed(slots.slot7, param, tensor),
     )));
+}
+
+fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
+    return direction;
 }
 
 // In the place of shared/gradient.wgsl: gradients are moved as they are.

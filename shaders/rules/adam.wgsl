@@ -22,19 +22,39 @@ struct Hyper {
     padding2: f32,
 }
 
+struct StepHyper {
+    ln_beta1: f32,
+    ln_beta2: f32,
+    padding0: f32,
+    padding1: f32,
+    padding2: vec4<f32>,
+}
+
+struct Scalars {
+    step_size: f32,
+    bias_correction2_rsqrt: f32,
+    padding0: f32,
+    padding1: f32,
+}
+
 struct State {
     exp_avg: vec4<f32>,
     exp_avg_sq: vec4<f32>,
     max_exp_avg_sq: vec4<f32>,
 }
 
-fn rule(
+fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+    let step_size = lr / bias_correction(t, hyper.ln_beta1);
+    return Scalars(step_size, inverseSqrt(bias_correction(t, hyper.ln_beta2)), 0.0, 0.0);
+}
+
+fn propose(
     param: vec4<f32>,
     grad: vec4<f32>,
     state: State,
     tensor: Tensor,
     hyper: Hyper,
-) -> Updated {
+) -> Proposal {
     let decayed = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
     let exp_avg = lerp(state.exp_avg, decayed, hyper.one_minus_beta1);
     let exp_avg_sq = hyper.beta2 * state.exp_avg_sq + hyper.one_minus_beta2 * decayed * decayed;
@@ -42,9 +62,13 @@ fn rule(
     if (AMSGRAD) {
         largest = max_magnitude(state.max_exp_avg_sq, exp_avg_sq);
     }
-    let denominator = sqrt(largest) * tensor.bias_correction2_rsqrt + hyper.eps;
-    let stepped = param - tensor.step_size * exp_avg / denominator;
-    return Updated(stepped, State(exp_avg, exp_avg_sq, largest));
+    let denominator = sqrt(largest) * tensor.scalars.bias_correction2_rsqrt + hyper.eps;
+    let direction = tensor.scalars.step_size * exp_avg / denominator;
+    return Proposal(direction, State(exp_avg, exp_avg_sq, largest));
+}
+
+fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
+    return param - direction;
 }
 
 fn state_of(slots: Slots) -> State {

@@ -15,20 +15,43 @@ struct Hyper {
     padding0: vec4<f32>,
 }
 
+struct StepHyper {
+    weight_decay: f32,
+    padding0: f32,
+    padding1: f32,
+    padding2: f32,
+    padding3: vec4<f32>,
+}
+
+struct Scalars {
+    lr: f32,
+    decay: f32,
+    padding0: f32,
+    padding1: f32,
+}
+
 struct State {
     exp_avg: vec4<f32>,
 }
 
-fn rule(
+fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+    return Scalars(lr, 1.0 - lr * hyper.weight_decay, 0.0, 0.0);
+}
+
+fn propose(
     param: vec4<f32>,
     grad: vec4<f32>,
     state: State,
     tensor: Tensor,
     hyper: Hyper,
-) -> Updated {
+) -> Proposal {
     let direction = sign(hyper.beta1 * state.exp_avg + hyper.one_minus_beta1 * grad);
     let exp_avg = hyper.beta2 * state.exp_avg + hyper.one_minus_beta2 * grad;
-    return Updated(param * tensor.decay - tensor.step_size * direction, State(exp_avg));
+    return Proposal(direction, State(exp_avg));
+}
+
+fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
+    return param * tensor.scalars.decay - tensor.scalars.lr * direction;
 }
 
 fn state_of(slots: Slots) -> State {

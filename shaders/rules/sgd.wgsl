@@ -21,17 +21,33 @@ struct Hyper {
     padding1: vec4<f32>,
 }
 
+struct StepHyper {
+    padding0: vec4<f32>,
+    padding1: vec4<f32>,
+}
+
+struct Scalars {
+    lr: f32,
+    padding0: f32,
+    padding1: f32,
+    padding2: f32,
+}
+
 struct State {
     momentum_buffer: vec4<f32>,
 }
 
-fn rule(
+fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+    return Scalars(lr, 0.0, 0.0, 0.0);
+}
+
+fn propose(
     param: vec4<f32>,
     grad: vec4<f32>,
     state: State,
     tensor: Tensor,
     hyper: Hyper,
-) -> Updated {
+) -> Proposal {
     let decayed = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
     var buffer = state.momentum_buffer;
     var direction = decayed;
@@ -43,7 +59,11 @@ fn rule(
     if (NESTEROV) {
         direction = decayed + hyper.momentum * buffer;
     }
-    return Updated(param - tensor.step_size * direction, State(buffer));
+    return Proposal(direction, State(buffer));
+}
+
+fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
+    return param - tensor.scalars.lr * direction;
 }
 
 fn state_of(slots: Slots) -> State {

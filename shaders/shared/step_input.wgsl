@@ -8,12 +8,6 @@ struct StepInput {
     // Whether the loss scale stays, because another optimizer that shares it steps after this one.
     keep_loss_scale: u32,
     padding0: u32,
-    // Of each tensor.
-    rates: array<Rate>,
-}
-
-struct Rate {
-    lr: f32,
-    // 1 - lr * weight_decay, rounded from f64
-    decay: f32,
+    // The learning rate of each tensor.
+    rates: array<f32>,
 }

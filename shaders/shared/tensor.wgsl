@@ -2,36 +2,31 @@
 // which updates read it, so that what is read together lies in one vec4.
 
 struct Tensor {
-    // lr / (1 - beta1^t); plain lr for rules without bias correction.
-    step_size: f32,
-    // 1 / sqrt(1 - beta2^t)
-    bias_correction2_rsqrt: f32,
-    // 1 - lr * weight_decay
-    decay: f32,
+    // The rule's own: its `scalars`.
+    scalars: Scalars,
+
     // Multiplies the gradient: 1 / loss scale, negative to maximize.
     grad_scale: f32,
-
     // Multiplies it then: clipping to a norm, by the number of accumulated gradients.
     clip_factor: f32,
     // t, counted from 1; 0: no gradient, or the step is skipped, and the tensor stays as it is.
     step: u32,
     // Whether the gradient is set to zero behind the step.
     zero_grad: u32,
+
     // Limits the gradient's elements: clipping by value.
     clip_value: f32,
-
     // How long the tensor is: whole vec4s, and elements behind the last of these.
     len_vec4: u32,
     tail_elems: u32,
     // The first vec4 of its state, counted in elements of the segment: in the arena that of every role.
     first_vec4: u32,
+
     // Which of the kernel's hyperparameters are the tensor's.
     hyper: u32,
-
     // For stochastic rounding: the tensor's number, the optimizer's seed, and where the tensor begins in
     // the whole that it is a piece of.
     number: u32,
     seed: u32,
     whole_vec4: u32,
-    padding0: u32,
 }

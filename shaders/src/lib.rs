@@ -19,9 +19,21 @@
 //!
 //! What each must declare, so that any of them fit together:
 //!
-//! - a **rule**: `struct Hyper` (32 bytes), `struct State`,
-//!   `rule(param, grad, state, tensor, hyper) -> Updated`, and which slot is what:
-//!   `state_of(slots) -> State`, `slots_of(state) -> Slots`;
+//! - a **rule**: constants that every element needs, `struct Hyper`, and that its scalars are made of,
+//!   `struct StepHyper`, both of f32 in 32 bytes; `struct Scalars` in 16; `struct State`;
+//!
+//!   ```wgsl
+//!   // Once for each tensor and step. `kept` holds the rule's scalar slots, up to four.
+//!   fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars
+//!   // Once for each element; the scalars are `tensor.scalars`.
+//!   fn propose(param: vec4<f32>, grad: vec4<f32>, state: State, tensor: Tensor, hyper: Hyper) -> Proposal
+//!   fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32>
+//!   // Which slot is what.
+//!   fn state_of(slots: Slots) -> State
+//!   fn slots_of(state: State) -> Slots
+//!   // If it has scalar slots, before `scalars`; else `shared/keeps_nothing.wgsl`.
+//!   fn keep(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> vec4<f32>
+//!   ```
 //! - **words** of a role: the alias of its word (`ParamWord`, `GradWord`), and
 //!   `param_codes(at, count)`, `set_param_codes(at, codes, count)` or the same of `grad`; `count` is
 //!   how many of the four elements exist, 0 for a lane without work;
@@ -55,349 +67,273 @@ pub fn join(sources: &[Source]) -> String {
     module
 }
 
-/// Entry points of the update.
-pub mod frames {
-    use super::Source;
+/// The files of a folder, one constant each, and all of them.
+macro_rules! sources {
+    ($(#[$doc:meta])* $folder:ident { $($(#[$file_doc:meta])* $name:ident = $stem:literal),* $(,)? }) => {
+        $(#[$doc])*
+        pub mod $folder {
+            use super::Source;
 
-    /// The entry point, whoever owns the buffers.
-    pub const UPDATE: Source =
-        Source { path: "frames/update", text: include_str!("../frames/update.wgsl") };
-    /// Every role lies at the same element index: the engine owns the buffers.
-    pub const ARENA: Source =
-        Source { path: "frames/arena", text: include_str!("../frames/arena.wgsl") };
-    /// Parameters and gradients lie in the caller's buffers.
-    pub const BORROWED: Source =
-        Source { path: "frames/borrowed", text: include_str!("../frames/borrowed.wgsl") };
-}
+            $(
+                $(#[$file_doc])*
+                pub const $name: Source = Source {
+                    path: concat!(stringify!($folder), "/", $stem),
+                    text: include_str!(concat!("../", stringify!($folder), "/", $stem, ".wgsl")),
+                };
+            )*
 
-/// Optimizers, in order of complexity.
-pub mod rules {
-    use super::Source;
-
-    /// SGD with momentum, dampening, Nesterov.
-    pub const SGD: Source = Source { path: "rules/sgd", text: include_str!("../rules/sgd.wgsl") };
-    /// Lion.
-    pub const LION: Source =
-        Source { path: "rules/lion", text: include_str!("../rules/lion.wgsl") };
-    /// Adam with L2 regularization.
-    pub const ADAM: Source =
-        Source { path: "rules/adam", text: include_str!("../rules/adam.wgsl") };
-    /// Adam with decoupled weight decay.
-    pub const ADAMW: Source =
-        Source { path: "rules/adamw", text: include_str!("../rules/adamw.wgsl") };
-
-    /// All rules.
-    pub const ALL: [Source; 4] = [SGD, LION, ADAM, ADAMW];
-}
-
-/// How codes lie in memory.
-pub mod words {
-    use super::Source;
-
-    /// State of 16 bits.
-    pub const STATE_16: Source =
-        Source { path: "words/state_16", text: include_str!("../words/state_16.wgsl") };
-    /// State of fewer bits.
-    pub const STATE_CODES: Source =
-        Source { path: "words/state_codes", text: include_str!("../words/state_codes.wgsl") };
-    /// Parameters of 32 bits, four to a word.
-    pub const PARAM_32: Source =
-        Source { path: "words/param_32", text: include_str!("../words/param_32.wgsl") };
-    /// Parameters of 32 bits, one to a word.
-    pub const PARAM_32_SCALAR: Source = Source {
-        path: "words/param_32_scalar",
-        text: include_str!("../words/param_32_scalar.wgsl"),
-    };
-    /// Parameters of 16 bits, four to a word.
-    pub const PARAM_16: Source =
-        Source { path: "words/param_16", text: include_str!("../words/param_16.wgsl") };
-    /// Parameters of 16 bits, two to a word.
-    pub const PARAM_16_SCALAR: Source = Source {
-        path: "words/param_16_scalar",
-        text: include_str!("../words/param_16_scalar.wgsl"),
-    };
-    /// Gradients of 32 bits, four to a word.
-    pub const GRAD_32: Source =
-        Source { path: "words/grad_32", text: include_str!("../words/grad_32.wgsl") };
-    /// Gradients of 32 bits, one to a word.
-    pub const GRAD_32_SCALAR: Source =
-        Source { path: "words/grad_32_scalar", text: include_str!("../words/grad_32_scalar.wgsl") };
-    /// Gradients of 16 bits, four to a word.
-    pub const GRAD_16: Source =
-        Source { path: "words/grad_16", text: include_str!("../words/grad_16.wgsl") };
-    /// Gradients of 16 bits, two to a word.
-    pub const GRAD_16_SCALAR: Source =
-        Source { path: "words/grad_16_scalar", text: include_str!("../words/grad_16_scalar.wgsl") };
-    /// Single words of gradients in their own binding.
-    pub const GRAD_OWN: Source =
-        Source { path: "words/grad_own", text: include_str!("../words/grad_own.wgsl") };
-    /// Single words of gradients in the parameters' binding.
-    pub const GRAD_IN_PARAM: Source =
-        Source { path: "words/grad_in_param", text: include_str!("../words/grad_in_param.wgsl") };
-    /// Gradients in the parameters' binding, of the same size.
-    pub const GRAD_SHARED: Source =
-        Source { path: "words/grad_shared", text: include_str!("../words/grad_shared.wgsl") };
-    /// State slots with a word for each vec4.
-    pub const SLOT_VEC4: Source =
-        Source { path: "words/slot_vec4", text: include_str!("../words/slot_vec4.wgsl") };
-    /// State slots in blocks of codes with a scale.
-    pub const SLOT_BLOCKS: Source =
-        Source { path: "words/slot_blocks", text: include_str!("../words/slot_blocks.wgsl") };
-    /// Codes of eight bits in blocks.
-    pub const SLOT_8: Source =
-        Source { path: "words/slot_8", text: include_str!("../words/slot_8.wgsl") };
-    /// Codes of four bits in blocks.
-    pub const SLOT_4: Source =
-        Source { path: "words/slot_4", text: include_str!("../words/slot_4.wgsl") };
-    /// Four codes of 8 bits in a u32.
-    pub const BYTES: Source =
-        Source { path: "words/bytes", text: include_str!("../words/bytes.wgsl") };
-    /// Two codes in a u32.
-    pub const HALVES: Source =
-        Source { path: "words/halves", text: include_str!("../words/halves.wgsl") };
-}
-
-/// Which elements of a state slot share a scale.
-pub mod blocks {
-    use super::Source;
-
-    /// 256 elements.
-    pub const ELEMS_256: Source =
-        Source { path: "blocks/elems_256", text: include_str!("../blocks/elems_256.wgsl") };
-    /// 128 elements.
-    pub const ELEMS_128: Source =
-        Source { path: "blocks/elems_128", text: include_str!("../blocks/elems_128.wgsl") };
-    /// The largest magnitude among 32 lanes, for blocks of 256 and 128.
-    pub const LANES_32: Source =
-        Source { path: "blocks/lanes_32", text: include_str!("../blocks/lanes_32.wgsl") };
-    /// 32 elements.
-    pub const ELEMS_32: Source =
-        Source { path: "blocks/elems_32", text: include_str!("../blocks/elems_32.wgsl") };
-}
-
-/// What codes mean.
-pub mod formats {
-    use super::Source;
-
-    /// IEEE 754 binary16.
-    pub const F16: Source =
-        Source { path: "formats/f16", text: include_str!("../formats/f16.wgsl") };
-    /// bfloat16.
-    pub const BF16: Source =
-        Source { path: "formats/bf16", text: include_str!("../formats/bf16.wgsl") };
-    /// The dynamic code books of 8 bits.
-    pub const DYNAMIC: Source =
-        Source { path: "formats/dynamic", text: include_str!("../formats/dynamic.wgsl") };
-    /// The code books of 4 bits.
-    pub const NIBBLE: Source =
-        Source { path: "formats/nibble", text: include_str!("../formats/nibble.wgsl") };
-    /// fp8 with 4 bits of exponent and 3 of mantissa.
-    pub const E4M3: Source =
-        Source { path: "formats/e4m3", text: include_str!("../formats/e4m3.wgsl") };
-    /// Companded integers of 8 bits.
-    pub const COMPANDED: Source =
-        Source { path: "formats/companded", text: include_str!("../formats/companded.wgsl") };
-}
-
-/// The formats of the roles.
-pub mod codecs {
-    use super::Source;
-
-    /// f32 parameters.
-    pub const PARAM_F32: Source =
-        Source { path: "codecs/param_f32", text: include_str!("../codecs/param_f32.wgsl") };
-    /// f16 parameters.
-    pub const PARAM_F16: Source =
-        Source { path: "codecs/param_f16", text: include_str!("../codecs/param_f16.wgsl") };
-    /// bf16 parameters.
-    pub const PARAM_BF16: Source =
-        Source { path: "codecs/param_bf16", text: include_str!("../codecs/param_bf16.wgsl") };
-    /// f32 gradients.
-    pub const GRAD_F32: Source =
-        Source { path: "codecs/grad_f32", text: include_str!("../codecs/grad_f32.wgsl") };
-    /// f16 gradients.
-    pub const GRAD_F16: Source =
-        Source { path: "codecs/grad_f16", text: include_str!("../codecs/grad_f16.wgsl") };
-    /// bf16 gradients.
-    pub const GRAD_BF16: Source =
-        Source { path: "codecs/grad_bf16", text: include_str!("../codecs/grad_bf16.wgsl") };
-    /// f32 state.
-    pub const STATE_F32: Source =
-        Source { path: "codecs/state_f32", text: include_str!("../codecs/state_f32.wgsl") };
-    /// bf16 state with stochastic rounding.
-    pub const STATE_BF16: Source =
-        Source { path: "codecs/state_bf16", text: include_str!("../codecs/state_bf16.wgsl") };
-    /// Block-wise 8-bit state.
-    pub const STATE_INT8: Source =
-        Source { path: "codecs/state_int8", text: include_str!("../codecs/state_int8.wgsl") };
-    /// Block-wise 4-bit state.
-    pub const STATE_INT4: Source =
-        Source { path: "codecs/state_int4", text: include_str!("../codecs/state_int4.wgsl") };
-    /// Block-wise fp8 state.
-    pub const STATE_FP8: Source =
-        Source { path: "codecs/state_fp8", text: include_str!("../codecs/state_fp8.wgsl") };
-    /// Block-wise companded 8-bit state.
-    pub const STATE_COMPANDED: Source = Source {
-        path: "codecs/state_companded",
-        text: include_str!("../codecs/state_companded.wgsl"),
+            /// All of them.
+            pub const ALL: &[Source] = &[$($name),*];
+        }
     };
 }
 
-/// What a parameter keeps of small updates.
-pub mod precision {
-    use super::Source;
-
-    /// Nothing: rounding to nearest.
-    pub const NEAREST: Source =
-        Source { path: "precision/nearest", text: include_str!("../precision/nearest.wgsl") };
-    /// On the average all: stochastic rounding.
-    pub const STOCHASTIC: Source =
-        Source { path: "precision/stochastic", text: include_str!("../precision/stochastic.wgsl") };
-    /// All: a master copy in f32.
-    pub const MASTER: Source =
-        Source { path: "precision/master", text: include_str!("../precision/master.wgsl") };
-    /// All: the lower 16 bits of the f32 whose upper 16 the bf16 is.
-    pub const REMAINDER: Source =
-        Source { path: "precision/remainder", text: include_str!("../precision/remainder.wgsl") };
-    /// Nearly all: 8 bits of these.
-    pub const REMAINDER8: Source =
-        Source { path: "precision/remainder8", text: include_str!("../precision/remainder8.wgsl") };
+sources! {
+    /// Entry points of the update.
+    frames {
+        /// The entry point, whoever owns the buffers.
+        UPDATE = "update",
+        /// Every role lies at the same element index: the engine owns the buffers.
+        ARENA = "arena",
+        /// Parameters and gradients lie in the caller's buffers.
+        BORROWED = "borrowed",
+    }
 }
 
-/// Kernels around the update.
-pub mod control {
-    use super::Source;
-
-    /// Sums of squares of the gradients, and whether they are finite.
-    pub const MEASURE: Source =
-        Source { path: "control/measure", text: include_str!("../control/measure.wgsl") };
-    /// Exact sums of the partials.
-    pub const TOTAL: Source =
-        Source { path: "control/total", text: include_str!("../control/total.wgsl") };
-    /// Norms, clip factors, skip, loss scale.
-    pub const DECIDE: Source =
-        Source { path: "control/decide", text: include_str!("../control/decide.wgsl") };
-    /// Names the run of each tile.
-    pub const EXPAND: Source =
-        Source { path: "control/expand", text: include_str!("../control/expand.wgsl") };
-    /// Counts each tensor's step and derives its scalars.
-    pub const ADVANCE: Source =
-        Source { path: "control/advance", text: include_str!("../control/advance.wgsl") };
-    /// Values into blocks of codes, and back.
-    pub const QUANTIZE: Source =
-        Source { path: "control/quantize", text: include_str!("../control/quantize.wgsl") };
-    /// Adds a micro-batch's gradients to the batch's.
-    pub const ACCUMULATE: Source =
-        Source { path: "control/accumulate", text: include_str!("../control/accumulate.wgsl") };
+sources! {
+    /// Optimizers, in order of complexity.
+    rules {
+        /// SGD with momentum, dampening, Nesterov.
+        SGD = "sgd",
+        /// Lion.
+        LION = "lion",
+        /// Adam with L2 regularization.
+        ADAM = "adam",
+        /// Adam with decoupled weight decay.
+        ADAMW = "adamw",
+    }
 }
 
-/// Kernels for measurements.
-pub mod probes {
-    use super::Source;
-
-    /// Moves what a rule moves, and computes nothing.
-    pub const TRAFFIC: Source =
-        Source { path: "probes/traffic", text: include_str!("../probes/traffic.wgsl") };
-    /// 16-bit parameters as words.
-    pub const PARAM_16: Source =
-        Source { path: "probes/param_16", text: include_str!("../probes/param_16.wgsl") };
-    /// 16-bit gradients as words.
-    pub const GRAD_16: Source =
-        Source { path: "probes/grad_16", text: include_str!("../probes/grad_16.wgsl") };
-    /// A master copy beside the parameter, as words.
-    pub const MASTER_4: Source =
-        Source { path: "probes/master_4", text: include_str!("../probes/master_4.wgsl") };
-    /// A 16-bit remainder beside the parameter, as words.
-    pub const MASTER_2: Source =
-        Source { path: "probes/master_2", text: include_str!("../probes/master_2.wgsl") };
-    /// An 8-bit remainder beside the parameter, as words.
-    pub const MASTER_1: Source =
-        Source { path: "probes/master_1", text: include_str!("../probes/master_1.wgsl") };
-    /// 16-bit state as words.
-    pub const STATE_16: Source =
-        Source { path: "probes/state_16", text: include_str!("../probes/state_16.wgsl") };
-    /// Codes and scales as words.
-    pub const STATE_BLOCKS: Source =
-        Source { path: "probes/state_blocks", text: include_str!("../probes/state_blocks.wgsl") };
+sources! {
+    /// How codes lie in memory.
+    words {
+        /// State of 16 bits.
+        STATE_16 = "state_16",
+        /// State of fewer bits.
+        STATE_CODES = "state_codes",
+        /// Parameters of 32 bits, four to a word.
+        PARAM_32 = "param_32",
+        /// Parameters of 32 bits, one to a word.
+        PARAM_32_SCALAR = "param_32_scalar",
+        /// Parameters of 16 bits, four to a word.
+        PARAM_16 = "param_16",
+        /// Parameters of 16 bits, two to a word.
+        PARAM_16_SCALAR = "param_16_scalar",
+        /// Gradients of 32 bits, four to a word.
+        GRAD_32 = "grad_32",
+        /// Gradients of 32 bits, one to a word.
+        GRAD_32_SCALAR = "grad_32_scalar",
+        /// Gradients of 16 bits, four to a word.
+        GRAD_16 = "grad_16",
+        /// Gradients of 16 bits, two to a word.
+        GRAD_16_SCALAR = "grad_16_scalar",
+        /// Single words of gradients in their own binding.
+        GRAD_OWN = "grad_own",
+        /// Single words of gradients in the parameters' binding.
+        GRAD_IN_PARAM = "grad_in_param",
+        /// Gradients in the parameters' binding, of the same size.
+        GRAD_SHARED = "grad_shared",
+        /// State slots with a word for each vec4.
+        SLOT_VEC4 = "slot_vec4",
+        /// State slots in blocks of codes with a scale.
+        SLOT_BLOCKS = "slot_blocks",
+        /// Codes of eight bits in blocks.
+        SLOT_8 = "slot_8",
+        /// Codes of four bits in blocks.
+        SLOT_4 = "slot_4",
+        /// Four codes of 8 bits in a u32.
+        BYTES = "bytes",
+        /// Two codes in a u32.
+        HALVES = "halves",
+    }
 }
 
-/// Functions and structs that several files use.
-pub mod shared {
-    use super::Source;
+sources! {
+    /// Which elements of a state slot share a scale.
+    blocks {
+        /// 256 elements.
+        ELEMS_256 = "elems_256",
+        /// 128 elements.
+        ELEMS_128 = "elems_128",
+        /// The largest magnitude among 32 lanes, for blocks of 256 and 128.
+        LANES_32 = "lanes_32",
+        /// 32 elements.
+        ELEMS_32 = "elems_32",
+    }
+}
 
-    /// What is decided about a step.
-    pub const DECISION: Source =
-        Source { path: "shared/decision", text: include_str!("../shared/decision.wgsl") };
-    /// `e^x - 1` for `x <= 0`.
-    pub const EXPM1: Source =
-        Source { path: "shared/expm1", text: include_str!("../shared/expm1.wgsl") };
-    /// The gradient that a rule sees.
-    pub const GRADIENT: Source =
-        Source { path: "shared/gradient", text: include_str!("../shared/gradient.wgsl") };
-    /// The rule's constants.
-    pub const HYPER: Source =
-        Source { path: "shared/hyper", text: include_str!("../shared/hyper.wgsl") };
-    /// `torch.lerp`.
-    pub const LERP: Source =
-        Source { path: "shared/lerp", text: include_str!("../shared/lerp.wgsl") };
-    /// The larger of two numbers that are not negative.
-    pub const MAX_MAGNITUDE: Source =
-        Source { path: "shared/max_magnitude", text: include_str!("../shared/max_magnitude.wgsl") };
-    /// The loss scale and its rule.
-    pub const LOSS_SCALE: Source =
-        Source { path: "shared/loss_scale", text: include_str!("../shared/loss_scale.wgsl") };
-    /// Random bits as a function of a counter.
-    pub const NOISE: Source =
-        Source { path: "shared/noise", text: include_str!("../shared/noise.wgsl") };
-    /// A sum of squares beyond the range of f32.
-    pub const PARTIAL: Source =
-        Source { path: "shared/partial", text: include_str!("../shared/partial.wgsl") };
-    /// Where a lane's elements lie.
-    pub const PLACE: Source =
-        Source { path: "shared/place", text: include_str!("../shared/place.wgsl") };
-    /// What is known of a tensor once and for all.
-    pub const PLACEMENT: Source =
-        Source { path: "shared/placement", text: include_str!("../shared/placement.wgsl") };
-    /// A bf16 and what it lacks of an f32.
-    pub const REMAINDER: Source =
-        Source { path: "shared/remainder", text: include_str!("../shared/remainder.wgsl") };
-    /// Consecutive tiles of a tensor.
-    pub const RUN: Source = Source { path: "shared/run", text: include_str!("../shared/run.wgsl") };
-    /// The runs in a uniform buffer.
-    pub const RUNS_UNIFORM: Source =
-        Source { path: "shared/runs_uniform", text: include_str!("../shared/runs_uniform.wgsl") };
-    /// The runs in a storage buffer.
-    pub const RUNS_STORAGE: Source =
-        Source { path: "shared/runs_storage", text: include_str!("../shared/runs_storage.wgsl") };
-    /// The state of four elements.
-    pub const SLOTS: Source =
-        Source { path: "shared/slots", text: include_str!("../shared/slots.wgsl") };
-    /// The partials of a group.
-    pub const SPAN: Source =
-        Source { path: "shared/span", text: include_str!("../shared/span.wgsl") };
-    /// What a step brings.
-    pub const STEP_INPUT: Source =
-        Source { path: "shared/step_input", text: include_str!("../shared/step_input.wgsl") };
-    /// The record of a tensor.
-    pub const TENSOR: Source =
-        Source { path: "shared/tensor", text: include_str!("../shared/tensor.wgsl") };
-    /// An exact sum.
-    pub const TOTAL: Source =
-        Source { path: "shared/total", text: include_str!("../shared/total.wgsl") };
-    /// What a rule gives back.
-    pub const UPDATED: Source =
-        Source { path: "shared/updated", text: include_str!("../shared/updated.wgsl") };
-    /// Where the bindings of an arena's dispatch begin.
-    pub const WINDOW: Source =
-        Source { path: "shared/window", text: include_str!("../shared/window.wgsl") };
-    /// The records in a uniform buffer.
-    pub const TENSORS_UNIFORM: Source = Source {
-        path: "shared/tensors_uniform",
-        text: include_str!("../shared/tensors_uniform.wgsl"),
-    };
-    /// The records in a storage buffer.
-    pub const TENSORS_STORAGE: Source = Source {
-        path: "shared/tensors_storage",
-        text: include_str!("../shared/tensors_storage.wgsl"),
-    };
+sources! {
+    /// What codes mean.
+    formats {
+        /// IEEE 754 binary16.
+        F16 = "f16",
+        /// bfloat16.
+        BF16 = "bf16",
+        /// The dynamic code books of 8 bits.
+        DYNAMIC = "dynamic",
+        /// The code books of 4 bits.
+        NIBBLE = "nibble",
+        /// fp8 with 4 bits of exponent and 3 of mantissa.
+        E4M3 = "e4m3",
+        /// Companded integers of 8 bits.
+        COMPANDED = "companded",
+    }
+}
+
+sources! {
+    /// The formats of the roles.
+    codecs {
+        /// f32 parameters.
+        PARAM_F32 = "param_f32",
+        /// f16 parameters.
+        PARAM_F16 = "param_f16",
+        /// bf16 parameters.
+        PARAM_BF16 = "param_bf16",
+        /// f32 gradients.
+        GRAD_F32 = "grad_f32",
+        /// f16 gradients.
+        GRAD_F16 = "grad_f16",
+        /// bf16 gradients.
+        GRAD_BF16 = "grad_bf16",
+        /// f32 state.
+        STATE_F32 = "state_f32",
+        /// bf16 state with stochastic rounding.
+        STATE_BF16 = "state_bf16",
+        /// Block-wise 8-bit state.
+        STATE_INT8 = "state_int8",
+        /// Block-wise 4-bit state.
+        STATE_INT4 = "state_int4",
+        /// Block-wise fp8 state.
+        STATE_FP8 = "state_fp8",
+        /// Block-wise companded 8-bit state.
+        STATE_COMPANDED = "state_companded",
+    }
+}
+
+sources! {
+    /// What a parameter keeps of small updates.
+    precision {
+        /// Nothing: rounding to nearest.
+        NEAREST = "nearest",
+        /// On the average all: stochastic rounding.
+        STOCHASTIC = "stochastic",
+        /// All: a master copy in f32.
+        MASTER = "master",
+        /// All: the lower 16 bits of the f32 whose upper 16 the bf16 is.
+        REMAINDER = "remainder",
+        /// Nearly all: 8 bits of these.
+        REMAINDER8 = "remainder8",
+    }
+}
+
+sources! {
+    /// Kernels around the update.
+    control {
+        /// Sums of squares of the gradients, and whether they are finite.
+        MEASURE = "measure",
+        /// Exact sums of the partials.
+        TOTAL = "total",
+        /// Norms, clip factors, skip, loss scale.
+        DECIDE = "decide",
+        /// Names the run of each tile.
+        EXPAND = "expand",
+        /// Counts each tensor's step and derives its scalars.
+        ADVANCE = "advance",
+        /// Values into blocks of codes, and back.
+        QUANTIZE = "quantize",
+        /// Adds a micro-batch's gradients to the batch's.
+        ACCUMULATE = "accumulate",
+    }
+}
+
+sources! {
+    /// Kernels for measurements.
+    probes {
+        /// Moves what a rule moves, and computes nothing.
+        TRAFFIC = "traffic",
+        /// 16-bit parameters as words.
+        PARAM_16 = "param_16",
+        /// 16-bit gradients as words.
+        GRAD_16 = "grad_16",
+        /// A master copy beside the parameter, as words.
+        MASTER_4 = "master_4",
+        /// A 16-bit remainder beside the parameter, as words.
+        MASTER_2 = "master_2",
+        /// An 8-bit remainder beside the parameter, as words.
+        MASTER_1 = "master_1",
+        /// 16-bit state as words.
+        STATE_16 = "state_16",
+        /// Codes and scales as words.
+        STATE_BLOCKS = "state_blocks",
+    }
+}
+
+sources! {
+    /// Functions and structs that several files use.
+    shared {
+        /// What is decided about a step.
+        DECISION = "decision",
+        /// `e^x - 1` for `x <= 0`.
+        EXPM1 = "expm1",
+        /// The gradient that a rule sees.
+        GRADIENT = "gradient",
+        /// The rule's constants.
+        HYPER = "hyper",
+        /// `torch.lerp`.
+        LERP = "lerp",
+        /// The larger of two numbers that are not negative.
+        MAX_MAGNITUDE = "max_magnitude",
+        /// The loss scale and its rule.
+        LOSS_SCALE = "loss_scale",
+        /// Random bits as a function of a counter.
+        NOISE = "noise",
+        /// A sum of squares beyond the range of f32.
+        PARTIAL = "partial",
+        /// Where a lane's elements lie.
+        PLACE = "place",
+        /// What is known of a tensor once and for all.
+        PLACEMENT = "placement",
+        /// A bf16 and what it lacks of an f32.
+        REMAINDER = "remainder",
+        /// Consecutive tiles of a tensor.
+        RUN = "run",
+        /// The runs in a uniform buffer.
+        RUNS_UNIFORM = "runs_uniform",
+        /// The runs in a storage buffer.
+        RUNS_STORAGE = "runs_storage",
+        /// The state of four elements.
+        SLOTS = "slots",
+        /// Where the slots of a tile lie.
+        SLOT_WORDS = "slot_words",
+        /// The partials of a group.
+        SPAN = "span",
+        /// What a step brings.
+        STEP_INPUT = "step_input",
+        /// The record of a tensor.
+        TENSOR = "tensor",
+        /// An exact sum.
+        TOTAL = "total",
+        /// What a rule proposes for four elements.
+        PROPOSAL = "proposal",
+        /// A rule without scalars of its own.
+        KEEPS_NOTHING = "keeps_nothing",
+        /// The constants of a group.
+        GROUP = "group",
+        /// Where the bindings of an arena's dispatch begin.
+        WINDOW = "window",
+        /// The records in a uniform buffer.
+        TENSORS_UNIFORM = "tensors_uniform",
+        /// The records in a storage buffer.
+        TENSORS_STORAGE = "tensors_storage",
+    }
 }

@@ -1,9 +1,11 @@
 //! What the GPU tests share: the device, numbers, and a rule in both crates' terms.
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
+use std::sync::Arc;
+
 use fallline::{
-    Adam, AdamW, BlockSpec, Gpu, GpuOptions, Lion, Optimizer, Quantizer, Rule, Sgd, StateFormat,
-    Step, StepReport, TensorId, TensorSpec, wgpu,
+    BlockSpec, Gpu, GpuOptions, Optimizer, Quantizer, Rule, StateFormat, Step, StepReport,
+    TensorId, TensorSpec, wgpu,
 };
 use fallline_reference::{
     self as reference,
@@ -61,48 +63,40 @@ impl Rng {
 }
 
 /// A rule of the engine, and the same of the reference.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Case {
-    pub(crate) rule: Rule,
-    pub(crate) twin: reference::Rule,
-    pub(crate) hyper: reference::Hyper,
+    pub(crate) rule: Arc<dyn Rule>,
+    pub(crate) twin: Arc<dyn reference::Rule>,
+    name: &'static str,
+    options: serde_json::Value,
+}
+
+impl Case {
+    pub(crate) fn new(name: &'static str, options: serde_json::Value) -> Self {
+        let rule = fallline::deserialize_rule(name, &options).expect("options of the rule");
+        Self { rule, twin: reference::rule(name, &options).into(), name, options }
+    }
+
+    /// The same with another option, if the rule has it.
+    pub(crate) fn with(&self, option: &str, value: impl Into<serde_json::Value>) -> Self {
+        let mut options = self.options.clone();
+        if let Some(known) = options.get_mut(option) {
+            *known = value.into();
+        }
+        Self::new(self.name, options)
+    }
 }
 
 /// Every rule with every switch, hyperparameters away from their defaults.
 pub(crate) fn cases() -> Vec<Case> {
-    use reference::Rule as Twin;
-    let base = reference::Hyper { weight_decay: 0.1, ..reference::Hyper::default() };
-    let mut cases = Vec::new();
-    for (momentum, dampening, nesterov, maximize) in
-        [(0.0, 0.0, false, false), (0.9, 0.3, false, true), (0.8, 0.0, true, false)]
-    {
-        let hyper = reference::Hyper { momentum, dampening, nesterov, maximize, ..base };
-        let rule =
-            Sgd { lr: 1e-2, momentum, dampening, nesterov, maximize, weight_decay: 0.1 }.into();
-        cases.push(Case { rule, twin: Twin::Sgd, hyper });
-    }
-    for maximize in [false, true] {
-        let betas = (0.9, 0.99);
-        let rule = Lion { lr: 1e-3, betas, weight_decay: 0.1, maximize }.into();
-        cases.push(Case {
-            rule,
-            twin: Twin::Lion,
-            hyper: reference::Hyper { betas, maximize, ..base },
-        });
-    }
-    for (amsgrad, maximize, betas, eps) in [
-        (false, false, (0.9, 0.999), 1e-8),
-        (true, false, (0.85, 0.97), 1e-3),
-        (false, true, (0.3, 0.9999), 1e-6),
-    ] {
-        let hyper = reference::Hyper { betas, eps, amsgrad, maximize, ..base };
-        let lr = 1e-3;
-        let adam = Adam { lr, betas, eps, weight_decay: 0.1, amsgrad, maximize };
-        let adamw = AdamW { lr, betas, eps, weight_decay: 0.1, amsgrad, maximize };
-        cases.push(Case { rule: adam.into(), twin: Twin::Adam, hyper });
-        cases.push(Case { rule: adamw.into(), twin: Twin::AdamW, hyper });
-    }
-    cases
+    let of_rule = |name: &&'static str| {
+        let name = *name;
+        let case = move |options: &&str| {
+            Case::new(name, serde_json::from_str(options).expect("a JSON object"))
+        };
+        reference::cases(name).iter().map(case)
+    };
+    fallline::RULE_NAMES.iter().flat_map(of_rule).collect()
 }
 
 /// A tensor of one dimension for each size: t0, t1, …

@@ -6,13 +6,17 @@ use bytemuck::{Pod, Zeroable};
 /// A rule's constants: the 32 bytes of its WGSL `Hyper`.
 pub(crate) type Hyper = [f32; 8];
 
+/// What a rule's scalars are made of: the 32 bytes of its WGSL `StepHyper`.
+pub(crate) type StepHyper = [f32; 8];
+
+/// What a rule keeps for each tensor: the `kept` of its WGSL.
+pub(crate) type Kept = [f32; 4];
+
 /// `Tensor` of `shared/tensor.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Tensor {
-    pub(crate) step_size: f32,
-    pub(crate) bias_correction2_rsqrt: f32,
-    pub(crate) decay: f32,
+    pub(crate) scalars: [f32; 4],
     pub(crate) grad_scale: f32,
     pub(crate) clip_factor: f32,
     pub(crate) step: u32,
@@ -25,7 +29,6 @@ pub(crate) struct Tensor {
     pub(crate) number: u32,
     pub(crate) seed: u32,
     pub(crate) whole_vec4: u32,
-    pub(crate) padding0: u32,
 }
 
 /// `StepInput` of `shared/step_input.wgsl` without its rates.
@@ -38,26 +41,19 @@ pub(crate) struct StepInput {
     pub(crate) padding0: u32,
 }
 
-/// `Rate` of `shared/step_input.wgsl`.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Pod, Zeroable)]
-pub(crate) struct Rate {
-    pub(crate) lr: f32,
-    pub(crate) decay: f32,
-}
-
-/// `Group` of `control/advance.wgsl`.
+/// `Group` of `shared/group.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Group {
-    pub(crate) ln_beta1: f32,
-    pub(crate) ln_beta2: f32,
-    pub(crate) grad_sign: f32,
+    pub(crate) rule: u32,
     pub(crate) hyper: u32,
+    pub(crate) grad_sign: f32,
     pub(crate) clip_value: f32,
     pub(crate) seed: u32,
     pub(crate) padding0: u32,
     pub(crate) padding1: u32,
+    pub(crate) padding2: u32,
+    pub(crate) step_hyper: StepHyper,
 }
 
 /// `Placement` of `shared/placement.wgsl`.

@@ -112,6 +112,86 @@ pub enum Error {
         /// How many there may be.
         limit: usize,
     },
+    /// The WGSL of a rule does not declare what a rule must, or a switch of it.
+    #[error("rule '{rule}': its WGSL does not declare `{what}`")]
+    RuleLacks {
+        /// The rule's name.
+        rule: String,
+        /// The name that is missing.
+        what: &'static str,
+    },
+    /// The WGSL of a rule declares a name that the engine's does.
+    #[error("rule '{rule}', line {line}: `{name}` is declared by the engine's {file}.wgsl too")]
+    RuleClash {
+        /// The rule's name.
+        rule: String,
+        /// The name.
+        name: String,
+        /// The line of the rule's text.
+        line: u32,
+        /// The engine's file.
+        file: &'static str,
+    },
+    /// The WGSL of a rule is wrong.
+    #[error("rule '{rule}', line {line}: {message}")]
+    RuleWgsl {
+        /// The rule's name.
+        rule: String,
+        /// The line of the rule's text; of a function that the engine cannot call, the one that declares it.
+        line: u32,
+        /// What is wrong.
+        message: String,
+    },
+    /// A struct of a rule's WGSL is not what the rule says in Rust.
+    #[error("rule '{rule}': {what} must be {expected}; found {found}")]
+    RuleStruct {
+        /// The rule's name.
+        rule: String,
+        /// The struct.
+        what: &'static str,
+        /// Its members, or its size.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// Two slots of a rule have the same name.
+    #[error("rule '{rule}': the slot '{slot}' is given twice")]
+    RuleSlot {
+        /// The rule's name.
+        rule: String,
+        /// The slot's name.
+        slot: String,
+    },
+    /// A rule keeps or is given more than one can be.
+    #[error("rule '{rule}': at most {limit} {what}, found {found}")]
+    RuleTooLarge {
+        /// The rule's name.
+        rule: String,
+        /// What is too many.
+        what: &'static str,
+        /// How many there may be.
+        limit: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// A group that the optimizer does not have.
+    #[error("there is no group '{group}' (groups: {known})")]
+    NoSuchGroup {
+        /// The name.
+        group: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// Hyperparameters of another rule, or of one with other switches or slots.
+    #[error("group '{group}' steps by {expected}; {found} is another rule")]
+    OtherRule {
+        /// The group's name.
+        group: String,
+        /// The group's rule with its switches and slots.
+        expected: String,
+        /// What was given.
+        found: String,
+    },
     /// Two groups of the same name.
     #[error("group '{name}' is given twice")]
     DuplicateGroup {
@@ -422,6 +502,21 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// One learning rate for groups that were given different ones.
+    #[error(
+        "groups '{group}' and '{other}' have different learning rates ({lr} and {other_lr}): use \
+         Step::lr_factor to keep their ratio, or Step::lr_per_group"
+    )]
+    LearningRatesDiffer {
+        /// A group.
+        group: String,
+        /// Its learning rate.
+        lr: f64,
+        /// Another.
+        other: String,
+        /// Its learning rate.
+        other_lr: f64,
+    },
     /// A learning rate that is negative or not finite.
     #[error("group '{group}': the learning rate of a step must be finite and >= 0, found {found}")]
     LearningRate {

@@ -11,8 +11,8 @@
 //! # fn main() -> fallline::Result<()> {
 //! let gpu = Gpu::from_env()?; // or Gpu::from_device(device, queue)?
 //! let groups = [
-//!     Group::new("decay", AdamW { weight_decay: 0.1, ..AdamW::default() }),
-//!     Group::new("no decay", AdamW { weight_decay: 0.0, ..AdamW::default() }),
+//!     Group::new("decay", AdamW::new().weight_decay(0.1)),
+//!     Group::new("no decay", AdamW::new().weight_decay(0.0)),
 //! ];
 //! let tensors =
 //!     [TensorSpec::new("weight", [784, 128]), TensorSpec::new("bias", [128]).in_group("no decay")];
@@ -65,6 +65,7 @@ mod plan;
 mod quantizer;
 mod report;
 mod ring;
+mod rule_set;
 mod rules;
 mod save;
 mod scaler;
@@ -84,12 +85,12 @@ pub use optimizer::{Accumulator, MeasuredStep, MicroGrad, Optimizer, Step, Traff
 pub use options::Options;
 pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
 pub use report::{SkipReason, StepReport};
-pub use rules::{Adam, AdamW, Group, Lion, Rule, Sgd};
+pub use rules::*;
 pub use save::{Encoding, LoadOptions, LoadSource, SaveSink, Saved, SavedEntry};
 pub use scaler::{DynamicScale, LossScaler};
 #[cfg(not(target_family = "wasm"))]
 pub use shell::adapters;
-pub use slot::{Slot, SlotKind};
+pub use slot::{Slot, SlotKind, SlotShape};
 pub use tensor::{
     BorrowedTensor, BufferRange, Dtype, Places, Precision, StateFormat, TensorId, TensorSpec, Whole,
 };

@@ -9,7 +9,7 @@ use wgpu::{
 use crate::{
     Dtype, Error, Gpu, Result, abi,
     control::Records,
-    kernel::{self, Frame, Kernel, MAX_HYPERS, Program, Recipe, TableIn, UNIFORM_RUNS_BYTES},
+    kernel::{self, Frame, HYPERS_BYTES, Kernel, Program, Recipe, TableIn, UNIFORM_RUNS_BYTES},
     layout::{BLOCK_ELEMS, BLOCK_LANES, Item, Layout, TooLarge, blocks_of, windows},
     lend::Buffers,
     tiles::{Bound, Grouping, Reach, TileDispatch, Windows},
@@ -35,35 +35,19 @@ pub(crate) struct Site<'a> {
     /// In the order of the layout's segments.
     pub(crate) memory: &'a [SegmentBuffers],
     pub(crate) records: &'a Records,
-    pub(crate) constants: &'a Constants,
+    /// The hyperparameters of all programs, at a dynamic offset.
+    pub(crate) hypers: &'a Buffer,
+    pub(crate) dummy: &'a Buffer,
 }
 
-/// What kernels bind and no step changes.
-#[derive(Debug)]
-pub(crate) struct Constants {
-    /// The hyperparameters of each program, as the uniform buffer that it declares.
-    hypers: Vec<Buffer>,
-    /// Bound where a kernel declares a binding that it does not use.
-    pub(crate) dummy: Buffer,
+/// What is bound where a kernel declares a binding that it does not use.
+pub(crate) fn dummy(gpu: &Gpu) -> Result<Buffer> {
+    gpu.buffer("fallline dummy", 3 * PART_ALIGNMENT, BufferUsages::STORAGE)
 }
 
-impl Constants {
-    pub(crate) fn new(gpu: &Gpu, programs: &[Program]) -> Result<Self> {
-        let size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
-        let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
-        let buffer = |program: &Program| {
-            let buffer = gpu.buffer("fallline hypers", size, usage)?;
-            gpu.write("fallline hypers", &buffer, 0, &program.hypers)?;
-            Ok(buffer)
-        };
-        Self::with(gpu, programs.iter().map(buffer).collect::<Result<_>>()?)
-    }
-
-    /// With these hyperparameters of each program.
-    pub(crate) fn with(gpu: &Gpu, hypers: Vec<Buffer>) -> Result<Self> {
-        let dummy = gpu.buffer("fallline dummy", 3 * PART_ALIGNMENT, BufferUsages::STORAGE)?;
-        Ok(Self { hypers, dummy })
-    }
+/// Hyperparameters of programs that have none.
+pub(crate) fn no_hypers(gpu: &Gpu) -> Result<Buffer> {
+    gpu.buffer("fallline hypers", HYPERS_BYTES, BufferUsages::UNIFORM)
 }
 
 /// A kernel with its bind group and the size of its grid, ready to be recorded.
@@ -200,7 +184,7 @@ pub(crate) fn borrowed(
             kernel::kernel(gpu, Recipe::Update(program.update(frame, records.tensors_in)))?;
         let bind_group = bind_groups.get(windows, step, || {
             let lent = |Bound { buffer, bytes }: &Bound| {
-                let buffer = buffers.get(*buffer).unwrap_or(&site.constants.dummy);
+                let buffer = buffers.get(*buffer).unwrap_or(site.dummy);
                 part(buffer, bytes.start, bytes.end - bytes.start)
             };
             let bound = Bindings {
@@ -243,13 +227,10 @@ impl Fixed {
         Ok(Self { dispatches })
     }
 
-    /// Records every dispatch; `hypers` if the kernels take theirs at an offset.
-    pub(crate) fn record(&self, pass: &mut ComputePass<'_>, hypers: Option<u32>) {
+    /// Records every dispatch, with hyperparameters at this offset.
+    pub(crate) fn record(&self, pass: &mut ComputePass<'_>, hypers: u32) {
         for PartDispatch { dispatch, offset } in &self.dispatches {
-            match hypers {
-                Some(hypers) => dispatch.record(pass, &[*offset, hypers, 0]),
-                None => dispatch.record(pass, &[*offset, 0]),
-            }
+            dispatch.record(pass, &[*offset, hypers, 0]);
         }
     }
 
@@ -288,8 +269,7 @@ impl Bindings<'_> {
     /// Bindings that the kernel has no use for get a part of the dummy each, since writable bindings
     /// must not overlap.
     fn bind(self, site: Site<'_>, label: &str, kernel: &Kernel) -> Result<BindGroup> {
-        let Constants { hypers, dummy } = site.constants;
-        let none = |number: u64| part(dummy, number * PART_ALIGNMENT, PART_ALIGNMENT);
+        let none = |number: u64| part(site.dummy, number * PART_ALIGNMENT, PART_ALIGNMENT);
         let (segment, blocks) = self.home;
         let (home, number) = (&site.memory[segment], site.layout.segments[segment].kernel);
         let program = &site.programs[number];
@@ -302,8 +282,7 @@ impl Bindings<'_> {
         let master_bytes = BLOCK_ELEMS * program.formats.precision.size_bytes();
         let master = home.master.as_ref();
         bound.push(master.map_or_else(|| none(2), |b| blocks_part(b, 0, blocks, master_bytes)));
-        let hypers_size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
-        bound.push(part(&hypers[number], 0, hypers_size));
+        bound.push(part(site.hypers, program.hypers_at, HYPERS_BYTES));
         bound.push(self.last);
         bind(site.gpu, label, kernel, &bound)
     }

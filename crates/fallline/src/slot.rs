@@ -2,11 +2,13 @@
 
 use crate::StateFormat;
 
-/// Slots that a rule can keep: `Slots` of `shared/slots.wgsl`.
-#[cfg(test)]
+/// Slots of a parameter's shape that a rule can keep: `Slots` of `shared/slots.wgsl`.
 pub(crate) const MAX_SLOTS: usize = 8;
 
-/// One of the values that a rule keeps for each element of a parameter.
+/// Scalars that a rule can keep for each tensor: the `kept` of its WGSL.
+pub(crate) const MAX_KEPT: usize = 4;
+
+/// One of the things that a rule keeps for each tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Slot {
@@ -16,6 +18,8 @@ pub struct Slot {
     pub signed: bool,
     /// What it is, and so how it is kept.
     pub kind: SlotKind,
+    /// What it has a value for.
+    pub shape: SlotShape,
 }
 
 /// What a slot holds.
@@ -29,11 +33,33 @@ pub enum SlotKind {
     Exact,
 }
 
+/// What a slot has a value for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SlotShape {
+    /// Each element of the parameter.
+    #[default]
+    Param,
+    /// Each row of each matrix that the last two dimensions make: `[.., r, 1]` of a parameter `[.., r, c]`.
+    /// Always f32. A parameter of one dimension is one row, as one without any.
+    Rows,
+    /// Each column of each of these matrices: `[.., 1, c]`. Always f32.
+    Columns,
+    /// The tensor: shape `[]`, always f32. A rule may have up to four.
+    Scalar,
+}
+
 impl Slot {
     /// A moment of either sign.
     #[must_use]
     pub const fn moment(name: &'static str) -> Self {
-        Self { name, signed: true, kind: SlotKind::Moment }
+        Self { name, signed: true, kind: SlotKind::Moment, shape: SlotShape::Param }
+    }
+
+    /// A scalar for each tensor.
+    #[must_use]
+    pub const fn scalar(name: &'static str) -> Self {
+        Self::moment(name).exact().shape(SlotShape::Scalar)
     }
 
     /// What is never negative.
@@ -48,17 +74,46 @@ impl Slot {
         Self { kind: SlotKind::Exact, ..self }
     }
 
+    /// What has another shape than the parameter.
+    #[must_use]
+    pub const fn shape(self, shape: SlotShape) -> Self {
+        Self { shape, ..self }
+    }
+
     /// The format of the slot where the group's is this.
     #[must_use]
     pub const fn format(self, group: StateFormat) -> StateFormat {
-        match self.kind {
-            SlotKind::Moment => group,
-            SlotKind::Exact => StateFormat::F32,
+        match (self.kind, self.shape) {
+            (SlotKind::Moment, SlotShape::Param) => group,
+            _ => StateFormat::F32,
         }
+    }
+
+    /// The slot's dimensions beside a parameter with these.
+    #[must_use]
+    pub fn dims(self, param: &[usize]) -> Vec<usize> {
+        let mut dims = param.to_vec();
+        match (self.shape, &mut dims[..]) {
+            (SlotShape::Rows, [.., last]) => *last = 1,
+            (SlotShape::Columns, [.., rows, _]) => *rows = 1,
+            (SlotShape::Scalar, _) => dims.clear(),
+            _ => {}
+        }
+        dims
+    }
+
+    /// Whether it lies in the tiles of the state, and not beside them.
+    pub(crate) const fn is_tiled(self) -> bool {
+        matches!(self.shape, SlotShape::Param)
     }
 }
 
-/// Bytes of 256 elements in all slots.
+/// The slots that lie in tiles.
+pub(crate) fn tiled(slots: &[Slot]) -> Vec<Slot> {
+    slots.iter().copied().filter(|slot| slot.is_tiled()).collect()
+}
+
+/// Bytes of 256 elements in these slots, which lie in tiles.
 pub(crate) fn tile_bytes(slots: &[Slot], state: StateFormat) -> u64 {
     slots.iter().map(|slot| slot.format(state).block_bytes()).sum()
 }

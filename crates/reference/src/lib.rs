@@ -12,13 +12,12 @@
     reason = "rounding f64 constants to f32 is what a twin does"
 )]
 
-pub mod control;
 pub mod formats;
 pub mod rules;
 pub mod shared;
 pub mod ulp;
 
-pub use rules::{Hyper, Rule};
+pub use rules::{NAMES, Rule, Scalars, cases, rule};
 
 /// A tensor that a rule steps: parameter, state and step counter.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,51 +26,84 @@ pub struct Tensor<T> {
     pub param: Vec<T>,
     /// The state slots in the order of the rule, each as long as the parameter.
     pub slots: Vec<Vec<T>>,
+    /// What the rule keeps for the tensor.
+    pub kept: Scalars<T>,
     /// Steps taken.
     pub step: u32,
 }
 
-impl<T: Clone + Default> Tensor<T> {
+impl<T: Copy + Default> Tensor<T> {
     /// A tensor whose state is zero.
     #[must_use]
-    pub fn new(rule: Rule, param: Vec<T>) -> Self {
-        let slots = vec![vec![T::default(); param.len()]; rule.slots()];
-        Self { param, slots, step: 0 }
+    pub fn new(rule: &dyn Rule, param: Vec<T>) -> Self {
+        let slots = vec![vec![T::default(); param.len()]; rule.slots().len()];
+        Self { param, slots, kept: [T::default(); 4], step: 0 }
+    }
+
+    /// A slot or a kept scalar by name.
+    ///
+    /// # Panics
+    /// If the rule has no such slot.
+    #[must_use]
+    pub fn get(&self, rule: &dyn Rule, name: &str) -> &[T] {
+        match place(rule, name) {
+            Place::Slot(number) => &self.slots[number],
+            Place::Kept(number) => &self.kept[number..=number],
+        }
+    }
+
+    /// Sets a slot or a kept scalar by name.
+    ///
+    /// # Panics
+    /// If the rule has no such slot, or it has another length.
+    pub fn set(&mut self, rule: &dyn Rule, name: &str, values: &[T]) {
+        match place(rule, name) {
+            Place::Slot(number) => self.slots[number].copy_from_slice(values),
+            Place::Kept(number) => self.kept[number..=number].copy_from_slice(values),
+        }
     }
 
     /// Updates every element; `update` takes parameter, gradient and the slots.
-    fn each(&mut self, grad: &[T], update: impl Fn(&mut T, &T, &mut [T; 3])) {
+    fn each(&mut self, grad: &[T], update: impl Fn(&mut T, T, &mut [T])) {
         for (index, (param, grad)) in self.param.iter_mut().zip(grad).enumerate() {
-            let mut state = [T::default(), T::default(), T::default()];
-            for (value, slot) in state.iter_mut().zip(&self.slots) {
-                *value = slot[index].clone();
-            }
-            update(param, grad, &mut state);
+            let mut state: Vec<T> = self.slots.iter().map(|slot| slot[index]).collect();
+            update(param, *grad, &mut state);
             for (value, slot) in state.iter().zip(&mut self.slots) {
-                slot[index] = value.clone();
+                slot[index] = *value;
             }
         }
     }
 }
 
+enum Place {
+    Slot(usize),
+    Kept(usize),
+}
+
+fn place(rule: &dyn Rule, name: &str) -> Place {
+    let find = |names: &[&str]| names.iter().position(|known| *known == name);
+    let slot = find(rule.slots()).map(Place::Slot);
+    slot.or_else(|| find(rule.kept()).map(Place::Kept)).expect("a slot of the rule")
+}
+
 impl Tensor<f32> {
-    /// One step of the twin, with what `control/advance` derives in f32.
-    pub fn step(&mut self, rule: Rule, hyper: &Hyper, lr: f64, grad: &[f32]) {
+    /// One step of the twin.
+    pub fn step(&mut self, rule: &dyn Rule, lr: f64, grad: &[f32]) {
         self.step += 1;
-        let scalars = control::advance(rule, hyper, lr, self.step);
-        self.each(grad, |param, grad, state| {
-            rules::twin(rule, hyper, &scalars, param, *grad, state)
-        });
+        let t = self.step;
+        let scalars = rule.scalars(t, lr as f32, &mut self.kept);
+        let sign = if rule.maximize() { -1.0 } else { 1.0 };
+        self.each(grad, |param, grad, state| rule.twin(t, &scalars, param, sign * grad, state));
     }
 }
 
 impl Tensor<f64> {
     /// One step of the oracle.
-    pub fn step(&mut self, rule: Rule, hyper: &Hyper, lr: f64, grad: &[f64]) {
+    pub fn step(&mut self, rule: &dyn Rule, lr: f64, grad: &[f64]) {
         self.step += 1;
         let t = self.step;
-        self.each(grad, |param, grad, state| {
-            rules::oracle(rule, hyper, lr, t, param, *grad, state)
-        });
+        let scalars = rule.exact_scalars(t, lr, &mut self.kept);
+        let sign = if rule.maximize() { -1.0 } else { 1.0 };
+        self.each(grad, |param, grad, state| rule.oracle(t, &scalars, param, sign * grad, state));
     }
 }

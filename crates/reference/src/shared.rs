@@ -19,6 +19,19 @@ pub fn expm1(x: f32) -> f32 {
     power * expm1_r + (power - 1.0)
 }
 
+/// `shared/expm1.wgsl`: `1 - β^t`, from a rounded ln β.
+#[must_use]
+pub fn bias_correction(t: u32, beta: f64) -> f32 {
+    let ln_beta = beta.ln().max(-10_000.0) as f32;
+    -expm1(t as f32 * ln_beta)
+}
+
+/// `1 - β^t` without cancellation.
+#[must_use]
+pub fn exact_bias_correction(t: u32, beta: f64) -> f64 {
+    -(f64::from(t) * beta.ln()).exp_m1()
+}
+
 /// `shared/lerp.wgsl`: torch.lerp.
 #[must_use]
 pub fn lerp(start: f32, end: f32, weight: f32) -> f32 {
@@ -58,7 +71,7 @@ pub fn noise(counter: [u32; 4]) -> [u32; 4] {
 
 #[cfg(test)]
 mod tests {
-    use super::{expm1, noise};
+    use super::{bias_correction, exact_bias_correction, expm1, noise};
 
     #[test]
     fn noise_is_even_in_every_bit_for_neighbouring_counters() {
@@ -90,5 +103,23 @@ mod tests {
             worst = worst.max(((f64::from(expm1(x)) - exact) / exact).abs());
         }
         assert!(worst < 2e-7, "{worst:e}");
+    }
+
+    #[test]
+    fn bias_corrections_are_within_5e_7_up_to_2_to_the_24() {
+        let mut worst = 0.0f64;
+        for beta in [0.0, 0.1, 0.5, 0.9, 0.95, 0.99, 0.999, 0.9999] {
+            // Every t at first, then in steps of 0.01 %, and the last.
+            let mut t = 1u32;
+            loop {
+                let found = f64::from(bias_correction(t, beta));
+                worst = worst.max((found / exact_bias_correction(t, beta) - 1.0).abs());
+                if t == 1 << 24 {
+                    break;
+                }
+                t = (t + 1).max(t + t / 10_000).min(1 << 24);
+            }
+        }
+        assert!(worst < 5e-7, "{worst:e}");
     }
 }

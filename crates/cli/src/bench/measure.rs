@@ -4,6 +4,8 @@
 //! compared is measured in the same rounds, in alternating order, and a ratio is the median of the
 //! rounds' ratios.
 
+use std::sync::Arc;
+
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -65,13 +67,14 @@ impl Bench {
     /// Measures a rule over these tensors.
     pub(crate) fn measure(
         &self,
-        rule: Rule,
+        rule: Arc<dyn Rule>,
         specs: &[TensorSpec],
         bar: &ProgressBar,
     ) -> Result<Samples> {
         let gpu = &self.gpu;
         let optimizer = |numerics| -> Result<Optimizer> {
-            let mut optimizer = subject::optimizer(gpu, rule, specs, numerics, self.borrowed)?;
+            let mut optimizer =
+                subject::optimizer(gpu, rule.clone(), specs, numerics, self.borrowed)?;
             optimizer.step(&Step::lr(LR))?;
             Ok(optimizer)
         };
@@ -82,7 +85,7 @@ impl Bench {
             false => Some(optimizer(&plain).context("the plain step")?),
         };
         let traffic = measured.traffic()?;
-        let mut baselines = match Known::new(&rule).filter(|_| self.baselines) {
+        let mut baselines = match Known::new(&*rule).filter(|_| self.baselines) {
             Some(known) => Some(Baselines::new(gpu, rule, known, specs).context("baselines")?),
             None => None,
         };
@@ -166,14 +169,14 @@ impl Bench {
 /// Both baselines, over the same tensors.
 struct Baselines {
     gpu: Gpu,
-    rule: Rule,
+    rule: Arc<dyn Rule>,
     per_tensor: PerTensor,
     unfused: Unfused,
     t: i32,
 }
 
 impl Baselines {
-    fn new(gpu: &Gpu, rule: Rule, known: Known, specs: &[TensorSpec]) -> Result<Self> {
+    fn new(gpu: &Gpu, rule: Arc<dyn Rule>, known: Known, specs: &[TensorSpec]) -> Result<Self> {
         let tensors = Tensors::new(gpu, specs, rule.slots().len())?;
         tensors.fill(gpu, specs)?;
         Ok(Self {
@@ -187,7 +190,7 @@ impl Baselines {
 
     fn scalars(&mut self) -> Scalars {
         self.t += 1;
-        Scalars::new(&self.rule, LR, self.t)
+        Scalars::new(&*self.rule, LR, self.t)
     }
 
     fn time_per_tensor(&mut self, timer: &Timer) -> Result<f64> {

@@ -1,5 +1,7 @@
 //! What parameters, gradients and state hold of a device's memory, in the combinations that make sense.
 
+use std::sync::Arc;
+
 use std::collections::HashSet;
 
 use anyhow::Result;
@@ -46,12 +48,12 @@ fn combinations() -> Vec<Numerics> {
 /// Builds each combination once and adds up its buffers.
 pub(super) fn measure(
     gpu: &Gpu,
-    (model, name, rule): (&'static str, String, Rule),
+    (model, name, rule): (&'static str, String, Arc<dyn Rule>),
     specs: &[TensorSpec],
 ) -> Result<Vec<Held>> {
     let mut rows = Vec::new();
     for numerics in combinations() {
-        let groups = [numerics.group(Group::new("all", rule))];
+        let groups = [numerics.group(Group::new("all", rule.clone()))];
         let specs: Vec<TensorSpec> = specs.iter().map(|spec| numerics.spec(spec.clone())).collect();
         let optimizer = Optimizer::arena(gpu, &groups, &specs)?;
         let mut params = 0;

@@ -18,10 +18,12 @@ mod moving;
 mod row;
 mod subject;
 
+use std::sync::Arc;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use fallline::{Gpu, Rule, Sgd};
+use fallline::{Gpu, IntoRule, Rule, Sgd};
 
 use self::{
     measure::{Bench, WARMUP_ROUNDS},
@@ -163,7 +165,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         for &name in &args.rule {
             let rule = rule(name);
             let samples = bench
-                .measure(rule, &specs, &bar)
+                .measure(rule.clone(), &specs, &bar)
                 .with_context(|| format!("{} with {name}", model.name()))?;
             let slots = u32::try_from(rule.slots().len())?;
             rows.push(Row::new(&bench, (model, name, args.width), &specs, slots, &samples));
@@ -217,9 +219,9 @@ fn moving(args: &Args, gpu: &Gpu, numerics: &Numerics, json: Option<&Output>) ->
 }
 
 /// The rule with its defaults, and SGD with the momentum that it is used with.
-fn rule(name: RuleName) -> Rule {
-    match name {
-        RuleName::Sgd => Sgd { momentum: 0.9, ..Sgd::default() }.into(),
-        name => name.rule(),
+fn rule(name: RuleName) -> Arc<dyn Rule> {
+    match name.as_str() {
+        "sgd" => Sgd::new().momentum(0.9).into_rule(),
+        _ => name.rule(),
     }
 }

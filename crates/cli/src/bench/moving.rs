@@ -1,5 +1,7 @@
 //! What it costs the host that gradients lie elsewhere in every step.
 
+use std::sync::Arc;
+
 use std::time::Instant;
 
 use anyhow::Result;
@@ -55,7 +57,7 @@ pub(super) struct Row {
 /// Records steps with and without places, in turns.
 pub(super) fn measure(
     gpu: &Gpu,
-    (model, name, rule): (&'static str, String, Rule),
+    (model, name, rule): (&'static str, String, Arc<dyn Rule>),
     (specs, numerics): (&[TensorSpec], &Numerics),
     rounds: usize,
 ) -> Result<Vec<Row>> {

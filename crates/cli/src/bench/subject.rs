@@ -1,5 +1,7 @@
 //! The optimizer that is measured, with data in its tensors.
 
+use std::sync::Arc;
+
 use std::sync::LazyLock;
 
 use anyhow::Result;
@@ -13,7 +15,7 @@ use crate::{compute, precision::Numerics};
 /// Builds an optimizer in the arena or over buffers of the caller's, and fills it.
 pub(crate) fn optimizer(
     gpu: &Gpu,
-    rule: Rule,
+    rule: Arc<dyn Rule>,
     specs: &[TensorSpec],
     numerics: &Numerics,
     borrowed: bool,

@@ -58,7 +58,7 @@ pub(crate) fn check(
     let specs: Vec<&TensorSpec> = optimizer.tensors().map(|(_, spec)| spec).collect();
     for expected in &trace.expected {
         let id = optimizer.id(&expected.name).context("every expectation has its parameter")?;
-        let (spec, rule) = (specs[id.index()], optimizer.group_of(id)?.rule);
+        let (spec, rule) = (specs[id.index()], &optimizer.group_of(id)?.rule);
         match &expected.what {
             What::Param => {}
             What::Master => ensure!(

@@ -185,7 +185,8 @@ fn parse_group(
     for (key, value) in inherited {
         table.entry(key).or_insert_with(|| value.clone());
     }
-    let group = Group { max_norm, ..Group::new(name, rules::parse(table)?) };
+    let mut group = Group::new(name, rules::parse(table)?);
+    group.max_norm = max_norm;
     Ok((state.of(group), members))
 }
 

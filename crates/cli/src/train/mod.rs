@@ -54,7 +54,7 @@ const MAX_HIDDEN: u32 = 4096;
 #[command(after_help = HELP)]
 pub(crate) struct Args {
     /// The optimizer; sgd is with momentum 0.9
-    #[arg(long, value_enum, default_value_t = RuleName::Adamw)]
+    #[arg(long, value_enum, default_value_t = RuleName::ADAMW)]
     rule: RuleName,
 
     /// Learning rate at the beginning; falls along a half cosine to 0 [default: the rule's]

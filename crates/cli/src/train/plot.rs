@@ -24,13 +24,18 @@ const FAINT: RGBColor = RGBColor(0x75, 0x75, 0x75);
 const GRID: RGBColor = RGBColor(0xe2, 0xe2, 0xe2);
 
 /// Okabe and Ito's colours, which remain apart for colour-blind eyes; a rule keeps its own.
+const COLORS: [RGBColor; 7] = [
+    RGBColor(0x00, 0x9e, 0x73),
+    RGBColor(0xd5, 0x5e, 0x00),
+    RGBColor(0xcc, 0x79, 0xa7),
+    RGBColor(0x00, 0x72, 0xb2),
+    RGBColor(0xe6, 0x9f, 0x00),
+    RGBColor(0x56, 0xb4, 0xe9),
+    RGBColor(0x00, 0x00, 0x00),
+];
+
 fn color(rule: RuleName) -> RGBColor {
-    match rule {
-        RuleName::Adamw => RGBColor(0x00, 0x72, 0xb2),
-        RuleName::Lion => RGBColor(0xd5, 0x5e, 0x00),
-        RuleName::Sgd => RGBColor(0x00, 0x9e, 0x73),
-        RuleName::Adam => RGBColor(0xcc, 0x79, 0xa7),
-    }
+    COLORS[rule.index() % COLORS.len()]
 }
 
 /// The picture as SVG.
@@ -264,7 +269,8 @@ mod tests {
             measured: Default::default(),
         });
         let curve = curve.collect();
-        let run = Run { rule: RuleName::Sgd, lr: 0.1, seconds: 1.0, steps: 3, curve };
+        let run =
+            Run { rule: RuleName::known("sgd").unwrap(), lr: 0.1, seconds: 1.0, steps: 3, curve };
         let adapter =
             AdapterReport { name: "a < b".into(), backend: "vulkan".into(), driver: "c".into() };
         svg(&[run], &adapter, &settings(), 1797).expect("drawing into a string")

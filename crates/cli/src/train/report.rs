@@ -141,7 +141,7 @@ mod tests {
             measured: Measured::default(),
         };
         let curve = vec![point(1), point(2)];
-        Run { rule: RuleName::Lion, lr: 1e-3, seconds: 2.0, steps: 90, curve }
+        Run { rule: RuleName::known("lion").unwrap(), lr: 1e-3, seconds: 2.0, steps: 90, curve }
     }
 
     /// One that scales its loss and clips.
@@ -180,7 +180,7 @@ mod tests {
             let settings = Settings { epochs: 1, seed: 0, batch_size: 32, hidden: 128, numerics };
             let heading = heading(&adapter, &settings, 1797);
             let header = heading.lines().last().expect("a heading has lines");
-            assert_eq!(row(RuleName::Adamw, &run.curve[0]).len(), header.len());
+            assert_eq!(row(RuleName::ADAMW, &run.curve[0]).len(), header.len());
         }
         assert_eq!(summary(&run()), "lion: 97.50 % test accuracy after 2 epochs, 2.0 s");
         let expected = "lion: 97.50 % test accuracy after 2 epochs, 2.0 s, 1 of 90 steps skipped";

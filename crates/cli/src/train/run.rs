@@ -2,7 +2,8 @@
 
 use std::{f64::consts::PI, time::Instant};
 
-use fallline::{Adam, AdamW, Gpu, Group, Lion, Optimizer, Rule, Sgd, Step, wgpu};
+use fallline::{Gpu, Group, Optimizer, Step, deserialize_rule, wgpu};
+use serde_json::json;
 
 use super::{
     data::{CLASSES, Digits, PIXELS, TRAIN_LEN, split},
@@ -36,22 +37,23 @@ impl Settings {
 
 /// The learning rate that the rule likes here.
 pub(super) fn default_lr(rule: RuleName) -> f64 {
-    match rule {
-        RuleName::Adamw | RuleName::Adam => 4e-3,
-        RuleName::Sgd => 0.05,
-        RuleName::Lion => 3e-4,
+    match rule.as_str() {
+        "adamw" | "adam" => 4e-3,
+        "sgd" => 0.05,
+        "lion" => 3e-4,
+        _ => rule.rule().lr(),
     }
 }
 
 /// The rule for the weights (with decay, where it is decoupled) and for the biases.
 fn groups(rule: RuleName, lr: f64) -> [Group; 2] {
-    let rule = |weight_decay| -> Rule {
-        match rule {
-            RuleName::Adamw => AdamW { lr, weight_decay, ..AdamW::default() }.into(),
-            RuleName::Adam => Adam { lr, ..Adam::default() }.into(),
-            RuleName::Sgd => Sgd { lr, momentum: 0.9, ..Sgd::default() }.into(),
-            RuleName::Lion => Lion { lr, weight_decay, ..Lion::default() }.into(),
-        }
+    let rule = |weight_decay: f64| {
+        let options = match rule.as_str() {
+            "adamw" | "lion" => json!({ "lr": lr, "weight_decay": weight_decay }),
+            "sgd" => json!({ "lr": lr, "momentum": 0.9 }),
+            _ => json!({ "lr": lr }),
+        };
+        deserialize_rule(rule.as_str(), options).expect("options that the rule has")
     };
     [Group::new(GROUPS[0], rule(0.1)), Group::new(GROUPS[1], rule(0.0))]
 }
@@ -211,7 +213,7 @@ mod tests {
             numerics: Numerics::default(),
         };
         let curve = |settings: &Settings| -> anyhow::Result<Vec<Epoch>> {
-            Ok(train(&gpu, &digits, (RuleName::Adamw, 0.01), settings, |_| Ok(()))?.curve)
+            Ok(train(&gpu, &digits, (RuleName::ADAMW, 0.01), settings, |_| Ok(()))?.curve)
         };
         for settings in [plain, Settings { numerics, ..plain }] {
             let first = curve(&settings)?;

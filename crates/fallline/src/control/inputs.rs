@@ -1,10 +1,11 @@
-//! The per-step input: learning rates, factors, which tensors have no gradient, where tensors lie.
+//! The per-step input: learning rates, factors, which tensors have no gradient, hyperparameters, where tensors
+//! lie.
 
 use wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
 
 use crate::{
     Error, Gpu, Result,
-    abi::{Rate, StepInput, Total},
+    abi::{self, StepInput, Total},
     kernel::{TableIn, UNIFORM_RUNS_BYTES},
     ring::{ENTRIES, Entry, Ring},
 };
@@ -17,6 +18,8 @@ pub(crate) struct StepInputs {
     ring: Ring,
     input_bytes: u32,
     absent_bytes: u32,
+    groups_bytes: u32,
+    hypers_bytes: u32,
     /// Of sums that are added up outside; 0 if nothing is measured.
     totals_bytes: u32,
     /// Of places that moved, and of those of the beginning.
@@ -28,10 +31,28 @@ pub(crate) struct StepInputs {
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
     pub(crate) head: StepInput,
-    /// Of each tensor.
-    pub(crate) rates: Vec<Rate>,
+    /// The learning rate of each tensor.
+    pub(crate) rates: Vec<f32>,
     /// The tensors without gradient.
     pub(crate) absent: Vec<usize>,
+}
+
+/// Hyperparameters, as a step brings them.
+#[derive(Clone, Debug)]
+pub(crate) struct StepConstants {
+    pub(crate) groups: Vec<abi::Group>,
+    /// The constants of all rules: see [`RuleSet`](crate::rule_set::RuleSet).
+    pub(crate) hypers: Vec<u8>,
+}
+
+/// How much of what an entry holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EntrySizes {
+    pub(crate) tensors: usize,
+    pub(crate) groups: usize,
+    pub(crate) hypers_bytes: usize,
+    /// Whether sums of the outside have a place.
+    pub(crate) has_totals: bool,
 }
 
 /// Where a step's input lies: dynamic offsets of the bindings.
@@ -39,6 +60,8 @@ pub(crate) struct Input {
 pub(crate) struct Written {
     pub(crate) input: u32,
     pub(crate) absent: u32,
+    pub(crate) groups: u32,
+    pub(crate) hypers: u32,
     /// Where sums of the outside lie.
     pub(crate) totals: u32,
     /// Where [`places`](StepInputs::places) begin.
@@ -52,26 +75,22 @@ const ALIGNMENT: u64 = 256;
 impl StepInputs {
     /// Entries with room for so many bytes of places, or what the device has of it; those of the beginning
     /// are written now.
-    pub(crate) fn new(
-        gpu: &Gpu,
-        (tensors, totals): (usize, usize),
-        places: &[u8],
-        room: usize,
-    ) -> Result<Self> {
+    pub(crate) fn new(gpu: &Gpu, sizes: EntrySizes, places: &[u8], room: usize) -> Result<Self> {
+        let EntrySizes { tensors, groups, hypers_bytes, has_totals } = sizes;
         let aligned = |bytes: usize| (bytes.max(4) as u64).next_multiple_of(ALIGNMENT);
-        let input_bytes = aligned(size_of::<StepInput>() + tensors.max(1) * size_of::<Rate>());
+        let input_bytes = aligned(size_of::<StepInput>() + tensors.max(1) * size_of::<f32>());
         let absent_bytes = aligned(tensors.div_ceil(32) * 4);
-        let totals_bytes = match totals {
-            0 => 0,
-            totals => aligned(totals * size_of::<Total>()),
-        };
+        let groups_bytes = aligned(groups * size_of::<abi::Group>());
+        let hypers_bytes = aligned(hypers_bytes);
+        let totals_bytes = if has_totals { aligned(groups * size_of::<Total>()) } else { 0 };
         let limit = gpu.limits().max_buffer_size.min(u32::MAX.into());
-        let fixed = u64::from(ENTRIES) * (input_bytes + absent_bytes + totals_bytes);
+        let small = input_bytes + absent_bytes + groups_bytes + hypers_bytes + totals_bytes;
+        let fixed = u64::from(ENTRIES) * small;
         let most =
             limit.saturating_sub(fixed + UNIFORM_RUNS_BYTES) / u64::from(ENTRIES + 2) / ALIGNMENT
                 * ALIGNMENT;
         let places_bytes = aligned(room).min(most).max(aligned(places.len()));
-        let entry = input_bytes + absent_bytes + totals_bytes + places_bytes;
+        let entry = small + places_bytes;
         // A binding of places is as long from any part of them on.
         let behind = (2 * places_bytes).max(places_bytes + UNIFORM_RUNS_BYTES);
         let size = u64::from(ENTRIES) * entry + behind;
@@ -91,6 +110,8 @@ impl StepInputs {
             ring: Ring::new(),
             input_bytes: narrow(input_bytes),
             absent_bytes: narrow(absent_bytes),
+            groups_bytes: narrow(groups_bytes),
+            hypers_bytes: narrow(hypers_bytes),
             totals_bytes: narrow(totals_bytes),
             places_bytes: narrow(places_bytes),
             tensors,
@@ -108,7 +129,16 @@ impl StepInputs {
 
     /// Where places begin in an entry.
     fn places_begin(&self) -> u32 {
-        self.input_bytes + self.absent_bytes + self.totals_bytes
+        self.totals_begin() + self.totals_bytes
+    }
+
+    fn totals_begin(&self) -> u32 {
+        self.input_bytes + self.absent_bytes + self.groups_bytes + self.hypers_bytes
+    }
+
+    /// The buffer of all entries, for what kernels bind of it with offsets of their own.
+    pub(crate) fn buffer(&self) -> &Buffer {
+        &self.buffer
     }
 
     /// Where the places of the beginning lie.
@@ -119,6 +149,11 @@ impl StepInputs {
     /// The bindings of input and mask, both with a dynamic offset.
     pub(crate) fn bindings(&self) -> (wgpu::BindingResource<'_>, wgpu::BindingResource<'_>) {
         (self.binding(self.input_bytes), self.binding(self.absent_bytes))
+    }
+
+    /// The binding of groups, with a dynamic offset.
+    pub(crate) fn groups(&self) -> wgpu::BindingResource<'_> {
+        self.binding(self.groups_bytes)
     }
 
     /// The binding of sums of the outside, with a dynamic offset.
@@ -148,11 +183,19 @@ impl StepInputs {
     }
 
     /// Writes a step's input into a free entry, with places if tensors moved.
-    pub(crate) fn write(&self, gpu: &Gpu, input: &Input, places: &[u8]) -> Result<Written> {
+    pub(crate) fn write(
+        &self,
+        gpu: &Gpu,
+        input: &Input,
+        constants: &StepConstants,
+        places: &[u8],
+    ) -> Result<Written> {
         let entry = self.ring.take(gpu)?;
         let at = entry.number * self.entry_bytes();
         let (absent, moved) = (at + self.input_bytes, at + self.places_begin());
-        let totals = absent + self.absent_bytes;
+        let groups = absent + self.absent_bytes;
+        let hypers = groups + self.groups_bytes;
+        let totals = at + self.totals_begin();
         let mut bytes = Vec::with_capacity(self.entry_bytes() as usize);
         bytes.extend_from_slice(bytemuck::bytes_of(&input.head));
         bytes.extend_from_slice(bytemuck::cast_slice(&input.rates));
@@ -162,13 +205,17 @@ impl StepInputs {
             mask[tensor / 32] |= 1 << (tensor % 32);
         }
         bytes.extend_from_slice(bytemuck::cast_slice(&mask));
+        bytes.resize((groups - at) as usize, 0);
+        bytes.extend_from_slice(bytemuck::cast_slice(&constants.groups));
+        bytes.resize((hypers - at) as usize, 0);
+        bytes.extend_from_slice(&constants.hypers);
         if !places.is_empty() {
             bytes.resize(self.places_begin() as usize, 0);
             bytes.extend_from_slice(places);
         }
         gpu.write("step", &self.buffer, at.into(), &bytes)?;
         let places = if places.is_empty() { self.first_places() } else { moved };
-        Ok(Written { input: at, absent, totals, places, entry })
+        Ok(Written { input: at, absent, groups, hypers, totals, places, entry })
     }
 
     /// Writes sums of the outside into the entry of a step that is not submitted.

@@ -193,7 +193,7 @@ fn upload_spans(gpu: &Gpu, groups: &[Group], options: &Options, starts: &[u32]) 
         end: ends[1],
         max_norm: limit(group.max_norm),
         own: u32::from(group.max_norm.is_some()),
-        bound_exponent: group.rule.definition().grad_bound_exponent().unwrap_or(i32::MAX),
+        bound_exponent: group.rule.grad_bound_exponent().unwrap_or(i32::MAX),
     };
     let spans: Vec<Span> =
         std::iter::once(all).chain(groups.iter().zip(starts.windows(2)).map(of_group)).collect();

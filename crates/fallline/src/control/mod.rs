@@ -8,7 +8,7 @@ mod sums;
 
 use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
 
-pub(crate) use inputs::{Input, StepInputs, Written};
+pub(crate) use inputs::{EntrySizes, Input, StepConstants, StepInputs, Written};
 #[cfg(test)]
 pub(crate) use measure::HISTORY_LEN;
 pub(crate) use measure::{Measure, entry_bytes};
@@ -22,7 +22,8 @@ use crate::{
     abi::{self, Placement},
     kernel::{self, Kernel, MAX_UNIFORM_TENSORS, Recipe, TableIn},
     plan::{Dispatch, PartDispatch, bind, max_workgroups},
-    rules::{Definition, narrow},
+    rule_set::RuleSet,
+    rules::narrow,
     transfer,
 };
 
@@ -30,18 +31,21 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Control {
     pub(crate) inputs: StepInputs,
-    groups: Buffer,
+    /// What the next step brings.
+    pub(crate) constants: StepConstants,
     placements: Buffer,
-    /// What these two hold.
-    records_of_groups: Vec<abi::Group>,
+    /// What this holds.
     records_of_places: Vec<Placement>,
     /// What is decided about a step, and the report of it.
     decision: Buffer,
     /// Step counter of each tensor.
     pub(crate) steps: Buffer,
+    /// What rules keep for each tensor.
+    pub(crate) kept: Buffer,
     pub(crate) records: Records,
     measure: Option<Measure>,
-    advance: Dispatch,
+    /// For each rule.
+    advance: Vec<Dispatch>,
 }
 
 /// The record of each tensor, for the update.
@@ -69,8 +73,7 @@ impl Records {
 pub(crate) struct Start<'a> {
     pub(crate) groups: &'a [Group],
     pub(crate) options: &'a Options,
-    /// For each group, which of its kernel's hyperparameters are its own.
-    pub(crate) hypers: &'a [u32],
+    pub(crate) rules: &'a RuleSet,
     pub(crate) placements: &'a [Placement],
     /// The rows to measure, if anything is measured.
     pub(crate) rows: Option<RowPieces>,
@@ -81,41 +84,48 @@ pub(crate) struct Start<'a> {
 
 impl Control {
     pub(crate) fn new(gpu: &Gpu, start: Start<'_>) -> Result<Self> {
-        let Start { groups, options, hypers, placements, rows, places, room } = start;
+        let Start { groups, options, rules, placements, rows, places, room } = start;
         let tensors = placements.len();
         let records = Records::new(gpu, tensors)?;
-        let steps_size = tensors.max(1) as u64 * 4;
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
-        let steps = gpu.buffer("fallline steps", steps_size, usage)?;
-        let group_records: Vec<abi::Group> = groups
-            .iter()
-            .zip(hypers)
-            .map(|(group, hyper)| group_record(group.rule.definition(), options, *hyper))
-            .collect();
-        let groups_buffer = gpu.filled("fallline groups", BufferUsages::STORAGE, &group_records)?;
+        let of_each =
+            |label: &str, bytes: usize| gpu.buffer(label, (tensors.max(1) * bytes) as u64, usage);
+        let steps = of_each("fallline steps", size_of::<u32>())?;
+        let kept = of_each("fallline kept scalars", size_of::<abi::Kept>())?;
+        let clip_value = options.clip_value.map_or(f32::MAX, narrow);
+        let constants = StepConstants {
+            groups: rules.records(groups, clip_value, options.seed),
+            hypers: rules.hyper_bytes(),
+        };
         let decision = first_decision(gpu, groups.len())?;
-        let totals = if rows.is_some() { groups.len() } else { 0 };
-        let inputs = StepInputs::new(gpu, (tensors, totals), places, room)?;
+        let sizes = EntrySizes {
+            tensors,
+            groups: groups.len(),
+            hypers_bytes: constants.hypers.len(),
+            has_totals: rows.is_some(),
+        };
+        let inputs = StepInputs::new(gpu, sizes, places, room)?;
         let records_of_places = placements.to_vec();
         let placements = gpu.filled("fallline placements", BufferUsages::STORAGE, placements)?;
         let measure = rows
             .map(|rows| Measure::new(gpu, groups, options, rows, &inputs, &decision))
             .transpose()?;
-        let buffers = [&groups_buffer, &placements, &decision, &steps, &records.buffer];
-        let kernel = kernel::kernel(gpu, Recipe::Advance)?;
-        let bind_group = bind_advance(gpu, &kernel, &inputs, buffers)?;
+        let buffers = [&placements, &decision, &steps, &kept, &records.buffer];
         let (x, y) = advance_workgroups(gpu, tensors)?;
-        let advance = Dispatch { kernel, bind_group, workgroups: [x, y, 1] };
-        let groups = groups_buffer;
-        let records_of_groups = group_records;
+        let mut advance = Vec::new();
+        for (number, key) in (0u32..).zip(&rules.keys) {
+            let kernel = kernel::kernel(gpu, Recipe::Advance { key: key.clone(), number })?;
+            let bind_group = bind_advance(gpu, &kernel, &inputs, buffers)?;
+            advance.push(Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
+        }
         Ok(Self {
             inputs,
-            groups,
+            constants,
             placements,
-            records_of_groups,
             records_of_places,
             decision,
             steps,
+            kept,
             records,
             measure,
             advance,
@@ -124,7 +134,7 @@ impl Control {
 
     /// The seed of stochastic rounding.
     pub(crate) fn seed(&self) -> u32 {
-        self.records_of_groups.first().map_or(0, |group| group.seed)
+        self.constants.groups.first().map_or(0, |group| group.seed)
     }
 
     /// A tensor's number in stochastic rounding.
@@ -134,13 +144,12 @@ impl Control {
 
     /// Sets the seed, and the number of every tensor.
     pub(crate) fn write_identity(&mut self, gpu: &Gpu, seed: u32, numbers: &[u32]) -> Result<()> {
-        for group in &mut self.records_of_groups {
+        for group in &mut self.constants.groups {
             group.seed = seed;
         }
         for (place, number) in self.records_of_places.iter_mut().zip(numbers) {
             place.number = *number;
         }
-        gpu.write("fallline groups", &self.groups, 0, &self.records_of_groups)?;
         gpu.write("fallline placements", &self.placements, 0, &self.records_of_places)
     }
 
@@ -168,19 +177,25 @@ impl Control {
 
     /// Other inputs, without places of the beginning.
     pub(crate) fn inputs_with_room(&self, gpu: &Gpu, room: usize) -> Result<StepInputs> {
-        let groups = self.records_of_groups.len();
-        let totals = if self.measure.is_some() { groups } else { 0 };
-        StepInputs::new(gpu, (self.records_of_places.len(), totals), &[], room)
+        let sizes = EntrySizes {
+            tensors: self.records_of_places.len(),
+            groups: self.constants.groups.len(),
+            hypers_bytes: self.constants.hypers.len(),
+            has_totals: self.measure.is_some(),
+        };
+        StepInputs::new(gpu, sizes, &[], room)
     }
 
     /// The same counters, records and decisions with other inputs.
     pub(crate) fn with_inputs(&self, gpu: &Gpu, inputs: StepInputs) -> Result<Self> {
         let measure = self.measure.as_ref().map(|measure| measure.with_inputs(gpu, &inputs));
         let measure = measure.transpose()?;
-        let Self { groups, placements, decision, steps, records, .. } = self;
-        let buffers = [groups, placements, decision, steps, &records.buffer];
-        let bind_group = bind_advance(gpu, &self.advance.kernel, &inputs, buffers)?;
-        let advance = Dispatch { bind_group, ..self.advance.clone() };
+        let Self { placements, decision, steps, kept, records, .. } = self;
+        let buffers = [placements, decision, steps, kept, &records.buffer];
+        let mut advance = self.advance.clone();
+        for dispatch in &mut advance {
+            dispatch.bind_group = bind_advance(gpu, &dispatch.kernel, &inputs, buffers)?;
+        }
         Ok(Self { inputs, measure, advance, ..self.clone() })
     }
 
@@ -212,7 +227,9 @@ impl Control {
         if let Some(measure) = &self.measure {
             measure.record_decide(pass, written, outside);
         }
-        self.advance.record(pass, &[written.input, written.absent]);
+        for advance in &self.advance {
+            advance.record(pass, &[written.input, written.absent, written.groups]);
+        }
     }
 }
 
@@ -243,25 +260,6 @@ fn bind_advance(
 ) -> Result<BindGroup> {
     let (input, absent) = inputs.bindings();
     let buffers = buffers.map(Buffer::as_entire_binding);
-    let bound: Vec<_> = [input, absent].into_iter().chain(buffers).collect();
+    let bound: Vec<_> = [input, absent, inputs.groups()].into_iter().chain(buffers).collect();
     bind(gpu, "fallline advance", kernel, &bound)
-}
-
-/// ln β for the kernel; a β of 0 (also: no bias correction) is far below any that matters.
-fn ln_beta(beta: f64) -> f32 {
-    narrow(beta.ln().max(-10_000.0))
-}
-
-fn group_record(rule: &dyn Definition, options: &Options, hyper: u32) -> abi::Group {
-    let (beta1, beta2) = rule.bias_correction_betas();
-    abi::Group {
-        ln_beta1: ln_beta(beta1),
-        ln_beta2: ln_beta(beta2),
-        grad_sign: if rule.maximize() { -1.0 } else { 1.0 },
-        hyper,
-        clip_value: options.clip_value.map_or(f32::MAX, narrow),
-        seed: options.seed,
-        padding0: 0,
-        padding1: 0,
-    }
 }

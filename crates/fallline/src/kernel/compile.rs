@@ -1,10 +1,10 @@
 //! Compiling, and the sizes of dispatches.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use fallline_shaders::join;
 
-use super::{Frame, Kernel, Kernels, Recipe, Update};
+use super::{Frame, Kernel, KernelKey, Kernels, Recipe, Update};
 use crate::{Gpu, Result, SlotKind, StateFormat, slot::mask};
 
 /// The kernels of a device that were compiled so far.
@@ -24,6 +24,18 @@ pub(crate) fn kernel(gpu: &Gpu, recipe: Recipe) -> Result<Kernel> {
     Ok(kernel)
 }
 
+impl Kernel {
+    /// The same, for groups of this rule whose hyperparameters have come to differ.
+    pub(crate) fn with_many_hypers(&self, gpu: &Gpu, key: &KernelKey) -> Result<Kernel> {
+        match &*self.recipe {
+            Recipe::Update(update) if update.key == *key && update.one_hyper => {
+                kernel(gpu, Recipe::Update(Update { one_hyper: false, ..update.clone() }))
+            }
+            _ => Ok(self.clone()),
+        }
+    }
+}
+
 impl Recipe {
     /// The kernel's `override` constants on a device with these limits.
     pub(crate) fn constants(&self, limits: &wgpu::Limits) -> Vec<(&'static str, f64)> {
@@ -38,14 +50,13 @@ impl Recipe {
                     ("SLOTS", f64::from(slots)),
                     (
                         "EXACT_SLOTS",
-                        f64::from(mask(update.key.slots, |s| s.kind == SlotKind::Exact)),
+                        f64::from(mask(&update.key.slots, |s| s.kind == SlotKind::Exact)),
                     ),
                     ("ONE_HYPER", flag(update.one_hyper)),
                     ("WORKGROUP_SIZE", f64::from(workgroup_size(limits))),
                 ];
                 let row = (update.frame == Frame::Arena).then_some(row);
-                let clip =
-                    update.prepares_gradients().then_some(("CLIP_VALUE", flag(update.clip_value)));
+                let clip = update.is_rule().then_some(("CLIP_VALUE", flag(update.clip_value)));
                 switches
                     .chain(frame)
                     .chain(row)
@@ -56,7 +67,11 @@ impl Recipe {
             Recipe::Decide { skip_non_finite } => {
                 vec![("WORKGROUP_SIZE", 64.0), ("SKIP_NON_FINITE", flag(*skip_non_finite))]
             }
-            Recipe::Measure { .. } | Recipe::Total | Recipe::Advance | Recipe::Expand => vec![row],
+            Recipe::Advance { key, number } => {
+                let switches = key.switches.iter().map(|(name, value)| (*name, f64::from(*value)));
+                switches.chain([row, ("RULE", f64::from(*number))]).collect()
+            }
+            Recipe::Measure { .. } | Recipe::Total | Recipe::Expand => vec![row],
         }
     }
 
@@ -76,7 +91,7 @@ impl Update {
             return Vec::new();
         }
         if !self.key.is_traffic() {
-            return vec![("UNSIGNED_SLOTS", f64::from(mask(self.key.slots, |slot| !slot.signed)))];
+            return vec![("UNSIGNED_SLOTS", f64::from(mask(&self.key.slots, |slot| !slot.signed)))];
         }
         let (codes, scales) = match self.formats.state {
             StateFormat::Int4 => (32.0, 2.0),
@@ -124,7 +139,7 @@ fn compile(gpu: &Gpu, recipe: &Recipe) -> Result<Kernel> {
             },
             cache: None,
         });
-        Kernel { pipeline, layout }
+        Kernel { pipeline, layout, recipe: Arc::new(recipe.clone()) }
     })
 }
 

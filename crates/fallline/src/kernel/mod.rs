@@ -1,19 +1,23 @@
 //! From a rule and formats to a compute pipeline. Each distinct kernel is compiled once per device.
 
+mod check;
 mod compile;
+mod outline;
 mod sources;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use fallline_shaders::{Source, control, probes};
 use wgpu::{BindGroupLayout, ComputePipeline};
 
+pub(crate) use check::check as check_rule;
 pub(crate) use compile::{KernelCache, fold, kernel, row_workgroups, workgroup_size};
 
 use crate::{
-    Dtype, Slot, StateFormat, abi, layout::BLOCK_ELEMS, rules::Definition, slot, tensor::Formats,
+    Dtype, Slot, SlotShape, StateFormat, abi, layout::BLOCK_ELEMS, rules::Rule, slot,
+    tensor::Formats,
 };
 
 /// Tensors whose records fit the uniform buffer of `shared/tensors_uniform.wgsl`.
@@ -27,6 +31,9 @@ pub(crate) const UNIFORM_RUNS_BYTES: u64 = (MAX_UNIFORM_RUNS * size_of::<abi::Ru
 
 /// Sets of hyperparameters that a kernel can tell apart: the length of `hypers` in the frames, 16 KiB.
 pub(crate) const MAX_HYPERS: usize = 512;
+
+/// Bytes of that buffer.
+pub(crate) const HYPERS_BYTES: u64 = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
 
 /// A kernel, whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -43,8 +50,12 @@ pub(crate) enum Recipe {
     Total,
     /// `control/decide.wgsl`
     Decide { skip_non_finite: bool },
-    /// `control/advance.wgsl`
-    Advance,
+    /// `control/advance.wgsl` for one rule
+    Advance {
+        /// The rule, which is this number among those of the optimizer.
+        key: KernelKey,
+        number: u32,
+    },
     /// `control/expand.wgsl`
     Expand,
 }
@@ -54,6 +65,7 @@ pub(crate) enum Recipe {
 pub(crate) struct Kernel {
     pub(crate) pipeline: ComputePipeline,
     pub(crate) layout: BindGroupLayout,
+    pub(crate) recipe: Arc<Recipe>,
 }
 
 /// Who owns parameters and gradients.
@@ -83,26 +95,28 @@ pub(crate) struct KernelKey {
     pub(crate) rule: Source,
     /// Its `override` constants.
     pub(crate) switches: Vec<(&'static str, u8)>,
-    pub(crate) slots: &'static [Slot],
+    /// What it keeps for each element.
+    pub(crate) slots: Vec<Slot>,
+    /// What it keeps for each tensor.
+    pub(crate) kept: Vec<Slot>,
 }
 
 impl KernelKey {
-    pub(crate) fn new(definition: &dyn Definition) -> Self {
+    pub(crate) fn new(rule: &dyn Rule) -> Self {
+        let slots = rule.slots();
+        let switches = rule.switches().into_iter();
         Self {
-            rule: definition.source(),
-            switches: definition
-                .switches()
-                .into_iter()
-                .map(|(name, on)| (name, u8::from(on)))
-                .collect(),
-            slots: definition.slots(),
+            rule: rule.source(),
+            switches: switches.map(|(name, on)| (name, u8::from(on))).collect(),
+            kept: slots.iter().copied().filter(|slot| slot.shape == SlotShape::Scalar).collect(),
+            slots: slot::tiled(&slots),
         }
     }
 
     /// The kernel that adds gradients to gradients.
     pub(crate) fn accumulate() -> Self {
         let rule = control::ACCUMULATE;
-        Self { rule, switches: Vec::new(), slots: &[] }
+        Self { rule, switches: Vec::new(), slots: Vec::new(), kept: Vec::new() }
     }
 
     /// The kernel that makes blocks of values (of whatever sign, or never negative), or values of blocks.
@@ -115,15 +129,19 @@ impl KernelKey {
         if state == StateFormat::Bf16 {
             switches.push(("STOCHASTIC_SLOTS", 0));
         }
-        const SIGNED: &[Slot] = &[Slot::moment("blocks")];
-        const UNSIGNED: &[Slot] = &[Slot::moment("blocks").unsigned()];
-        let slots = if signed { SIGNED } else { UNSIGNED };
-        Self { rule: control::QUANTIZE, switches, slots }
+        let blocks = Slot::moment("blocks");
+        let slots = vec![if signed { blocks } else { blocks.unsigned() }];
+        Self { rule: control::QUANTIZE, switches, slots, kept: Vec::new() }
     }
 
     /// The kernel that moves what this one moves, and computes nothing.
     pub(crate) fn traffic(&self) -> Self {
         Self { rule: probes::TRAFFIC, switches: Vec::new(), ..self.clone() }
+    }
+
+    /// Whether its WGSL says what becomes of what it keeps for each tensor.
+    pub(crate) fn keeps(&self) -> bool {
+        !self.kept.is_empty()
     }
 
     /// Whether it moves words as they are.
@@ -132,22 +150,30 @@ impl KernelKey {
     }
 }
 
-/// A rule in formats, with the distinct hyperparameters of the groups that use the rule.
+/// A rule in formats.
 #[derive(Clone, Debug)]
 pub(crate) struct Program {
     pub(crate) key: KernelKey,
     pub(crate) formats: Formats,
     pub(crate) clip_value: bool,
-    pub(crate) hypers: Vec<abi::Hyper>,
+    /// Whether all groups of the rule have the same hyperparameters.
+    pub(crate) one_hyper: bool,
+    /// Where these begin among those of all rules.
+    pub(crate) hypers_at: u64,
 }
 
 impl Program {
+    /// A kernel that is no step, and has no hyperparameters to tell apart.
+    pub(crate) fn plain(key: KernelKey, formats: Formats) -> Self {
+        Self { key, formats, clip_value: false, one_hyper: true, hypers_at: 0 }
+    }
+
     /// The kernel that steps this rule in this frame.
     pub(crate) fn update(&self, frame: Frame, tensors_in: TableIn) -> Update {
         Update {
             frame,
             tensors_in,
-            one_hyper: self.hypers.len() == 1,
+            one_hyper: self.one_hyper,
             clip_value: self.clip_value,
             key: self.key.clone(),
             formats: self.formats,
@@ -156,7 +182,7 @@ impl Program {
 
     /// Bytes of a block in all state slots together.
     pub(crate) fn state_bytes(&self) -> u64 {
-        slot::tile_bytes(self.key.slots, self.formats.state)
+        slot::tile_bytes(&self.key.slots, self.formats.state)
     }
 
     /// Bytes of a block in the larger of the buffers that are the engine's in any case: state and master
@@ -218,13 +244,8 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    /// Whether it adds up gradients: the place of its factor is said when it is recorded.
-    pub(crate) fn accumulates(&self) -> bool {
-        self.key.rule == control::ACCUMULATE
-    }
-
-    /// Whether it unscales and clips gradients: others take them as they are, or have none.
-    pub(crate) fn prepares_gradients(&self) -> bool {
+    /// Whether it steps by a rule: others take gradients as they are, or have none.
+    pub(crate) fn is_rule(&self) -> bool {
         ![control::ACCUMULATE, control::QUANTIZE, probes::TRAFFIC].contains(&self.key.rule)
     }
 }

@@ -5,7 +5,7 @@ use fallline_shaders::{
 };
 use wgpu::{BindingType, BufferBindingType};
 
-use super::{Frame, Recipe, TableIn, Update};
+use super::{Frame, KernelKey, Recipe, TableIn, Update};
 use crate::{Dtype, Precision, StateFormat, tensor::Formats};
 
 const UNIFORM: BindingType = binding(BufferBindingType::Uniform, false);
@@ -45,14 +45,18 @@ impl Recipe {
                 shared::LOSS_SCALE,
                 shared::DECISION,
             ],
-            Recipe::Advance => vec![
-                control::ADVANCE,
-                shared::TENSOR,
-                shared::PLACEMENT,
-                shared::STEP_INPUT,
-                shared::DECISION,
-                shared::EXPM1,
-            ],
+            Recipe::Advance { key, .. } => {
+                let mut sources = vec![control::ADVANCE];
+                sources.extend(rule_sources(key));
+                sources.extend([
+                    shared::SLOTS,
+                    shared::PLACEMENT,
+                    shared::GROUP,
+                    shared::STEP_INPUT,
+                    shared::DECISION,
+                ]);
+                sources
+            }
             Recipe::Total => {
                 vec![control::TOTAL, shared::PARTIAL, shared::SPAN, shared::TOTAL]
             }
@@ -68,21 +72,32 @@ impl Recipe {
                     TableIn::Uniform => UNIFORM,
                     TableIn::Storage => READ,
                 };
-                let hypers = if update.accumulates() { UNIFORM_AT } else { UNIFORM };
                 let (tiles, last) = match update.frame {
                     Frame::Arena => (READ, UNIFORM),
                     Frame::Borrowed { runs_in: TableIn::Uniform, .. } => (READ_AT, UNIFORM_AT),
                     Frame::Borrowed { runs_in: TableIn::Storage, .. } => (READ_AT, READ_AT),
                 };
-                vec![tensors, tiles, WRITE, WRITE, WRITE, WRITE, hypers, last]
+                vec![tensors, tiles, WRITE, WRITE, WRITE, WRITE, UNIFORM_AT, last]
             }
             Recipe::Measure { .. } => vec![READ_AT, READ_AT, WRITE, WRITE],
             Recipe::Total => vec![READ, READ, WRITE],
             Recipe::Decide { .. } => vec![READ_AT, READ, READ_AT, WRITE, WRITE, WRITE],
-            Recipe::Advance => vec![READ_AT, READ_AT, READ, READ, READ, WRITE, WRITE],
+            Recipe::Advance { .. } => {
+                vec![READ_AT, READ_AT, READ_AT, READ, READ, WRITE, WRITE, WRITE]
+            }
             Recipe::Expand => vec![READ_AT, WRITE],
         }
     }
+}
+
+/// A rule, and what any rule may use.
+fn rule_sources(key: &KernelKey) -> Vec<Source> {
+    let mut sources = vec![key.rule, shared::TENSOR, shared::PROPOSAL];
+    sources.extend([shared::LERP, shared::MAX_MAGNITUDE, shared::EXPM1]);
+    if !key.keeps() {
+        sources.push(shared::KEEPS_NOTHING);
+    }
+    sources
 }
 
 fn update_sources(update: &Update) -> Vec<Source> {
@@ -105,10 +120,8 @@ fn update_sources(update: &Update) -> Vec<Source> {
             Precision::Remainder => precision::REMAINDER,
             Precision::Remainder8 => precision::REMAINDER8,
         },
-        shared::LERP,
-        shared::MAX_MAGNITUDE,
     ]);
-    if update.prepares_gradients() {
+    if update.is_rule() {
         sources.push(shared::GRADIENT);
     }
     if matches!(precision, Precision::Remainder | Precision::Remainder8) {
@@ -141,7 +154,7 @@ fn frame_sources(update: &Update) -> Vec<Source> {
     let mut sources = match update.frame {
         Frame::Arena => {
             let words = [param_words(param, false), grad_words(grad, false)];
-            let mut sources = vec![frames::UPDATE, frames::ARENA, shared::WINDOW, update.key.rule];
+            let mut sources = vec![frames::UPDATE, frames::ARENA, shared::WINDOW];
             sources.extend(words);
             sources
         }
@@ -149,7 +162,7 @@ fn frame_sources(update: &Update) -> Vec<Source> {
             // Codes of two sizes in one binding: only single words can be both.
             let mixed = shared && param.size_bytes() != grad.size_bytes();
             let scalar = ragged || mixed;
-            let mut sources = vec![frames::UPDATE, frames::BORROWED, shared::RUN, update.key.rule];
+            let mut sources = vec![frames::UPDATE, frames::BORROWED, shared::RUN];
             sources.push(match runs_in {
                 TableIn::Uniform => shared::RUNS_UNIFORM,
                 TableIn::Storage => shared::RUNS_STORAGE,
@@ -169,12 +182,15 @@ fn frame_sources(update: &Update) -> Vec<Source> {
     sources.extend([
         words::HALVES,
         tensors,
-        shared::TENSOR,
         shared::PLACE,
         shared::SLOTS,
+        shared::SLOT_WORDS,
         shared::HYPER,
-        shared::UPDATED,
     ]);
+    sources.extend(match update.is_rule() {
+        true => rule_sources(&update.key),
+        false => vec![update.key.rule, shared::TENSOR, shared::PROPOSAL],
+    });
     sources
 }
 

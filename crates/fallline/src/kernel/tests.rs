@@ -1,7 +1,7 @@
 //! Every kernel that the engine can build, through naga: parsed, validated without any optional
 //! capability, specialized with its constants, and translated for the backends at hand.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use naga::{
     Module, ShaderStage,
@@ -12,22 +12,34 @@ use naga::{
 use fallline_shaders::{frames, join, shared};
 
 use super::*;
-use crate::{AdamW, Group, Lion, Precision, Rule, Sgd, StateFormat, rules::Adam};
+use crate::{AdamW, Precision, StateFormat};
 
 /// Every rule with every combination of its switches.
-fn rules() -> Vec<Rule> {
-    let mut rules: Vec<Rule> = vec![Lion::default().into(), Sgd::default().into()];
-    for nesterov in [false, true] {
-        rules.push(Sgd { momentum: 0.9, nesterov, ..Sgd::default() }.into());
-    }
-    for amsgrad in [false, true] {
-        rules.push(Adam { amsgrad, ..Adam::default() }.into());
-        rules.push(AdamW { amsgrad, ..AdamW::default() }.into());
-    }
-    let sources = rules.iter().map(|rule: &Rule| rule.definition().source());
-    let covered: HashSet<Source> = sources.collect();
-    assert_eq!(covered, HashSet::from(fallline_shaders::rules::ALL), "a rule is not in this list");
+fn rules() -> Vec<Arc<dyn Rule>> {
+    let of_cases = |name: &&'static str| {
+        let name = *name;
+        fallline_reference::cases(name).iter().map(move |options| {
+            let options: serde_json::Value = serde_json::from_str(options).unwrap();
+            crate::deserialize_rule(name, options).unwrap()
+        })
+    };
+    let rules: Vec<Arc<dyn Rule>> = crate::RULE_NAMES.iter().flat_map(of_cases).collect();
+    let covered: HashSet<Source> = rules.iter().map(|rule| rule.source()).collect();
+    let all: HashSet<Source> = fallline_shaders::rules::ALL.iter().copied().collect();
+    assert_eq!(covered, all, "a rule is not in the catalog, or without cases");
     rules
+}
+
+/// The distinct kernels of these.
+fn keys() -> Vec<KernelKey> {
+    let mut keys: Vec<KernelKey> = Vec::new();
+    for rule in rules() {
+        let key = KernelKey::new(&*rule);
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
 }
 
 /// Every parameter format with every precision that it can have, beside every gradient format.
@@ -93,8 +105,7 @@ fn updates() -> Vec<Update> {
         };
         updates.extend(frames().into_iter().map(update));
     };
-    for rule in rules() {
-        let key = KernelKey::new(Group::new("g", rule).rule.definition());
+    for key in keys() {
         for key in [key.traffic(), key] {
             for tensors_in in [TableIn::Uniform, TableIn::Storage] {
                 add(&key, F32, tensors_in);
@@ -102,7 +113,7 @@ fn updates() -> Vec<Update> {
         }
     }
     // Formats do not know the rule, nor the rule the formats.
-    let adamw = KernelKey::new(Group::new("g", AdamW::default()).rule.definition());
+    let adamw = KernelKey::new(&AdamW::new());
     for formats in STATES.into_iter().flat_map(formats) {
         add(&adamw, formats, TableIn::Storage);
         add(&adamw.traffic(), formats, TableIn::Storage);
@@ -136,7 +147,8 @@ fn recipes() -> Vec<Recipe> {
         recipes.extend([false, true].map(|ragged| Recipe::Measure { grad, ragged }));
     }
     recipes.extend([false, true].map(|skip_non_finite| Recipe::Decide { skip_non_finite }));
-    recipes.extend([Recipe::Advance, Recipe::Expand, Recipe::Total]);
+    recipes.extend(keys().into_iter().map(|key| Recipe::Advance { key, number: 1 }));
+    recipes.extend([Recipe::Expand, Recipe::Total]);
     recipes
 }
 
@@ -190,9 +202,7 @@ fn check_zero_values(hlsl: &str) {
 
 #[test]
 fn every_kernel_is_valid_everywhere() {
-    let recipes = recipes();
-    assert_eq!(recipes.len(), (8 * 2 * 2 + 6 * 27 * 2 + 9) * 9 + 2 * 6 * 3 * 2 + 6 + 2 + 3);
-    for recipe in &recipes {
+    for recipe in &recipes() {
         for max_compute_invocations_per_workgroup in [64, 128, 256] {
             let limits =
                 wgpu::Limits { max_compute_invocations_per_workgroup, ..wgpu::Limits::default() };
@@ -260,12 +270,25 @@ macro_rules! assert_same_layout {
 #[test]
 fn structs_have_the_same_layout_in_wgsl_and_rust() {
     let module = |recipe: Recipe| validate(&join(&recipe.sources())).0;
-    let advance = module(Recipe::Advance);
-    assert_same_layout!(&advance, Rate { lr, decay });
-    assert_same_layout!(
-        &advance,
-        Group { ln_beta1, ln_beta2, grad_sign, hyper, clip_value, seed, padding0, padding1 }
-    );
+    for key in keys() {
+        let advance = module(Recipe::Advance { key, number: 0 });
+        assert_same_layout!(
+            &advance,
+            Group {
+                rule,
+                hyper,
+                grad_sign,
+                clip_value,
+                seed,
+                padding0,
+                padding1,
+                padding2,
+                step_hyper
+            }
+        );
+        assert_eq!(layout(&advance, "StepHyper").1 as usize, size_of::<abi::StepHyper>());
+    }
+    let advance = module(Recipe::Advance { key: KernelKey::new(&AdamW::new()), number: 0 });
     assert_same_layout!(
         &advance,
         Placement {
@@ -331,9 +354,7 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
         assert_same_layout!(
             &module,
             Tensor {
-                step_size,
-                bias_correction2_rsqrt,
-                decay,
+                scalars,
                 grad_scale,
                 clip_factor,
                 step,
@@ -345,8 +366,7 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
                 hyper,
                 number,
                 seed,
-                whole_vec4,
-                padding0
+                whole_vec4
             }
         );
         assert_eq!(layout(&module, "Hyper").1 as usize, size_of::<abi::Hyper>());
@@ -373,44 +393,10 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
     }
 }
 
-/// The constants that a rule writes into its 32 bytes are those that its WGSL reads there.
+/// What is asked of a caller's rule holds for the engine's own: constants in the order of the WGSL, slots by name.
 #[test]
-fn hyperparameters_lie_where_the_rule_reads_them() {
-    let names = |rule: Rule| {
-        let key = KernelKey::new(Group::new("g", rule).rule.definition());
-        let update = Update {
-            frame: Frame::Arena,
-            tensors_in: TableIn::Uniform,
-            one_hyper: true,
-            clip_value: false,
-            key,
-            formats: F32,
-        };
-        let (module, _) = validate(&join(&Recipe::Update(update).sources()));
-        let mut members = layout(&module, "Hyper").0;
-        members.retain(|(name, _)| !name.starts_with("padding"));
-        members
-    };
-    let check = |rule: Rule, expected: &[(&str, f32)]| {
-        let hyper = rule.definition().hyper();
-        let members = names(rule);
-        assert_eq!(members.len(), expected.len(), "{rule:?}");
-        for ((name, offset), (expected_name, value)) in members.iter().zip(expected) {
-            assert_eq!(name, expected_name, "{rule:?}");
-            assert_eq!(hyper[*offset as usize / 4], *value, "{rule:?}: {name}");
-        }
-    };
-    let moments = (0.875, 0.75);
-    let sgd = Sgd { momentum: 0.9, dampening: 0.25, weight_decay: 0.5, ..Sgd::default() };
-    let expected = [("weight_decay", 0.5), ("momentum", 0.9), ("one_minus_dampening", 0.75)];
-    check(sgd.into(), &expected);
-    let betas =
-        [("beta1", 0.875), ("one_minus_beta1", 0.125), ("beta2", 0.75), ("one_minus_beta2", 0.25)];
-    check(Lion { betas: moments, ..Lion::default() }.into(), &betas);
-    let mut adam =
-        vec![("one_minus_beta1", 0.125), ("beta2", 0.75), ("one_minus_beta2", 0.25), ("eps", 2.0)];
-    check(AdamW { betas: moments, eps: 2.0, ..AdamW::default() }.into(), &adam);
-    adam.push(("weight_decay", 0.5));
-    let rule = Adam { betas: moments, eps: 2.0, weight_decay: 0.5, ..Adam::default() };
-    check(rule.into(), &adam);
+fn the_engines_rules_are_as_a_callers_must_be() {
+    for rule in rules() {
+        check::check_declared(&*rule, &KernelKey::new(&*rule)).unwrap();
+    }
 }

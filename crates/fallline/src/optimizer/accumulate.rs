@@ -5,13 +5,13 @@ use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePass};
 use super::Optimizer;
 use crate::{
     BufferRange, Dtype, Error, Gpu, Precision, Result,
-    abi::{self, Tensor},
+    abi::Tensor,
     control::Records,
-    kernel::{KernelKey, MAX_HYPERS, Program},
+    kernel::{HYPERS_BYTES, KernelKey, Program},
     layout::{Item, Layout, Place},
     lend::{Buffers, Lending, ToLend},
     options::check,
-    plan::{self, Constants, Fixed, SegmentBuffers, Site},
+    plan::{self, Fixed, SegmentBuffers, Site},
     ring::{ENTRIES, Entry, Ring},
     rules::narrow,
     tensor::Formats,
@@ -84,8 +84,7 @@ impl Optimizer {
             let formats = Formats { param, grad, precision: Precision::Nearest, ..<_>::default() };
             let same = |program: &Program| program.formats == formats;
             let kernel = programs.iter().position(same).unwrap_or_else(|| {
-                let (key, hypers) = (KernelKey::accumulate(), vec![abi::Hyper::default()]);
-                programs.push(Program { key, formats, clip_value: false, hypers });
+                programs.push(Program::plain(KernelKey::accumulate(), formats));
                 programs.len() - 1
             });
             items.push(Item { kernel, len_elems: info.len_elems });
@@ -112,18 +111,17 @@ impl Optimizer {
         let records = Records::new(gpu, extents.len())?;
         let contents: Vec<Tensor> = extents.iter().map(Extent::record).collect();
         gpu.write("fallline accumulated tensors", &records.buffer, 0, &contents)?;
-        let hypers_size = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
-        let size = u64::from((ENTRIES - 1) * ENTRY_BYTES) + hypers_size;
+        let size = u64::from((ENTRIES - 1) * ENTRY_BYTES) + HYPERS_BYTES;
         let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
         let hypers = gpu.buffer("fallline factors", size, usage)?;
-        let constants = Constants::with(gpu, vec![hypers.clone(); programs.len()])?;
         let site = Site {
             gpu,
             programs: &programs,
             layout: &layout,
             memory: &memory,
             records: &records,
-            constants: &constants,
+            hypers: &hypers,
+            dummy: &self.dummy,
         };
         let (reach, segments) = (plan::reach(gpu), vec![0; layout.segments.len()]);
         let ground = Ground {
@@ -148,7 +146,7 @@ impl Optimizer {
                 return Err(Error::AccumulatorFormat { tensor: name, found: dtype });
             }
             if info.gone {
-                return Ok(BufferRange::new(&self.constants.dummy, 0, 0));
+                return Ok(BufferRange::new(&self.dummy, 0, 0));
             }
             let grad = self.grad(crate::TensorId(index))?;
             Ok(BufferRange::new(grad.buffer(), grad.offset(), info.len_elems))
@@ -199,7 +197,7 @@ impl Accumulator {
     }
 
     fn dispatch(&self, pass: &mut ComputePass<'_>, offset: u32, entry: Entry) {
-        self.dispatches.record(pass, Some(offset));
+        self.dispatches.record(pass, offset);
         pass.on_submitted_work_done(move || drop(entry));
     }
 }

@@ -8,7 +8,7 @@ use super::Info;
 use crate::{
     BorrowedTensor, BufferRange, Error, Gpu, Result,
     control::{Control, Input, RowDispatch, RowPieces, RowWindow, StepInputs, Written},
-    kernel::{self, Recipe, TableIn},
+    kernel::{self, KernelKey, Recipe, TableIn},
     lend::{Buffers, Lending, ToLend},
     plan::{self, BindGroups, Dispatch, Fixed, PartDispatch, Site, TileTable, bind, part},
     tiles::{self, Extent, Ground, Grouping, LentTensor, Piece, Reach, Windows},
@@ -257,6 +257,8 @@ impl Borrowed {
             self.rows.clear();
             larger = Some((control, tiles, expand));
         }
+        let inputs = larger.as_ref().map_or(&control.inputs, |(control, ..)| &control.inputs);
+        let site = Site { hypers: inputs.buffer(), ..site };
         let (bound, tiles, expand) = match &larger {
             Some((control, tiles, expand)) => (control, tiles, expand),
             None => (&*control, &self.tiles, &self.expand),
@@ -283,7 +285,7 @@ impl Borrowed {
 
     /// Writes a step's input; what was made of the places is recorded with it.
     pub(super) fn write(&mut self, gpu: &Gpu, control: &Control, input: &Input) -> Result<Written> {
-        let written = control.inputs.write(gpu, input, &self.made.packed)?;
+        let written = control.inputs.write(gpu, input, &control.constants, &self.made.packed)?;
         self.step += 1;
         if self.made.ready.expand.is_none()
             && let Some((.., used)) = &mut self.first
@@ -316,6 +318,17 @@ impl Borrowed {
             reach: self.reach,
         };
         Fixed::new(site, &buffers, &tiles::group(&self.pieces, ground))
+    }
+
+    /// Exchanges the kernels of a rule for such as read each group's hyperparameters.
+    pub(super) fn tell_hypers_apart(&mut self, gpu: &Gpu, key: &KernelKey) -> Result<()> {
+        let first = self.first.as_mut().map(|(_, made, _)| made);
+        for made in [&mut self.made].into_iter().chain(first) {
+            for part in Arc::make_mut(&mut made.ready.updates) {
+                part.dispatch.kernel = part.dispatch.kernel.with_many_hypers(gpu, key)?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn ready(&self) -> &Ready {
@@ -371,12 +384,12 @@ fn bind_all(
 
 impl Ready {
     /// Records the update, behind everything that comes before it.
-    pub(super) fn record(&self, pass: &mut ComputePass<'_>, places: u32) {
+    pub(super) fn record(&self, pass: &mut ComputePass<'_>, written: &Written) {
         if let Some(expand) = &self.expand {
-            expand.record(pass, &[places]);
+            expand.record(pass, &[written.places]);
         }
         for PartDispatch { dispatch, offset } in &*self.updates {
-            dispatch.record(pass, &[*offset, places]);
+            dispatch.record(pass, &[*offset, written.hypers, written.places]);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     BorrowedTensor, Error, Gpu, Group, Options, Places, Result, TensorSpec,
     control::{Control, Measure, Start},
     layout::BLOCK_ELEMS,
-    plan::{self, BindGroups, Constants, SegmentBuffers, Site},
+    plan::{self, BindGroups, SegmentBuffers, Site},
     tiles::Grouping,
 };
 
@@ -65,7 +65,7 @@ impl Optimizer {
             };
             memory.push(SegmentBuffers { owned, ..parts.home(gpu, segment)? });
         }
-        let constants = Constants::new(gpu, &parts.programs)?;
+        let dummy = plan::dummy(gpu)?;
         let rows = Measure::rows(gpu, groups, options, &parts.measured());
         let (grads, buffers) = parts.arena_grads(&memory);
         let sizes: Vec<u64> = buffers.iter().map(wgpu::Buffer::size).collect();
@@ -74,7 +74,7 @@ impl Optimizer {
         let start = Start {
             groups,
             options,
-            hypers: &parts.hypers,
+            rules: &parts.rules,
             placements: &parts.placements(),
             rows,
             places: &places,
@@ -82,9 +82,8 @@ impl Optimizer {
         };
         let control = Control::new(gpu, start)?;
         let Parts { programs, layout, .. } = &parts;
-        let (records, constants_ref) = (&control.records, &constants);
-        let site =
-            Site { gpu, programs, layout, memory: &memory, records, constants: constants_ref };
+        let (records, hypers) = (&control.records, control.inputs.buffer());
+        let site = Site { gpu, programs, layout, memory: &memory, records, hypers, dummy: &dummy };
         let updates = plan::arena(site)?;
         let rows = match control.measure() {
             Some(measure) => measure.bind_rows(
@@ -96,14 +95,7 @@ impl Optimizer {
             )?,
             None => Vec::new(),
         };
-        parts.finish(
-            gpu,
-            groups,
-            options,
-            (memory, constants),
-            control,
-            Lies::Arena { updates, rows },
-        )
+        parts.finish(gpu, groups, options, (memory, dummy), control, Lies::Arena { updates, rows })
     }
 
     /// An optimizer over parameters and gradients of the caller's; it owns the state only.
@@ -150,11 +142,11 @@ impl Optimizer {
         for segment in &parts.layout.segments {
             memory.push(parts.home(gpu, segment)?);
         }
-        let constants = Constants::new(gpu, &parts.programs)?;
+        let dummy = plan::dummy(gpu)?;
         let start = Start {
             groups,
             options,
-            hypers: &parts.hypers,
+            rules: &parts.rules,
             placements: &parts.placements(),
             rows,
             places: &outline.packed,
@@ -162,12 +154,11 @@ impl Optimizer {
         };
         let control = Control::new(gpu, start)?;
         let Parts { programs, layout, .. } = &parts;
-        let (records, constants_ref) = (&control.records, &constants);
-        let site =
-            Site { gpu, programs, layout, memory: &memory, records, constants: constants_ref };
+        let (records, hypers) = (&control.records, control.inputs.buffer());
+        let site = Site { gpu, programs, layout, memory: &memory, records, hypers, dummy: &dummy };
         let borrowed = Borrowed::new(outline, places, site, &control)?;
         let lies = Lies::Borrowed(Box::new(borrowed));
-        parts.finish(gpu, groups, options, (memory, constants), control, lies)
+        parts.finish(gpu, groups, options, (memory, dummy), control, lies)
     }
 
     /// Takes parameters and gradients from other places from now on: as a step

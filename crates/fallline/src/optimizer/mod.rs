@@ -6,10 +6,12 @@ mod build;
 mod halves;
 mod parts;
 mod reports;
+mod rules;
 mod step;
 mod tensors;
 mod traffic;
 mod values;
+mod vectors;
 
 use std::collections::HashMap;
 
@@ -22,16 +24,23 @@ pub use halves::MeasuredStep;
 pub use step::Step;
 pub use traffic::Traffic;
 
-use self::borrowed::{Borrowed, Placed};
+pub(crate) use values::SlotPlace;
+pub(crate) use vectors::len_elems;
+
+use self::{
+    borrowed::{Borrowed, Placed},
+    vectors::Vectors,
+};
 use crate::{
     BufferRange, Error, Gpu, Group, Options, Places, Result, Role, StateFormat, TensorId,
     TensorSpec,
     control::{Control, Written},
     kernel::Program,
     layout::Layout,
-    plan::{Constants, Dispatch, PartDispatch, SegmentBuffers, Site},
+    plan::{Dispatch, PartDispatch, SegmentBuffers, Site},
     report::Reports,
     ring::Entry,
+    rule_set::RuleSet,
 };
 
 /// All tensors with their rules and state, and the compute pass that updates them.
@@ -47,7 +56,10 @@ pub struct Optimizer {
     pub(crate) layout: Layout,
     /// In the order of the layout's segments.
     pub(crate) memory: Vec<SegmentBuffers>,
-    constants: Constants,
+    vectors: Vectors,
+    /// Bound where a kernel has no use for a binding.
+    dummy: Buffer,
+    rules: RuleSet,
     pub(crate) control: Control,
     lies: Lies,
     pub(crate) reports: Option<Reports>,
@@ -164,7 +176,7 @@ impl Optimizer {
 
     /// Takes parameters and gradients from these places from now on.
     fn place(&mut self, places: &Places<'_>) -> Result<()> {
-        let Self { gpu, infos, programs, layout, memory, constants, control, lies, .. } = self;
+        let Self { gpu, infos, programs, layout, memory, dummy, control, lies, .. } = self;
         let Lies::Borrowed(borrowed) = lies else { return Err(Error::NotBorrowed) };
         let expected = infos.len();
         for (role, found) in [
@@ -192,8 +204,9 @@ impl Optimizer {
             false => Placed { param: param(index).clone(), grad: grad.clone() },
         };
         let placed = places.grads.iter().enumerate().map(placed).collect();
-        let records = control.records.clone();
-        let site = Site { gpu, programs, layout, memory, records: &records, constants };
+        let (records, hypers) = (control.records.clone(), control.inputs.buffer().clone());
+        let site =
+            Site { gpu, programs, layout, memory, records: &records, hypers: &hypers, dummy };
         borrowed.place(site, infos, control, placed)
     }
 
@@ -216,7 +229,7 @@ impl Optimizer {
         }
         let Self { gpu, control, lies, .. } = self;
         let written = match lies {
-            Lies::Arena { .. } => control.inputs.write(gpu, &input, &[])?,
+            Lies::Arena { .. } => control.inputs.write(gpu, &input, &control.constants, &[])?,
             Lies::Borrowed(borrowed) => borrowed.write(gpu, control, &input)?,
         };
         Ok(Some(written))
@@ -234,10 +247,10 @@ impl Optimizer {
         match &self.lies {
             Lies::Arena { updates, .. } => {
                 for dispatch in updates {
-                    dispatch.record(pass, &[]);
+                    dispatch.record(pass, &[written.hypers]);
                 }
             }
-            Lies::Borrowed(borrowed) => borrowed.ready().record(pass, written.places),
+            Lies::Borrowed(borrowed) => borrowed.ready().record(pass, &written),
         }
         written.entry
     }
@@ -339,12 +352,13 @@ impl Optimizer {
             let state = segment.state.iter().map(|(buffer, _)| buffer);
             state.chain(&segment.master).map(Buffer::size).sum()
         };
-        self.memory.iter().map(of_segment).sum()
+        self.memory.iter().map(of_segment).sum::<u64>() + self.vectors.size_bytes()
     }
 
     fn site(&self) -> Site<'_> {
-        let Self { gpu, programs, layout, memory, control, constants, .. } = self;
-        Site { gpu, programs, layout, memory, records: &control.records, constants }
+        let Self { gpu, programs, layout, memory, control, dummy, .. } = self;
+        let (records, hypers) = (&control.records, control.inputs.buffer());
+        Site { gpu, programs, layout, memory, records, hypers, dummy }
     }
 
     fn info(&self, id: TensorId) -> Result<&Info> {

@@ -1,19 +1,19 @@
 //! What an optimizer is made of, in the arena and over borrowed buffers.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use wgpu::Buffer;
 
-use super::{Info, Lies, Optimizer, build::OWNED, tensors::Roster};
+use super::{Info, Lies, Optimizer, build::OWNED, tensors::Roster, vectors::Vectors};
 use crate::{
     Error, Gpu, Group, Options, Result,
-    abi::{self, Placement},
+    abi::Placement,
     control::{Control, Measured},
-    kernel::{KernelKey, MAX_HYPERS, Program},
+    kernel::Program,
     layout::{BLOCK_ELEMS, Item, Layout},
-    plan::{self, BLOCK_VEC4, Constants, SegmentBuffers},
+    plan::{self, BLOCK_VEC4, SegmentBuffers},
     report::Reports,
-    rules::Check,
+    rule_set::RuleSet,
     tiles::{Extent, Lent},
 };
 
@@ -22,8 +22,7 @@ pub(super) struct Parts {
     pub(super) infos: Vec<Info>,
     pub(super) ids: HashMap<String, usize>,
     pub(super) programs: Vec<Program>,
-    /// For each group, which of its kernel's hyperparameters are its own.
-    pub(super) hypers: Vec<u32>,
+    pub(super) rules: RuleSet,
     pub(super) layout: Layout,
 }
 
@@ -36,9 +35,8 @@ impl Parts {
     ) -> Result<Self> {
         let Roster { specs: tensors, gone } = roster;
         gpu.check_lost()?;
-        check_groups(groups)?;
+        let rules = RuleSet::new(groups)?;
         options.check(gpu, groups)?;
-        let (rules, rule_of, hypers) = rules(groups)?;
         let mut programs: Vec<Program> = Vec::new();
         let mut ids = HashMap::new();
         let mut infos = Vec::with_capacity(tensors.len());
@@ -59,15 +57,17 @@ impl Parts {
                 })?,
             };
             let len_elems = spec.len_elems()?;
-            let (key, hypers) = &rules[rule_of[group]];
+            let rule = rules.of_group[group];
+            let key = &rules.keys[rule];
             let whole_len = spec.whole_len_elems(len_elems)?;
             let state = spec.state.unwrap_or_else(|| groups[group].state_of(whole_len));
             let formats = spec.formats(state)?;
             let same = |p: &Program| p.key == *key && p.formats == formats;
             let kernel = programs.iter().position(same).unwrap_or_else(|| {
-                let (key, hypers) = (key.clone(), hypers.clone());
+                let (key, one_hyper) = (key.clone(), rules.has_one_hyper(rule));
                 let clip_value = options.clip_value.is_some();
-                programs.push(Program { key, formats, clip_value, hypers });
+                let hypers_at = rules.offset(rule) as u64;
+                programs.push(Program { key, formats, clip_value, one_hyper, hypers_at });
                 programs.len() - 1
             });
             items.push(Item { kernel, len_elems });
@@ -75,7 +75,7 @@ impl Parts {
         }
         let name = |tensor: usize| infos[tensor].spec.name.clone();
         let layout = plan::layout(gpu, &programs, &items, name)?;
-        Ok(Self { infos, ids, programs, hypers, layout })
+        Ok(Self { infos, ids, programs, rules, layout })
     }
 
     /// The buffers of a segment that are the engine's in any case.
@@ -165,18 +165,19 @@ impl Parts {
         gpu: &Gpu,
         groups: &[Group],
         options: &Options,
-        (memory, constants): (Vec<SegmentBuffers>, Constants),
+        (memory, dummy): (Vec<SegmentBuffers>, Buffer),
         control: Control,
         lies: Lies,
     ) -> Result<Optimizer> {
         // Tables and records are written now, so that a step finds them whatever is submitted first.
         gpu.checked("tables", || gpu.queue().submit([]))?;
         gpu.check_lost()?;
-        let Self { infos, ids, programs, layout, .. } = self;
+        let Self { infos, ids, programs, rules, layout } = self;
         let reports = match control.measure() {
             Some(measure) => Some(Reports::new(gpu, &measure.history, groups.len())?),
             None => None,
         };
+        let vectors = Vectors::new(gpu, groups, &infos)?;
         let (gpu, groups) = (gpu.clone(), groups.to_vec());
         Ok(Optimizer {
             gpu,
@@ -186,7 +187,9 @@ impl Parts {
             programs,
             layout,
             memory,
-            constants,
+            vectors,
+            dummy,
+            rules,
             control,
             lies,
             reports,
@@ -198,47 +201,4 @@ impl Parts {
 /// A number that an earlier check has shown to fit.
 fn number(value: impl TryInto<u32>) -> u32 {
     value.try_into().unwrap_or(u32::MAX)
-}
-
-fn check_groups(groups: &[Group]) -> Result<()> {
-    if groups.is_empty() {
-        return Err(Error::NoGroups);
-    }
-    let mut names = HashSet::new();
-    for group in groups {
-        if !names.insert(&group.name) {
-            return Err(Error::DuplicateGroup { name: group.name.clone() });
-        }
-        group.rule.definition().check(&Check { group: &group.name })?;
-    }
-    Ok(())
-}
-
-type Rules = Vec<(KernelKey, Vec<abi::Hyper>)>;
-
-/// The distinct rules with their distinct hyperparameters; for each group, which of the rules it uses
-/// and which of the rule's hyperparameters.
-fn rules(groups: &[Group]) -> Result<(Rules, Vec<usize>, Vec<u32>)> {
-    let mut rules: Rules = Vec::new();
-    let (mut rule_of, mut hyper_of) = (Vec::new(), Vec::new());
-    for group in groups {
-        let definition = group.rule.definition();
-        let (key, hyper) = (KernelKey::new(definition), definition.hyper());
-        let rule = rules.iter().position(|(known, _)| *known == key).unwrap_or_else(|| {
-            rules.push((key, Vec::new()));
-            rules.len() - 1
-        });
-        let hypers = &mut rules[rule].1;
-        let same = |known: &abi::Hyper| known.map(f32::to_bits) == hyper.map(f32::to_bits);
-        let hyper = hypers.iter().position(same).unwrap_or_else(|| {
-            hypers.push(hyper);
-            hypers.len() - 1
-        });
-        if hyper >= MAX_HYPERS {
-            return Err(Error::TooManyHyperparameters { limit: MAX_HYPERS });
-        }
-        rule_of.push(rule);
-        hyper_of.push(number(hyper));
-    }
-    Ok((rules, rule_of, hyper_of))
 }

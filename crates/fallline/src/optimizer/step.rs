@@ -1,9 +1,4 @@
-use crate::{
-    Error, Group, Result, TensorId,
-    abi::{Rate, StepInput},
-    control::Input,
-    rules::narrow,
-};
+use crate::{Error, Group, Result, TensorId, abi::StepInput, control::Input, rules::narrow};
 
 /// What a step brings: its learning rates, which tensors have no gradient, and what is to be done with
 /// the gradients.
@@ -37,7 +32,8 @@ impl<'a> Step<'a> {
         Self::lr_factor(1.0)
     }
 
-    /// Every group with this learning rate.
+    /// Every group with this learning rate. An error where groups were given different ones: see
+    /// [`lr_factor`](Self::lr_factor), [`lr_per_group`](Self::lr_per_group).
     #[must_use]
     pub const fn lr(lr: f64) -> Self {
         Self::with(Rates::All(lr))
@@ -119,12 +115,12 @@ impl<'a> Step<'a> {
         Ok(Input { head, rates, absent })
     }
 
-    /// Learning rate and decay of each tensor, checked.
+    /// The learning rate of each tensor, checked.
     fn rates(
         &self,
         groups: &[Group],
         group_of: impl ExactSizeIterator<Item = usize>,
-    ) -> Result<Vec<Rate>> {
+    ) -> Result<Vec<f32>> {
         let (given, expected, each) = match self.rates {
             Rates::PerGroup(rates) => (rates.len(), groups.len(), "group"),
             Rates::PerTensor(rates) => (rates.len(), group_of.len(), "tensor"),
@@ -132,6 +128,18 @@ impl<'a> Step<'a> {
         };
         if given != expected {
             return Err(Error::LearningRateCount { each, expected, found: given });
+        }
+        if let Rates::All(_) = self.rates {
+            let mut differing =
+                groups.windows(2).filter(|two| two[0].rule.lr() != two[1].rule.lr());
+            if let Some([group, other]) = differing.next() {
+                return Err(Error::LearningRatesDiffer {
+                    group: group.name.clone(),
+                    lr: group.rule.lr(),
+                    other: other.name.clone(),
+                    other_lr: other.rule.lr(),
+                });
+            }
         }
         if let Rates::PerTensor(rates) = self.rates {
             return group_of.zip(rates).map(|(group, lr)| rate(&groups[group], *lr)).collect();
@@ -144,8 +152,7 @@ impl<'a> Step<'a> {
             };
             rate(group, lr)
         };
-        let of_groups: Vec<Rate> =
-            groups.iter().enumerate().map(of_group).collect::<Result<_>>()?;
+        let of_groups: Vec<f32> = groups.iter().enumerate().map(of_group).collect::<Result<_>>()?;
         Ok(group_of.map(|group| of_groups[group]).collect())
     }
 
@@ -159,10 +166,12 @@ impl<'a> Step<'a> {
     }
 }
 
-fn rate(group: &Group, lr: f64) -> Result<Rate> {
-    let decay = narrow(1.0 - lr * group.rule.definition().decoupled_weight_decay());
-    if !(narrow(lr).is_finite() && lr >= 0.0 && decay.is_finite()) {
+/// A group's learning rate for the GPU: finite there, also times what the rule makes its scalars of.
+fn rate(group: &Group, lr: f64) -> Result<f32> {
+    let is_finite = |value: f64| narrow(value).is_finite();
+    let scaled_is_finite = group.rule.step_hyper().iter().all(|(_, hyper)| is_finite(lr * hyper));
+    if !(is_finite(lr) && lr >= 0.0 && scaled_is_finite) {
         return Err(Error::LearningRate { group: group.name.clone(), found: lr });
     }
-    Ok(Rate { lr: narrow(lr), decay })
+    Ok(narrow(lr))
 }

@@ -88,7 +88,7 @@ impl Optimizer {
         let mut changed = match &self.lies {
             Lies::Arena { .. } => Self::build_arena(gpu, groups, roster, options)?,
             Lies::Borrowed(borrowed) => {
-                let nowhere = BufferRange::new(&self.constants.dummy, 0, 0);
+                let nowhere = BufferRange::new(&self.dummy, 0, 0);
                 let mut places = borrowed.places.clone();
                 for (place, _) in places.iter_mut().zip(&roster.gone).filter(|(_, gone)| **gone) {
                     *place = Placed { param: nowhere.clone(), grad: None };
@@ -147,10 +147,15 @@ impl Optimizer {
                 copy(&from.1, &to.1, BLOCK_ELEMS * info.spec.grad_dtype.size_bytes());
             }
         }
-        let steps = self.infos.len() as u64 * 4;
-        if steps > 0 {
-            let (from, to) = (&self.control.steps, &into.control.steps);
-            encoder.copy_buffer_to_buffer(from, 0, to, 0, steps);
+        self.vectors.copy_kept(&into.vectors, encoder);
+        let tensors = self.infos.len() as u64;
+        if tensors > 0 {
+            let mut copy = |from: &wgpu::Buffer, to: &wgpu::Buffer, bytes: usize| {
+                encoder.copy_buffer_to_buffer(from, 0, to, 0, tensors * bytes as u64);
+            };
+            let (old, new) = (&self.control, &into.control);
+            copy(&old.steps, &new.steps, size_of::<u32>());
+            copy(&old.kept, &new.kept, size_of::<crate::abi::Kept>());
         }
         self.control.copy_decisions(&into.control, encoder);
     }

@@ -47,10 +47,10 @@ impl Traffic {
         match &self.0 {
             Dispatches::Arena(dispatches) => {
                 for dispatch in dispatches {
-                    dispatch.record(pass, &[]);
+                    dispatch.record(pass, &[0]);
                 }
             }
-            Dispatches::Borrowed(fixed) => fixed.record(pass, None),
+            Dispatches::Borrowed(fixed) => fixed.record(pass, 0),
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use wgpu::{Buffer, BufferSlice, BufferUsages};
 
-use super::{Info, Lies, Optimizer, borrowed::Placed};
+use super::{Info, Lies, Optimizer, borrowed::Placed, vectors::len_elems};
 use crate::{
-    Dtype, Error, Gpu, Precision, Result, Role, Slot, StateFormat, TensorId, blocks, convert,
-    layout::BLOCK_ELEMS, slot, transfer,
+    Dtype, Error, Gpu, Precision, Result, Role, Slot, SlotShape, StateFormat, TensorId, abi,
+    blocks, convert, layout::BLOCK_ELEMS, slot, transfer,
 };
 
 impl Optimizer {
@@ -63,15 +63,23 @@ impl Optimizer {
         self.fetch(id, Role::Grad).await
     }
 
-    /// Reads a state slot back, by torch's name.
+    /// Reads a state slot back, by torch's name. Its values are those of the slot's
+    /// [dimensions](Slot::dims).
     ///
     /// # Errors
     /// [`Error::UnknownSlot`] if the tensor's rule does not keep it.
     pub async fn fetch_state(&self, id: TensorId, slot: &str) -> Result<Vec<f32>> {
-        let place = self.slot(id, slot)?;
+        let (slot, place) = self.slot(id, slot)?;
+        let len_elems = len_elems(slot, &self.infos[id.0]);
+        let place = match place {
+            SlotPlace::Flat { buffer, offset } => {
+                return transfer::fetch(&self.gpu, buffer, offset, len_elems).await;
+            }
+            SlotPlace::Tiles(place) => place,
+        };
         let tiles = place.gather(&place.fetch(&self.gpu).await?);
-        let len = usize::try_from(self.infos[id.0].len_elems).unwrap_or(usize::MAX);
-        let unsigned = !place.slot.signed;
+        let len = usize::try_from(len_elems).unwrap_or(usize::MAX);
+        let unsigned = !slot.signed;
         Ok(blocks::decode(place.format, unsigned, &tiles, len).unwrap_or_else(|| {
             let mut values = convert::decode(dtype_of(place.format), &tiles);
             values.truncate(len);
@@ -86,10 +94,17 @@ impl Optimizer {
     /// # Errors
     /// [`Error::UnknownSlot`], [`Error::Length`].
     pub async fn store_state(&self, id: TensorId, slot: &str, values: &[f32]) -> Result<()> {
-        let place = self.slot(id, slot)?;
-        let Info { spec, len_elems, .. } = &self.infos[id.0];
-        transfer::check_len(&spec.name, slot, *len_elems, values.len() as u64)?;
-        let tiles = blocks::encode(place.format, !place.slot.signed, values)
+        let (slot, place) = self.slot(id, slot)?;
+        let info = &self.infos[id.0];
+        let len_elems = len_elems(slot, info);
+        transfer::check_len(&info.spec.name, slot.name, len_elems, values.len() as u64)?;
+        let place = match place {
+            SlotPlace::Flat { buffer, offset } => {
+                return transfer::write(&self.gpu, buffer, offset, values);
+            }
+            SlotPlace::Tiles(place) => place,
+        };
+        let tiles = blocks::encode(place.format, !slot.signed, values)
             .unwrap_or_else(|| convert::encode(dtype_of(place.format), values));
         // The other slots lie between its tiles.
         let mut bytes = place.fetch(&self.gpu).await?;
@@ -149,29 +164,49 @@ impl Optimizer {
         Some((buffer, u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes))
     }
 
-    /// Where a slot of a tensor lies.
-    fn slot(&self, id: TensorId, slot: &str) -> Result<SlotPlace<'_>> {
+    /// A slot of a tensor, and where it lies.
+    fn slot(&self, id: TensorId, name: &str) -> Result<(Slot, SlotPlace<'_>)> {
         let info = self.info(id)?;
-        let place = &self.layout.places[id.0];
         let slots = self.groups[info.group].rule.slots();
-        let number = slots.iter().position(|known| known.name == slot);
-        let state = self.memory[place.segment].state.as_ref();
-        let (Some(number), Some((buffer, first))) = (number, state) else {
+        let number = slots.iter().position(|known| known.name == name);
+        let place = number.and_then(|number| Some((number, self.slot_place(id.0, number)?)));
+        place.map(|(number, place)| (slots[number], place)).ok_or_else(|| {
             let known: Vec<&str> = slots.iter().map(|slot| slot.name).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let (tensor, slot) = (info.spec.name.clone(), slot.to_owned());
-            return Err(Error::UnknownSlot { tensor, slot, known });
-        };
-        let stride_bytes = slot::tile_bytes(slots, info.state);
-        Ok(SlotPlace {
-            slot: slots[number],
-            format: slots[number].format(info.state),
-            buffer,
-            offset: first + u64::from(place.first_block) * stride_bytes,
-            size_bytes: u64::from(place.blocks) * stride_bytes,
-            stride: usize::try_from(stride_bytes).unwrap_or(usize::MAX),
-            first: usize::try_from(slot::tile_bytes(&slots[..number], info.state)).unwrap_or(0),
+            let (tensor, slot) = (info.spec.name.clone(), name.to_owned());
+            Error::UnknownSlot { tensor, slot, known }
         })
+    }
+
+    /// Where slot `number` of a tensor lies; `None` if the tensor has no elements, and so no tiles.
+    pub(crate) fn slot_place(&self, index: usize, number: usize) -> Option<SlotPlace<'_>> {
+        let info = &self.infos[index];
+        let slots = self.groups[info.group].rule.slots();
+        let of_shape = |shape| slots[..number].iter().filter(|slot| slot.shape == shape).count();
+        match slots[number].shape {
+            SlotShape::Scalar => {
+                let at = index * size_of::<abi::Kept>() + 4 * of_shape(SlotShape::Scalar);
+                Some(SlotPlace::Flat { buffer: &self.control.kept, offset: at as u64 })
+            }
+            SlotShape::Rows | SlotShape::Columns => {
+                let (buffer, offset) = self.vectors.place(index, number)?;
+                Some(SlotPlace::Flat { buffer, offset })
+            }
+            SlotShape::Param => {
+                let place = &self.layout.places[index];
+                let (buffer, first) = self.memory[place.segment].state.as_ref()?;
+                let stride = slot::tile_bytes(&slot::tiled(&slots), info.state);
+                let before = slot::tile_bytes(&slot::tiled(&slots[..number]), info.state);
+                Some(SlotPlace::Tiles(TilesPlace {
+                    format: slots[number].format(info.state),
+                    buffer,
+                    offset: first + u64::from(place.first_block) * stride,
+                    size_bytes: u64::from(place.blocks) * stride,
+                    stride: usize::try_from(stride).unwrap_or(usize::MAX),
+                    first: usize::try_from(before).unwrap_or(usize::MAX),
+                }))
+            }
+        }
     }
 
     fn dtype(&self, id: TensorId, role: Role) -> Result<Dtype> {
@@ -235,9 +270,16 @@ impl Optimizer {
     }
 }
 
-/// Where a slot of a tensor lies: in every tile of the tensor's state from byte `first` on.
-struct SlotPlace<'a> {
-    slot: Slot,
+/// Where a slot of a tensor lies.
+pub(crate) enum SlotPlace<'a> {
+    /// In the tiles of the state.
+    Tiles(TilesPlace<'a>),
+    /// From a byte of a buffer on, as f32.
+    Flat { buffer: &'a Buffer, offset: u64 },
+}
+
+/// In every tile of a tensor's state from byte `first` on.
+pub(crate) struct TilesPlace<'a> {
     format: StateFormat,
     buffer: &'a Buffer,
     /// The tensor's state, all slots of it.
@@ -248,7 +290,7 @@ struct SlotPlace<'a> {
     first: usize,
 }
 
-impl SlotPlace<'_> {
+impl TilesPlace<'_> {
     /// The tensor's state, all slots of it.
     async fn fetch(&self, gpu: &Gpu) -> Result<Vec<u8>> {
         transfer::fetch_bytes(gpu, self.buffer, self.offset, self.size_bytes).await

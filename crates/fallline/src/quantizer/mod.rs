@@ -13,7 +13,7 @@ use crate::{
     kernel::{Direction, KernelKey, Program},
     layout::{BLOCK_ELEMS, Item, Layout, Place, Segment, blocks_of},
     lend::Buffers,
-    plan::{self, Constants, Fixed, SegmentBuffers, Site},
+    plan::{self, Fixed, SegmentBuffers, Site},
     tensor::Formats,
     tiles::{self, Extent, LentTensor, Reach},
 };
@@ -156,7 +156,7 @@ impl Quantizer {
         let contents: Vec<abi::Tensor> = extents.iter().map(Extent::record).collect();
         gpu.write("fallline quantized tensors", &records.buffer, 0, &contents)?;
         let reach = Reach { tight: Some(alignment(gpu)), ..plan::reach(gpu) };
-        let constants = Constants::new(gpu, programs)?;
+        let (hypers, dummy) = (plan::no_hypers(gpu)?, plan::dummy(gpu)?);
         let segments: Vec<u32> = layout.segments.iter().map(|segment| segment.blocks).collect();
         let ground = tiles::Ground {
             extents: &extents,
@@ -173,8 +173,9 @@ impl Quantizer {
                 Program { key, ..program.clone() }
             };
             let programs: Vec<Program> = programs.iter().map(turned).collect();
-            let (programs, records, constants) = (&programs, &records, &constants);
-            let site = Site { gpu, programs, layout, memory, records, constants };
+            let (programs, records) = (&programs, &records);
+            let (hypers, dummy) = (&hypers, &dummy);
+            let site = Site { gpu, programs, layout, memory, records, hypers, dummy };
             Fixed::new(site, &numbered, &grouping)
         };
         let (to_blocks, to_values) = (plan(Direction::ToBlocks)?, plan(Direction::ToValues)?);
@@ -195,12 +196,12 @@ impl Quantizer {
 
     /// As [`encode_quantize`](Self::encode_quantize), into a compute pass of the caller's.
     pub fn record_quantize(&self, pass: &mut ComputePass<'_>) {
-        self.to_blocks.record(pass, None);
+        self.to_blocks.record(pass, 0);
     }
 
     /// As [`encode_dequantize`](Self::encode_dequantize), into a compute pass of the caller's.
     pub fn record_dequantize(&self, pass: &mut ComputePass<'_>) {
-        self.to_values.record(pass, None);
+        self.to_values.record(pass, 0);
     }
 
     /// How many dispatches either takes.
@@ -231,8 +232,8 @@ fn programs<'a>(specs: impl Iterator<Item = &'a BlockSpec>) -> (Vec<Program>, Ve
         let formats = Formats { param, grad: param, precision: Precision::Nearest, state };
         let same = |program: &Program| program.key == key && program.formats == formats;
         let kernel = programs.iter().position(same).unwrap_or_else(|| {
-            let hypers = vec![abi::Hyper::default()];
-            programs.push(Program { key: key.clone(), formats, clip_value: false, hypers });
+            let key = key.clone();
+            programs.push(Program::plain(key, formats));
             programs.len() - 1
         });
         items.push(Item { kernel, len_elems: spec.len_elems });

@@ -1,16 +1,15 @@
 use fallline_shaders::{Source, rules::ADAM};
 
-use super::{Check, Definition, SQUARED_BOUND_EXPONENT, hyper};
-use crate::{Result, Slot, abi};
+use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, range};
+use crate::Slot;
 
 /// The state slots of the Adam family, without and with amsgrad.
-pub(super) fn adam_slots(amsgrad: bool) -> &'static [Slot] {
-    const SLOTS: [Slot; 3] = [
-        Slot::moment("exp_avg"),
-        Slot::moment("exp_avg_sq").unsigned(),
-        Slot::moment("max_exp_avg_sq").unsigned(),
-    ];
-    if amsgrad { &SLOTS } else { &SLOTS[..2] }
+pub(super) fn adam_slots(amsgrad: bool) -> Vec<Slot> {
+    let mut slots = vec![Slot::moment("exp_avg"), Slot::moment("exp_avg_sq").unsigned()];
+    if amsgrad {
+        slots.push(Slot::moment("max_exp_avg_sq").unsigned());
+    }
+    slots
 }
 
 /// Adam with L2 regularization.
@@ -25,7 +24,10 @@ pub(super) fn adam_slots(amsgrad: bool) -> &'static [Slot] {
 ///
 /// Source: Kingma and Ba, *Adam: A Method for Stochastic Optimization*, 2015, algorithm 1;
 /// `torch.optim.Adam`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Adam {
     /// Learning rate, finite and >= 0.
     pub lr: f64,
@@ -55,32 +57,53 @@ impl Default for Adam {
     }
 }
 
-impl Definition for Adam {
+builders!(Adam {
+    lr: f64,
+    betas: (f64, f64),
+    eps: f64,
+    weight_decay: f64,
+    amsgrad: bool,
+    maximize: bool,
+});
+
+impl Rule for Adam {
+    fn source(&self) -> Source {
+        ADAM
+    }
+
     fn lr(&self) -> f64 {
         self.lr
     }
 
-    fn check(&self, check: &Check<'_>) -> Result<()> {
-        check.non_negative("lr", self.lr)?;
-        check.betas(self.betas)?;
-        check.non_negative("eps", self.eps)?;
-        check.non_negative("weight_decay", self.weight_decay)
-    }
-
-    fn source(&self) -> Source {
-        ADAM
+    fn check(&self) -> Result<(), OutOfRange> {
+        range::non_negative("lr", self.lr)?;
+        range::betas(self.betas)?;
+        range::non_negative("eps", self.eps)?;
+        range::non_negative("weight_decay", self.weight_decay)
     }
 
     fn switches(&self) -> Vec<(&'static str, bool)> {
         vec![("AMSGRAD", self.amsgrad)]
     }
 
-    fn slots(&self) -> &'static [Slot] {
+    fn slots(&self) -> Vec<Slot> {
         adam_slots(self.amsgrad)
     }
 
-    fn bias_correction_betas(&self) -> (f64, f64) {
-        self.betas
+    fn hyper(&self) -> Vec<(&'static str, f64)> {
+        let (beta1, beta2) = self.betas;
+        vec![
+            ("one_minus_beta1", 1.0 - beta1),
+            ("beta2", beta2),
+            ("one_minus_beta2", 1.0 - beta2),
+            ("eps", self.eps),
+            ("weight_decay", self.weight_decay),
+        ]
+    }
+
+    fn step_hyper(&self) -> Vec<(&'static str, f64)> {
+        let (beta1, beta2) = self.betas;
+        vec![("ln_beta1", ln_beta(beta1)), ("ln_beta2", ln_beta(beta2))]
     }
 
     fn grad_bound_exponent(&self) -> Option<i32> {
@@ -89,10 +112,5 @@ impl Definition for Adam {
 
     fn maximize(&self) -> bool {
         self.maximize
-    }
-
-    fn hyper(&self) -> abi::Hyper {
-        let (beta1, beta2) = self.betas;
-        hyper([1.0 - beta1, beta2, 1.0 - beta2, self.eps, self.weight_decay])
     }
 }

@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::ADAMW};
 
-use super::{Check, Definition, SQUARED_BOUND_EXPONENT, adam::adam_slots, hyper};
-use crate::{Result, Slot, abi};
+use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, adam::adam_slots, builders, ln_beta, range};
+use crate::Slot;
 
 /// AdamW: Adam with decoupled weight decay.
 ///
@@ -16,7 +16,10 @@ use crate::{Result, Slot, abi};
 ///
 /// Source: Loshchilov and Hutter, *Decoupled Weight Decay Regularization*, 2019, algorithm 2;
 /// `torch.optim.AdamW`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct AdamW {
     /// Learning rate, finite and >= 0.
     pub lr: f64,
@@ -46,36 +49,56 @@ impl Default for AdamW {
     }
 }
 
-impl Definition for AdamW {
+builders!(AdamW {
+    lr: f64,
+    betas: (f64, f64),
+    eps: f64,
+    weight_decay: f64,
+    amsgrad: bool,
+    maximize: bool,
+});
+
+impl Rule for AdamW {
+    fn source(&self) -> Source {
+        ADAMW
+    }
+
     fn lr(&self) -> f64 {
         self.lr
     }
 
-    fn check(&self, check: &Check<'_>) -> Result<()> {
-        check.non_negative("lr", self.lr)?;
-        check.betas(self.betas)?;
-        check.non_negative("eps", self.eps)?;
-        check.non_negative("weight_decay", self.weight_decay)
-    }
-
-    fn source(&self) -> Source {
-        ADAMW
+    fn check(&self) -> Result<(), OutOfRange> {
+        range::non_negative("lr", self.lr)?;
+        range::betas(self.betas)?;
+        range::non_negative("eps", self.eps)?;
+        range::non_negative("weight_decay", self.weight_decay)
     }
 
     fn switches(&self) -> Vec<(&'static str, bool)> {
         vec![("AMSGRAD", self.amsgrad)]
     }
 
-    fn slots(&self) -> &'static [Slot] {
+    fn slots(&self) -> Vec<Slot> {
         adam_slots(self.amsgrad)
     }
 
-    fn bias_correction_betas(&self) -> (f64, f64) {
-        self.betas
+    fn hyper(&self) -> Vec<(&'static str, f64)> {
+        let (beta1, beta2) = self.betas;
+        vec![
+            ("one_minus_beta1", 1.0 - beta1),
+            ("beta2", beta2),
+            ("one_minus_beta2", 1.0 - beta2),
+            ("eps", self.eps),
+        ]
     }
 
-    fn decoupled_weight_decay(&self) -> f64 {
-        self.weight_decay
+    fn step_hyper(&self) -> Vec<(&'static str, f64)> {
+        let (beta1, beta2) = self.betas;
+        vec![
+            ("ln_beta1", ln_beta(beta1)),
+            ("ln_beta2", ln_beta(beta2)),
+            ("weight_decay", self.weight_decay),
+        ]
     }
 
     fn grad_bound_exponent(&self) -> Option<i32> {
@@ -84,10 +107,5 @@ impl Definition for AdamW {
 
     fn maximize(&self) -> bool {
         self.maximize
-    }
-
-    fn hyper(&self) -> abi::Hyper {
-        let (beta1, beta2) = self.betas;
-        hyper([1.0 - beta1, beta2, 1.0 - beta2, self.eps])
     }
 }

@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::LION};
 
-use super::{Check, Definition, hyper};
-use crate::{Result, Slot, abi};
+use super::{OutOfRange, Rule, builders, range};
+use crate::Slot;
 
 /// Lion, with decoupled weight decay.
 ///
@@ -13,7 +13,10 @@ use crate::{Result, Slot, abi};
 ///
 /// Source: Chen et al., *Symbolic Discovery of Optimization Algorithms*, 2023, algorithm 2;
 /// `lion_pytorch.Lion`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Lion {
     /// Learning rate, finite and >= 0.
     pub lr: f64,
@@ -32,39 +35,42 @@ impl Default for Lion {
     }
 }
 
-impl Definition for Lion {
-    fn lr(&self) -> f64 {
-        self.lr
-    }
+builders!(Lion { lr: f64, betas: (f64, f64), weight_decay: f64, maximize: bool });
 
-    fn check(&self, check: &Check<'_>) -> Result<()> {
-        check.non_negative("lr", self.lr)?;
-        check.betas(self.betas)?;
-        check.non_negative("weight_decay", self.weight_decay)
-    }
-
+impl Rule for Lion {
     fn source(&self) -> Source {
         LION
     }
 
-    fn switches(&self) -> Vec<(&'static str, bool)> {
-        Vec::new()
+    fn lr(&self) -> f64 {
+        self.lr
     }
 
-    fn slots(&self) -> &'static [Slot] {
-        const { &[Slot::moment("exp_avg")] }
+    fn check(&self) -> Result<(), OutOfRange> {
+        range::non_negative("lr", self.lr)?;
+        range::betas(self.betas)?;
+        range::non_negative("weight_decay", self.weight_decay)
     }
 
-    fn decoupled_weight_decay(&self) -> f64 {
-        self.weight_decay
+    fn slots(&self) -> Vec<Slot> {
+        vec![Slot::moment("exp_avg")]
+    }
+
+    fn hyper(&self) -> Vec<(&'static str, f64)> {
+        let (beta1, beta2) = self.betas;
+        vec![
+            ("beta1", beta1),
+            ("one_minus_beta1", 1.0 - beta1),
+            ("beta2", beta2),
+            ("one_minus_beta2", 1.0 - beta2),
+        ]
+    }
+
+    fn step_hyper(&self) -> Vec<(&'static str, f64)> {
+        vec![("weight_decay", self.weight_decay)]
     }
 
     fn maximize(&self) -> bool {
         self.maximize
-    }
-
-    fn hyper(&self) -> abi::Hyper {
-        let (beta1, beta2) = self.betas;
-        hyper([beta1, 1.0 - beta1, beta2, 1.0 - beta2])
     }
 }

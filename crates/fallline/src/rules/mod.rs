@@ -1,151 +1,119 @@
 //! The optimizers. Each is one file here, one WGSL file and one CPU twin, all with the same stem.
 
-mod adam;
-mod adamw;
-mod lion;
-mod sgd;
+mod group;
+pub mod range;
 
-pub use adam::Adam;
-pub use adamw::AdamW;
-pub use lion::Lion;
-pub use sgd::Sgd;
+use std::sync::Arc;
 
-use fallline_shaders::Source;
+pub use fallline_shaders::Source;
 
-use crate::{Error, Result, Slot, StateFormat, abi};
+pub use group::Group;
+pub use range::OutOfRange;
 
-/// An optimizer with its hyperparameters.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Rule {
-    /// SGD with momentum, dampening, Nesterov.
-    Sgd(Sgd),
-    /// Lion.
-    Lion(Lion),
-    /// Adam with L2 regularization.
-    Adam(Adam),
-    /// Adam with decoupled weight decay.
-    AdamW(AdamW),
-}
+use crate::Slot;
 
-impl Rule {
-    /// The learning rate that the group was given.
-    #[must_use]
-    pub fn lr(&self) -> f64 {
-        self.definition().lr()
-    }
+/// Every rule of the engine by the stem of its files.
+macro_rules! catalog {
+    ($($stem:ident: $rule:ident),* $(,)?) => {
+        $(
+            mod $stem;
+            pub use $stem::$rule;
+        )*
 
-    /// The rule's name: the stem of its files.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        let path = self.definition().source().path;
-        path.rsplit_once('/').map_or(path, |(_, stem)| stem)
-    }
+        /// The names of the engine's rules.
+        pub const RULE_NAMES: &[&str] = &[$(stringify!($stem)),*];
 
-    /// What the rule keeps for each element.
-    #[must_use]
-    pub fn slots(&self) -> &'static [Slot] {
-        self.definition().slots()
-    }
-
-    pub(crate) fn definition(&self) -> &dyn Definition {
-        match self {
-            Rule::Sgd(rule) => rule,
-            Rule::Lion(rule) => rule,
-            Rule::Adam(rule) => rule,
-            Rule::AdamW(rule) => rule,
-        }
-    }
-}
-
-macro_rules! into_rule {
-    ($($rule:ident),*) => {$(
-        impl From<$rule> for Rule {
-            fn from(rule: $rule) -> Self {
-                Rule::$rule(rule)
+        /// The rule of this name, with its reference's defaults.
+        #[must_use]
+        pub fn rule_by_name(name: &str) -> Option<Arc<dyn Rule>> {
+            match name {
+                $(stringify!($stem) => Some(Arc::new($rule::default())),)*
+                _ => None,
             }
         }
-    )*};
-}
-into_rule!(Sgd, Lion, Adam, AdamW);
 
-/// A named parameter group: one rule with its hyperparameters for some of the tensors.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Group {
-    /// A name that no other group has.
-    pub name: String,
-    /// The rule and its hyperparameters.
-    pub rule: Rule,
-    /// Clips the gradients of this group to a norm of its own, as `torch.nn.utils.clip_grad_norm_`
-    /// called with the group's parameters: see [`Options::max_norm`](crate::Options::max_norm). Positive;
-    /// infinity exempts the group from clipping to a norm.
-    pub max_norm: Option<f64>,
-    /// The format of the group's state.
-    pub state: StateFormat,
-    /// Tensors with fewer elements keep their state in f32, whatever [`state`](Self::state) is: there
-    /// is little to save, and norms and biases are the most sensitive. (bitsandbytes has the same
-    /// threshold, `min_8bit_size`.)
-    pub min_state_elems: u64,
-}
-
-impl Group {
-    /// A group.
-    pub fn new(name: impl Into<String>, rule: impl Into<Rule>) -> Self {
-        Self {
-            name: name.into(),
-            rule: rule.into(),
-            max_norm: None,
-            state: StateFormat::F32,
-            min_state_elems: 4096,
+        /// The rule of this name with these options: fields by name, the reference's defaults for what is
+        /// not given.
+        ///
+        /// # Errors
+        /// The deserializer's, for a name or a key that does not exist.
+        #[cfg(feature = "serde")]
+        pub fn deserialize_rule<'de, D: serde::Deserializer<'de>>(
+            name: &str,
+            options: D,
+        ) -> Result<Arc<dyn Rule>, D::Error> {
+            match name {
+                $(stringify!($stem) => {
+                    let rule = <$rule as serde::Deserialize>::deserialize(options)?;
+                    Ok(Arc::new(rule))
+                })*
+                _ => Err(serde::de::Error::unknown_variant(name, RULE_NAMES)),
+            }
         }
-    }
 
-    /// The format of the state, for tensors of at least [`min_state_elems`](Self::min_state_elems).
-    #[must_use]
-    pub fn state(mut self, state: StateFormat) -> Self {
-        self.state = state;
-        self
-    }
-
-    /// The format of the state of a tensor with so many elements; of a piece, its whole's number of them.
-    #[must_use]
-    pub fn state_of(&self, len_elems: u64) -> StateFormat {
-        if len_elems < self.min_state_elems { StateFormat::F32 } else { self.state }
-    }
-
-    /// Clips the group's gradients to a norm of their own.
-    #[must_use]
-    pub fn max_norm(mut self, max_norm: f64) -> Self {
-        self.max_norm = Some(max_norm);
-        self
-    }
+        /// The fields of a rule, for [`deserialize_rule`].
+        ///
+        /// # Errors
+        /// The serializer's; a rule that is not the engine's.
+        #[cfg(feature = "serde")]
+        pub fn serialize_rule<S: serde::Serializer>(
+            rule: &dyn Rule,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
+            $(
+                if let Some(rule) = rule.downcast_ref::<$rule>() {
+                    return serde::Serialize::serialize(rule, serializer);
+                }
+            )*
+            Err(serde::ser::Error::custom(format!("rule '{}' is not the engine's", rule.name())))
+        }
+    };
 }
 
-/// What the engine must know about a rule.
-pub(crate) trait Definition {
+catalog! {
+    sgd: Sgd,
+    lion: Lion,
+    adam: Adam,
+    adamw: AdamW,
+}
+
+/// An optimizer: a page of WGSL, and the values of its constants. The engine's own implement it as yours can.
+///
+/// ```text
+/// once a tensor and step   scalars(t, lr, kept, step_hyper)            → scalars
+/// once an element          propose(param, grad, state, tensor, hyper)  → direction, state
+///                          apply(param, direction, tensor, hyper)      → param
+/// ```
+///
+/// What the WGSL must declare says [`fallline_shaders`]. Formats of parameters, gradients and state, clipping,
+/// loss scaling, borrowed buffers and saving serve every rule, and no rule knows of them.
+pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
+    /// The WGSL. The last part of its path names the rule, in messages and in what is saved.
+    fn source(&self) -> Source;
+
     /// The learning rate that the group was given.
     fn lr(&self) -> f64;
 
     /// Whether every hyperparameter is in its range.
-    fn check(&self, check: &Check<'_>) -> Result<()>;
+    ///
+    /// # Errors
+    /// The first that is not.
+    fn check(&self) -> Result<(), OutOfRange>;
 
-    /// The WGSL of the rule.
-    fn source(&self) -> Source;
-
-    /// The rule's switches: boolean `override` constants of its WGSL.
-    fn switches(&self) -> Vec<(&'static str, bool)>;
-
-    /// The state slots, in the order of the WGSL's slots.
-    fn slots(&self) -> &'static [Slot];
-
-    /// β1 and β2 of the bias corrections; 0 for none.
-    fn bias_correction_betas(&self) -> (f64, f64) {
-        (0.0, 0.0)
+    /// Compile-time switches: boolean `override` constants of the WGSL.
+    fn switches(&self) -> Vec<(&'static str, bool)> {
+        Vec::new()
     }
 
-    /// The weight decay of the factor `1 - lr * weight_decay`; 0 if the rule decays otherwise.
-    fn decoupled_weight_decay(&self) -> f64 {
-        0.0
+    /// What it keeps for each element of a parameter, in the order of the WGSL's slots.
+    fn slots(&self) -> Vec<Slot>;
+
+    /// The fields of the WGSL's `Hyper`, in order, without padding.
+    fn hyper(&self) -> Vec<(&'static str, f64)>;
+
+    /// The fields of the WGSL's `StepHyper`, in order, without padding.
+    fn step_hyper(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
     }
 
     /// n, where a gradient of magnitude 2^n or more may take the rule out of the range of f32, though it is
@@ -155,49 +123,47 @@ pub(crate) trait Definition {
     }
 
     /// Whether the gradient's sign is turned.
-    fn maximize(&self) -> bool;
+    fn maximize(&self) -> bool {
+        false
+    }
+}
 
-    /// The constants of the WGSL's `Hyper`, in its order.
-    fn hyper(&self) -> abi::Hyper;
+impl dyn Rule {
+    /// The rule's name: the stem of its files.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        let path = self.source().path;
+        path.rsplit_once('/').map_or(path, |(_, stem)| stem)
+    }
+
+    /// The rule as one of a known type.
+    #[must_use]
+    pub fn downcast_ref<R: Rule>(&self) -> Option<&R> {
+        (self as &dyn std::any::Any).downcast_ref()
+    }
+}
+
+/// What a [`Group`] takes for its rule: a rule, or one that is shared.
+pub trait IntoRule {
+    /// The rule.
+    fn into_rule(self) -> Arc<dyn Rule>;
+}
+
+impl<R: Rule> IntoRule for R {
+    fn into_rule(self) -> Arc<dyn Rule> {
+        Arc::new(self)
+    }
+}
+
+impl IntoRule for Arc<dyn Rule> {
+    fn into_rule(self) -> Arc<dyn Rule> {
+        self
+    }
 }
 
 /// The bound of a rule that squares gradients: what is below has a square below 2^126, and so moments
 /// well within the range of f32.
 pub(crate) const SQUARED_BOUND_EXPONENT: i32 = 63;
-
-/// Range checks that name the group and the hyperparameter.
-pub(crate) struct Check<'a> {
-    pub(crate) group: &'a str,
-}
-
-impl Check<'_> {
-    pub(crate) fn non_negative(&self, name: &'static str, found: f64) -> Result<()> {
-        self.range(name, "finite and >= 0", found, found.is_finite() && found >= 0.0)
-    }
-
-    pub(crate) fn beta(&self, name: &'static str, found: f64) -> Result<()> {
-        self.range(name, "in [0, 1)", found, (0.0..1.0).contains(&found))
-    }
-
-    pub(crate) fn betas(&self, (beta1, beta2): (f64, f64)) -> Result<()> {
-        self.beta("betas[0]", beta1)?;
-        self.beta("betas[1]", beta2)
-    }
-
-    pub(crate) fn range(
-        &self,
-        name: &'static str,
-        expected: &'static str,
-        found: f64,
-        ok: bool,
-    ) -> Result<()> {
-        // A value that is finite in f64 but not in f32 would reach the GPU as an infinity.
-        if ok && narrow(found).is_finite() {
-            return Ok(());
-        }
-        Err(Error::Hyperparameter { group: self.group.to_owned(), name, expected, found })
-    }
-}
 
 /// Rounds a hyperparameter to the f32 that the GPU gets.
 #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
@@ -205,11 +171,30 @@ pub(crate) fn narrow(value: f64) -> f32 {
     value as f32
 }
 
-/// `Hyper` from the constants of a rule, the rest zero.
-pub(crate) fn hyper<const N: usize>(constants: [f64; N]) -> abi::Hyper {
-    let mut hyper = abi::Hyper::default();
-    for (word, constant) in hyper.iter_mut().zip(constants) {
-        *word = narrow(constant);
-    }
-    hyper
+/// ln β for a bias correction `1 - β^t`; a β of 0 is far below any that matters.
+pub(crate) fn ln_beta(beta: f64) -> f64 {
+    beta.ln().max(-10_000.0)
 }
+
+/// Methods that set a field each, for structs that may grow.
+macro_rules! builders {
+    ($rule:ident { $($field:ident: $ty:ty),* $(,)? }) => {
+        impl $rule {
+            /// With the reference's defaults.
+            #[must_use]
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            $(
+                #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
+                #[must_use]
+                pub fn $field(mut self, $field: $ty) -> Self {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    };
+}
+pub(crate) use builders;

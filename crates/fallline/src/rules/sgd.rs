@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::SGD};
 
-use super::{Check, Definition, hyper};
-use crate::{Error, Result, Slot, abi};
+use super::{OutOfRange, Rule, builders, range};
+use crate::Slot;
 
 /// SGD with momentum, dampening and Nesterov momentum, in torch's order of operations.
 ///
@@ -15,7 +15,10 @@ use crate::{Error, Result, Slot, abi};
 /// Source: Sutskever et al., *On the importance of initialization and momentum in deep learning*,
 /// 2013; `torch.optim.SGD`. A step without gradient leaves the buffer unset, so the next one is
 /// still the tensor's first. `maximize` turns the sign of the gradient and not of the weight decay.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 pub struct Sgd {
     /// Learning rate, finite and >= 0.
     pub lr: f64,
@@ -45,50 +48,54 @@ impl Default for Sgd {
     }
 }
 
-impl Definition for Sgd {
+builders!(Sgd {
+    lr: f64,
+    momentum: f64,
+    dampening: f64,
+    weight_decay: f64,
+    nesterov: bool,
+    maximize: bool,
+});
+
+impl Rule for Sgd {
+    fn source(&self) -> Source {
+        SGD
+    }
+
     fn lr(&self) -> f64 {
         self.lr
     }
 
-    fn check(&self, check: &Check<'_>) -> Result<()> {
-        check.non_negative("lr", self.lr)?;
-        check.non_negative("momentum", self.momentum)?;
-        check.range("dampening", "finite", self.dampening, self.dampening.is_finite())?;
-        check.non_negative("weight_decay", self.weight_decay)?;
-        if self.nesterov && (self.momentum == 0.0 || self.dampening != 0.0) {
-            let (name, expected, found) = if self.momentum == 0.0 {
-                ("momentum", "> 0 with nesterov", self.momentum)
-            } else {
-                ("dampening", "0 with nesterov", self.dampening)
-            };
-            return Err(Error::Hyperparameter {
-                group: check.group.to_owned(),
-                name,
-                expected,
-                found,
-            });
-        }
-        Ok(())
-    }
-
-    fn source(&self) -> Source {
-        SGD
+    fn check(&self) -> Result<(), OutOfRange> {
+        let Self { momentum, dampening, nesterov, .. } = *self;
+        range::non_negative("lr", self.lr)?;
+        range::non_negative("momentum", momentum)?;
+        range::check(dampening.is_finite(), "dampening", "finite", dampening)?;
+        range::non_negative("weight_decay", self.weight_decay)?;
+        let has_momentum = !nesterov || momentum > 0.0;
+        range::check(has_momentum, "momentum", "> 0 with nesterov", momentum)?;
+        let undamped = !nesterov || dampening == 0.0;
+        range::check(undamped, "dampening", "0 with nesterov", dampening)
     }
 
     fn switches(&self) -> Vec<(&'static str, bool)> {
         vec![("MOMENTUM", self.momentum != 0.0), ("NESTEROV", self.nesterov)]
     }
 
-    fn slots(&self) -> &'static [Slot] {
-        const MOMENTUM: &[Slot] = &[Slot::moment("momentum_buffer")];
-        if self.momentum == 0.0 { &[] } else { MOMENTUM }
+    fn slots(&self) -> Vec<Slot> {
+        let has_momentum = self.momentum != 0.0;
+        has_momentum.then_some(Slot::moment("momentum_buffer")).into_iter().collect()
+    }
+
+    fn hyper(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("weight_decay", self.weight_decay),
+            ("momentum", self.momentum),
+            ("one_minus_dampening", 1.0 - self.dampening),
+        ]
     }
 
     fn maximize(&self) -> bool {
         self.maximize
-    }
-
-    fn hyper(&self) -> abi::Hyper {
-        hyper([self.weight_decay, self.momentum, 1.0 - self.dampening])
     }
 }

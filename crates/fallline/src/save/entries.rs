@@ -1,7 +1,7 @@
 //! The entries of an optimizer, and the bytes of those that are small.
 
 use super::{Encoding, SavedEntry};
-use crate::{Error, Optimizer, Result, Role, TensorId, abi, transfer};
+use crate::{Error, Optimizer, Result, Role, TensorId, abi, optimizer, transfer};
 use wgpu::BufferUsages;
 
 /// Words of the loss scale that change: scale, reciprocal, tracker, pending overflow.
@@ -41,22 +41,25 @@ impl Optimizer {
             entries.push(entry("rule".into(), Encoding::Text, &[], rule.len() as u64));
             entries.push(entry("number".into(), Encoding::Counts, &[], 4));
             entries.push(entry("step".into(), Encoding::Counts, &[], 4));
-            let mut sized = |what: String, encoding: Encoding| {
+            let mut sized = |what: String, encoding: Encoding, shape: &[usize], len_elems: u64| {
                 let too_large = || Error::ShapeOverflow {
                     tensor: name.clone(),
                     shape: info.spec.shape.clone(),
                 };
-                let size_bytes = encoding.size_bytes(info.len_elems).ok_or_else(too_large)?;
-                entries.push(entry(what, encoding, &info.spec.shape, size_bytes));
+                let size_bytes = encoding.size_bytes(len_elems).ok_or_else(too_large)?;
+                entries.push(entry(what, encoding, shape, size_bytes));
                 Ok::<(), Error>(())
             };
-            sized("param".into(), Encoding::Numbers(info.spec.dtype))?;
+            let (shape, len_elems) = (&info.spec.shape, info.len_elems);
+            sized("param".into(), Encoding::Numbers(info.spec.dtype), shape, len_elems)?;
             if let Some((what, encoding)) = Encoding::of_precision(info.spec.precision) {
-                sized(what.into(), encoding)?;
+                sized(what.into(), encoding, shape, len_elems)?;
             }
             for slot in self.groups[info.group].rule.slots() {
                 let encoding = Encoding::of_state(slot.format(info.state), slot.signed);
-                sized(format!("state/{}", slot.name), encoding)?;
+                let what = format!("state/{}", slot.name);
+                let len_elems = optimizer::len_elems(slot, info);
+                sized(what, encoding, &slot.dims(shape), len_elems)?;
             }
         }
         Ok(entries)
@@ -65,7 +68,7 @@ impl Optimizer {
     /// The rule of a tensor with its switches.
     pub(super) fn rule_text(&self, index: usize) -> String {
         let rule = &self.groups[self.infos[index].group].rule;
-        let switches = rule.definition().switches().into_iter().filter(|(_, on)| *on);
+        let switches = rule.switches().into_iter().filter(|(_, on)| *on);
         let switches: String = switches.map(|(name, _)| format!(" {name}")).collect();
         format!("{}{switches}", rule.name()).to_lowercase()
     }

@@ -7,7 +7,7 @@ use super::{
     entries::decode,
     pieces::{self, Piece},
 };
-use crate::{Dtype, Error, Optimizer, Result, TensorId, convert, transfer};
+use crate::{Dtype, Error, Optimizer, Result, TensorId, convert, slot, transfer};
 
 /// How to take up what was saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,9 +181,9 @@ impl Optimizer {
                 };
                 self.store_param(id, &values).await?;
             }
-            let slots = self.groups[self.infos[index].group].rule.slots();
+            let slots = slot::tiled(&self.groups[self.infos[index].group].rule.slots());
             // Those of a tensor lie in one piece, which was loaded only if all of them are the same.
-            if slots_are_same(&all, &name, slots) {
+            if slots_are_same(&all, &name, &slots) {
                 continue;
             }
             for slot in slots {

@@ -6,6 +6,7 @@ use super::{CHUNK_BYTES, CHUNK_LEN, Encoding, SavedEntry};
 use crate::{
     Error, Gpu, Optimizer, Result, StateFormat, TensorId, blocks,
     layout::{BLOCK_ELEMS, blocks_of},
+    optimizer::SlotPlace,
     slot,
     transfer::fetch_mapped,
 };
@@ -151,7 +152,10 @@ impl Optimizer {
                     Some((buffer, offset)) => (buffer.clone(), offset),
                     None => continue,
                 },
-                _ => continue,
+                what => match self.flat_slot(index, what) {
+                    Some((buffer, offset)) => (buffer.clone(), offset),
+                    None => continue,
+                },
             };
             for first in (0..entry.size_bytes).step_by(CHUNK_LEN) {
                 let len = (entry.size_bytes - first).min(CHUNK_BYTES);
@@ -174,11 +178,22 @@ impl Optimizer {
         Ok(pieces)
     }
 
+    /// Where a slot of a tensor lies, if it is not in tiles.
+    fn flat_slot(&self, index: usize, what: &str) -> Option<(&Buffer, u64)> {
+        let name = what.strip_prefix("state/")?;
+        let slots = self.groups[self.infos[index].group].rule.slots();
+        let number = slots.iter().position(|slot| slot.name == name)?;
+        match self.slot_place(index, number)? {
+            SlotPlace::Flat { buffer, offset } => Some((buffer, offset)),
+            SlotPlace::Tiles(_) => None,
+        }
+    }
+
     /// The pieces of a tensor's state: all slots of some tiles each.
     fn state_pieces(&self, index: usize, table: &[SavedEntry]) -> Result<Vec<Piece>> {
         let info = &self.infos[index];
         let place = &self.layout.places[index];
-        let slots = self.groups[info.group].rule.slots();
+        let slots = slot::tiled(&self.groups[info.group].rule.slots());
         let Some((buffer, first_byte)) = &self.memory[place.segment].state else {
             return Ok(Vec::new());
         };
@@ -197,7 +212,7 @@ impl Optimizer {
             let part = Part { entry, first: 0, len: 0, tile_bytes, in_tile, format, last_elems };
             parts.push((part, table[entry].encoding));
         }
-        let stride = slot::tile_bytes(slots, info.state);
+        let stride = slot::tile_bytes(&slots, info.state);
         let (tiles, most) = (blocks_of(info.len_elems), CHUNK_BYTES / stride);
         let mut pieces = Vec::new();
         for first in (0..tiles).step_by(usize::try_from(most).unwrap_or(usize::MAX)) {

@@ -11,7 +11,7 @@ use crate::{
     kernel::{KernelKey, Program},
     layout::{Item, Layout},
     lend::{Buffers, Lending, ToLend},
-    plan::{self, Constants, Fixed, SegmentBuffers, Site},
+    plan::{self, Fixed, SegmentBuffers, Site},
     shell::block_on,
     tensor::Formats,
     tiles::{self, Extent, Ground},
@@ -23,15 +23,23 @@ const RULE: Source = Source {
     path: "rules/five",
     text: "
         struct Hyper { words0: vec4<f32>, words1: vec4<f32>, }
+        struct StepHyper { words0: vec4<f32>, words1: vec4<f32>, }
+        struct Scalars { words0: vec4<f32>, }
         struct State { slots: Slots, }
-        fn rule(param: vec4<f32>, grad: vec4<f32>, state: State, tensor: Tensor, hyper: Hyper) -> Updated {
+        fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+            return Scalars();
+        }
+        fn propose(param: vec4<f32>, grad: vec4<f32>, state: State, tensor: Tensor, hyper: Hyper) -> Proposal {
             var slots = state.slots;
             slots.slot0 += grad;
             slots.slot1 += grad * grad;
             slots.slot2 += 3.0 * grad;
             slots.slot3 += 4.0 * grad;
             slots.slot4 += 5.0 * grad;
-            return Updated(param - grad, State(slots));
+            return Proposal(grad, State(slots));
+        }
+        fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
+            return param - direction;
         }
         fn state_of(slots: Slots) -> State { return State(slots); }
         fn slots_of(state: State) -> Slots { return state.slots; }
@@ -58,9 +66,8 @@ fn check(gpu: &Gpu, state: StateFormat) {
         StateFormat::Bf16 => vec![("STOCHASTIC_SLOTS", 0)],
         _ => Vec::new(),
     };
-    let key = KernelKey { rule: RULE, switches, slots: SLOTS };
-    let hypers = vec![abi::Hyper::default()];
-    let programs = [Program { key, formats, clip_value: false, hypers }];
+    let key = KernelKey { rule: RULE, switches, slots: SLOTS.to_vec(), kept: Vec::new() };
+    let programs = [Program::plain(key, formats)];
     let items = LENGTHS.map(|len_elems| Item { kernel: 0, len_elems });
     let layout = Layout::new(&items, &[1 << 20]).unwrap();
     let stride = programs[0].state_bytes();
@@ -108,14 +115,15 @@ fn check(gpu: &Gpu, state: StateFormat) {
         .map(|extent| abi::Tensor { clip_value: f32::MAX, ..extent.record() })
         .collect();
     gpu.write("records", &records.buffer, 0, &contents).unwrap();
-    let constants = Constants::new(gpu, &programs).unwrap();
+    let (hypers, dummy) = (plan::no_hypers(gpu).unwrap(), plan::dummy(gpu).unwrap());
     let site = Site {
         gpu,
         programs: &programs,
         layout: &layout,
         memory: &memory,
         records: &records,
-        constants: &constants,
+        hypers: &hypers,
+        dummy: &dummy,
     };
     let reach = plan::reach(gpu);
     let ground = Ground {
@@ -132,7 +140,7 @@ fn check(gpu: &Gpu, state: StateFormat) {
             .device()
             .create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("five slots") });
         for _ in 0..2 {
-            fixed.record(&mut encoder.begin_compute_pass(&<_>::default()), None);
+            fixed.record(&mut encoder.begin_compute_pass(&<_>::default()), 0);
         }
         gpu.queue().submit([encoder.finish()]);
     })

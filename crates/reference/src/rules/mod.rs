@@ -1,105 +1,87 @@
 //! Twins and oracles of `shaders/rules`, one file each.
 
-pub mod adam;
-pub mod adamw;
-pub mod lion;
-pub mod sgd;
+/// What a rule keeps or derives once for each tensor and step.
+pub type Scalars<T> = [T; 4];
 
-use crate::control::Scalars;
+/// A rule on the CPU, with its hyperparameters.
+///
+/// The twin's scalars and elements are computed as the shader's, in f32; the oracle's in f64.
+pub trait Rule: std::fmt::Debug {
+    /// The state slots of the parameter's shape that the rule can have; a switch may leave the last unused.
+    fn slots(&self) -> &'static [&'static str];
 
-/// Which rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rule {
-    /// `rules/sgd`
-    Sgd,
-    /// `rules/lion`
-    Lion,
-    /// `rules/adam`
-    Adam,
-    /// `rules/adamw`
-    AdamW,
-}
-
-impl Rule {
-    /// How many state slots the rule can have; a switch may leave the last unused.
-    #[must_use]
-    pub const fn slots(self) -> usize {
-        match self {
-            Rule::Sgd | Rule::Lion => 1,
-            Rule::Adam | Rule::AdamW => 3,
-        }
+    /// What it keeps for the tensor, up to four.
+    fn kept(&self) -> &'static [&'static str] {
+        &[]
     }
-}
 
-/// Hyperparameters under torch's names; a rule ignores those that it has not.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Hyper {
-    /// β1, β2
-    pub betas: (f64, f64),
-    /// Added to the denominator.
-    pub eps: f64,
-    /// L2 penalty or decoupled decay, as the rule has it.
-    pub weight_decay: f64,
-    /// The largest second moment so far in the denominator.
-    pub amsgrad: bool,
-    /// Ascend instead of descend.
-    pub maximize: bool,
-    /// SGD's μ.
-    pub momentum: f64,
-    /// SGD's dampening.
-    pub dampening: f64,
-    /// SGD's Nesterov momentum.
-    pub nesterov: bool,
-}
-
-impl Default for Hyper {
-    fn default() -> Self {
-        Self {
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            weight_decay: 0.0,
-            amsgrad: false,
-            maximize: false,
-            momentum: 0.0,
-            dampening: 0.0,
-            nesterov: false,
-        }
+    /// Whether f32 and f64 may take different steps from nearly the same numbers, as close to the zero of a sign.
+    fn jumps(&self) -> bool {
+        false
     }
+
+    /// Whether the gradient's sign is turned.
+    fn maximize(&self) -> bool {
+        false
+    }
+
+    /// The shader's `keep` and `scalars` for step `t`, counted from 1.
+    fn scalars(&self, t: u32, lr: f32, kept: &mut Scalars<f32>) -> Scalars<f32>;
+
+    /// What the oracle derives for step `t`; the learning rate first, unless it needs others.
+    fn exact_scalars(&self, t: u32, lr: f64, kept: &mut Scalars<f64>) -> Scalars<f64> {
+        let _ = (t, kept);
+        [lr, 0.0, 0.0, 0.0]
+    }
+
+    /// One element of the twin: the shader's `propose` and `apply`.
+    fn twin(&self, t: u32, scalars: &Scalars<f32>, param: &mut f32, grad: f32, state: &mut [f32]);
+
+    /// One element of the oracle: the reference's formula.
+    fn oracle(&self, t: u32, scalars: &Scalars<f64>, param: &mut f64, grad: f64, state: &mut [f64]);
 }
 
-/// One element of the rule's f32 twin.
-pub fn twin(
-    rule: Rule,
-    hyper: &Hyper,
-    scalars: &Scalars,
-    param: &mut f32,
-    grad: f32,
-    state: &mut [f32; 3],
-) {
-    let update = match rule {
-        Rule::Sgd => sgd::twin,
-        Rule::Lion => lion::twin,
-        Rule::Adam => adam::twin,
-        Rule::AdamW => adamw::twin,
+/// Every rule by the stem of its file.
+macro_rules! catalog {
+    ($($stem:ident: $rule:ident),* $(,)?) => {
+        $(pub mod $stem;)*
+
+        /// The names of the rules.
+        pub const NAMES: &[&str] = &[$(stringify!($stem)),*];
+
+        /// The rule of this name with these options, a JSON object under torch's names.
+        ///
+        /// # Panics
+        /// If there is no such rule, or an option is of another type.
+        #[must_use]
+        pub fn rule(name: &str, options: &serde_json::Value) -> Box<dyn Rule> {
+            match name {
+                $(stringify!($stem) => {
+                    let rule = <$stem::$rule as serde::Deserialize>::deserialize(options);
+                    Box::new(rule.expect("options of the rule"))
+                })*
+                _ => panic!("no rule '{name}'"),
+            }
+        }
+
+        /// Options that tests step the rule of this name with: every switch, and hyperparameters away from
+        /// their defaults. JSON objects.
+        ///
+        /// # Panics
+        /// If there is no such rule.
+        #[must_use]
+        pub fn cases(name: &str) -> &'static [&'static str] {
+            match name {
+                $(stringify!($stem) => $stem::CASES,)*
+                _ => panic!("no rule '{name}'"),
+            }
+        }
     };
-    update(hyper, scalars, param, grad * scalars.grad_scale, state);
 }
 
-/// One element of the rule's f64 oracle.
-pub fn oracle(
-    rule: Rule,
-    hyper: &Hyper,
-    lr: f64,
-    t: u32,
-    param: &mut f64,
-    grad: f64,
-    state: &mut [f64; 3],
-) {
-    let update = match rule {
-        Rule::Sgd => sgd::oracle,
-        Rule::Lion => lion::oracle,
-        Rule::Adam => adam::oracle,
-        Rule::AdamW => adamw::oracle,
-    };
-    update(hyper, lr, t, param, if hyper.maximize { -grad } else { grad }, state);
+catalog! {
+    sgd: Sgd,
+    lion: Lion,
+    adam: Adam,
+    adamw: AdamW,
 }

@@ -5,7 +5,7 @@ pub(crate) mod per_tensor;
 pub(crate) mod tensors;
 pub(crate) mod unfused;
 
-use fallline::Rule;
+use fallline::{Adam, AdamW, Lion, Rule, Sgd};
 
 pub(crate) use per_tensor::PerTensor;
 pub(crate) use tensors::Tensors;
@@ -41,29 +41,28 @@ pub(crate) enum Known {
 
 impl Known {
     /// The baselines' form of a rule, if there is one.
-    pub(crate) fn new(rule: &Rule) -> Option<Self> {
-        match rule {
-            Rule::AdamW(rule) if !rule.amsgrad && !rule.maximize => Some(Known::AdamW),
-            Rule::Adam(rule) if rule.weight_decay == 0.0 && !rule.amsgrad && !rule.maximize => {
-                Some(Known::AdamW)
-            }
-            Rule::Sgd(rule)
-                if rule.momentum != 0.0
-                    && (rule.dampening, rule.weight_decay) == (0.0, 0.0)
-                    && !rule.nesterov
-                    && !rule.maximize =>
-            {
-                Some(Known::Sgd)
-            }
-            Rule::Lion(rule) if !rule.maximize => Some(Known::Lion),
-            _ => None,
+    pub(crate) fn new(rule: &dyn Rule) -> Option<Self> {
+        if let Some(rule) = rule.downcast_ref::<AdamW>() {
+            return (!rule.amsgrad && !rule.maximize).then_some(Known::AdamW);
         }
+        if let Some(rule) = rule.downcast_ref::<Adam>() {
+            let is_adamw = rule.weight_decay == 0.0 && !rule.amsgrad && !rule.maximize;
+            return is_adamw.then_some(Known::AdamW);
+        }
+        if let Some(rule) = rule.downcast_ref::<Sgd>() {
+            let is_plain = (rule.dampening, rule.weight_decay) == (0.0, 0.0)
+                && !rule.nesterov
+                && !rule.maximize;
+            return (is_plain && rule.momentum != 0.0).then_some(Known::Sgd);
+        }
+        let lion = rule.downcast_ref::<Lion>().filter(|rule| !rule.maximize);
+        lion.map(|_| Known::Lion)
     }
 }
 
 impl Scalars {
     /// The constants in step `t`, counted from 1.
-    pub(crate) fn new(rule: &Rule, lr: f64, t: i32) -> Self {
+    pub(crate) fn new(rule: &dyn Rule, lr: f64, t: i32) -> Self {
         let adam = |(beta1, beta2): (f64, f64), eps: f64, weight_decay: f64| Self {
             decay: narrow(1.0 - lr * weight_decay),
             lr: narrow(lr),
@@ -73,17 +72,21 @@ impl Scalars {
             ..Self::betas(beta1, beta2)
         };
         let plain = Self { decay: 1.0, step_size: narrow(lr), lr: narrow(lr), ..Self::default() };
-        match rule {
-            Rule::AdamW(rule) => adam(rule.betas, rule.eps, rule.weight_decay),
-            Rule::Adam(rule) => adam(rule.betas, rule.eps, 0.0),
-            Rule::Sgd(rule) => Self { beta1: narrow(rule.momentum), ..plain },
-            Rule::Lion(rule) => Self {
+        if let Some(rule) = rule.downcast_ref::<AdamW>() {
+            adam(rule.betas, rule.eps, rule.weight_decay)
+        } else if let Some(rule) = rule.downcast_ref::<Adam>() {
+            adam(rule.betas, rule.eps, 0.0)
+        } else if let Some(rule) = rule.downcast_ref::<Sgd>() {
+            Self { beta1: narrow(rule.momentum), ..plain }
+        } else if let Some(rule) = rule.downcast_ref::<Lion>() {
+            Self {
                 decay: narrow(1.0 - lr * rule.weight_decay),
                 step_size: narrow(lr),
                 lr: narrow(lr),
                 ..Self::betas(rule.betas.0, rule.betas.1)
-            },
-            _ => plain,
+            }
+        } else {
+            plain
         }
     }
 

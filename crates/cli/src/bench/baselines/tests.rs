@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use fallline::{
-    Adam, AdamW, Gpu, Group, Lion, Optimizer, Sgd, Step, TensorId, TensorSpec,
+    Adam, AdamW, Gpu, Group, IntoRule, Lion, Optimizer, Sgd, Step, TensorId, TensorSpec,
     wgpu::{BufferUsages, CommandEncoderDescriptor, ComputePassDescriptor, Limits},
 };
 
@@ -41,13 +41,14 @@ fn close(found: &[f32], expected: &[f32], what: &str) {
     }
 }
 
-fn agrees(rule: Rule) -> Result<()> {
+fn agrees(rule: impl IntoRule) -> Result<()> {
+    let rule = rule.into_rule();
     let small = Limits { max_storage_buffer_binding_size: 1 << 17, ..Limits::default() };
     let gpu = Gpu::from_env()?.restrict_limits(&small)?;
     let specs = specs();
-    let known = Known::new(&rule).context("a rule that the baselines know")?;
+    let known = Known::new(&*rule).context("a rule that the baselines know")?;
     let slots = rule.slots().len();
-    let mut optimizer = Optimizer::arena(&gpu, &[Group::new("all", rule)], &specs)?;
+    let mut optimizer = Optimizer::arena(&gpu, &[Group::new("all", rule.clone())], &specs)?;
     let (first, second) = (Tensors::new(&gpu, &specs, slots)?, Tensors::new(&gpu, &specs, slots)?);
     let per_tensor = PerTensor::new(&gpu, known, &first)?;
     let unfused = Unfused::new(&gpu, known, &second)?;
@@ -68,7 +69,7 @@ fn agrees(rule: Rule) -> Result<()> {
                 gpu.queue().write_buffer(buffer, 0, bytemuck::cast_slice(&grad));
             }
         }
-        let scalars = Scalars::new(&rule, LR, i32::try_from(t)?);
+        let scalars = Scalars::new(&*rule, LR, i32::try_from(t)?);
         per_tensor.write(&gpu, &scalars);
         unfused.write(&gpu, &scalars);
         let descriptor = CommandEncoderDescriptor { label: Some("test") };
@@ -92,20 +93,20 @@ fn agrees(rule: Rule) -> Result<()> {
 
 #[test]
 fn adamw_agrees_with_the_engine() -> Result<()> {
-    agrees(AdamW { weight_decay: 0.1, ..AdamW::default() }.into())
+    agrees(AdamW::new().weight_decay(0.1))
 }
 
 #[test]
 fn adam_agrees_with_the_engine() -> Result<()> {
-    agrees(Adam::default().into())
+    agrees(Adam::default())
 }
 
 #[test]
 fn sgd_agrees_with_the_engine() -> Result<()> {
-    agrees(Sgd { momentum: 0.9, ..Sgd::default() }.into())
+    agrees(Sgd::new().momentum(0.9))
 }
 
 #[test]
 fn lion_agrees_with_the_engine() -> Result<()> {
-    agrees(Lion { weight_decay: 0.1, ..Lion::default() }.into())
+    agrees(Lion::new().weight_decay(0.1))
 }

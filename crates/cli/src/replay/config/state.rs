@@ -36,10 +36,8 @@ impl KeptState {
 
     /// The group with its state kept so; as it is where nothing is said.
     pub(super) fn of(self, group: Group) -> Group {
-        Group {
-            state: self.state.map_or(group.state, Into::into),
-            min_state_elems: self.min_state_elems.unwrap_or(group.min_state_elems),
-            ..group
-        }
+        let state = self.state.map_or(group.state, Into::into);
+        let min_state_elems = self.min_state_elems.unwrap_or(group.min_state_elems);
+        group.state(state).min_state_elems(min_state_elems)
     }
 }

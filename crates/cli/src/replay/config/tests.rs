@@ -1,7 +1,7 @@
 //! Configurations, right and wrong.
 
 use clap::ValueEnum;
-use fallline::{Dtype, DynamicScale, Precision, Rule, StateFormat};
+use fallline::{AdamW, Dtype, DynamicScale, Lion, Precision, StateFormat};
 
 use super::*;
 use crate::precision::State;
@@ -23,10 +23,10 @@ fn a_group_overrides_what_it_says_and_keeps_its_ratio() {
         config.assign(names.into_iter()).unwrap().into_iter().map(|s| s.group).collect();
     let second = Some("[[group]] number 1".to_owned());
     assert_eq!(groups[..3], [None, second.clone(), second]);
-    let Rule::AdamW(bias) = config.groups[1].rule else { panic!() };
+    let bias: &AdamW = config.groups[1].rule.downcast_ref().unwrap();
     assert_eq!((bias.lr, bias.weight_decay, bias.betas), (2e-3, 0.0, (0.8, 0.9)));
     // Another rule: its own defaults, but the base's learning rate.
-    let Rule::Lion(head) = config.groups[2].rule else { panic!() };
+    let head: &Lion = config.groups[2].rule.downcast_ref().unwrap();
     assert_eq!((head.lr, head.weight_decay, head.betas), (1e-3, 0.0, (0.9, 0.99)));
     assert_eq!(config.rates(None).unwrap(), [1e-3, 2e-3, 1e-3]);
     assert_eq!(config.rates(Some(&[0.5])).unwrap(), [0.5, 1.0, 0.5]);
@@ -219,7 +219,7 @@ fn groups_inherit_the_format_of_the_state() {
         config.groups.iter().map(|g| (g.state, g.min_state_elems)).collect::<Vec<_>>()
     };
     let (f32, int8) = (StateFormat::F32, StateFormat::Int8);
-    let default = Group::new("", Rule::from(fallline::AdamW::default())).min_state_elems;
+    let default = Group::new("", AdamW::new()).min_state_elems;
     assert_eq!(kept(""), [(f32, default), (f32, default), (f32, 0)]);
     assert_eq!(kept("state = 'int8'"), [(int8, default), (f32, default), (int8, 0)]);
     assert_eq!(kept("state = 'int8'\nmin_state_elems = 9"), [(int8, 9), (f32, 9), (int8, 0)]);

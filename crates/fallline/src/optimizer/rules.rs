@@ -1,0 +1,64 @@
+//! Hyperparameters that change between steps.
+
+use super::{Lies, Optimizer};
+use crate::{Error, IntoRule, Result, Rule, kernel::KernelKey, rule_set::RuleSet};
+
+impl Optimizer {
+    /// Gives a group other hyperparameters of its rule, from the next step on: momentum that follows a schedule,
+    /// say. Steps that are recorded already keep those that they were recorded with.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchGroup`]; [`Error::OtherRule`] for another rule, or one with other slots or
+    /// switches, which are compiled into kernels; a hyperparameter out of its range. Nothing changes then.
+    pub fn set_rule(&mut self, group: &str, rule: impl IntoRule) -> Result<()> {
+        let names = || self.groups.iter().map(|group| group.name.as_str());
+        let index = names().position(|name| name == group).ok_or_else(|| Error::NoSuchGroup {
+            group: group.to_owned(),
+            known: names().collect::<Vec<_>>().join(", "),
+        })?;
+        let (old, new) = (&*self.groups[index].rule, rule.into_rule());
+        if KernelKey::new(old) != KernelKey::new(&*new) || old.slots() != new.slots() {
+            let (group, expected, found) = (group.to_owned(), describe(old), describe(&*new));
+            return Err(Error::OtherRule { group, expected, found });
+        }
+        let mut groups = self.groups.clone();
+        groups[index].rule = new;
+        let rules = RuleSet::new(&groups)?;
+        for (number, key) in rules.keys.iter().enumerate() {
+            if self.rules.has_one_hyper(number) && !rules.has_one_hyper(number) {
+                self.tell_hypers_apart(key)?;
+            }
+        }
+        let constants = &mut self.control.constants;
+        let first = constants.groups[0];
+        constants.groups = rules.records(&groups, first.clip_value, first.seed);
+        constants.hypers = rules.hyper_bytes();
+        (self.groups, self.rules) = (groups, rules);
+        Ok(())
+    }
+
+    /// Exchanges the kernels of a rule for such as read each group's hyperparameters.
+    fn tell_hypers_apart(&mut self, key: &KernelKey) -> Result<()> {
+        let Self { gpu, programs, lies, .. } = self;
+        match lies {
+            Lies::Arena { updates, .. } => {
+                for dispatch in updates {
+                    dispatch.kernel = dispatch.kernel.with_many_hypers(gpu, key)?;
+                }
+            }
+            Lies::Borrowed(borrowed) => borrowed.tell_hypers_apart(gpu, key)?,
+        }
+        for program in programs.iter_mut().filter(|program| program.key == *key) {
+            program.one_hyper = false;
+        }
+        Ok(())
+    }
+}
+
+/// A rule with its switches and slots.
+fn describe(rule: &dyn Rule) -> String {
+    let switches = rule.switches().into_iter().filter(|(_, on)| *on).map(|(name, _)| name);
+    let name = std::iter::once(rule.name()).chain(switches).collect::<Vec<_>>().join(" ");
+    let slots: Vec<&str> = rule.slots().iter().map(|slot| slot.name).collect();
+    format!("{} with slots [{}]", name.to_lowercase(), slots.join(", "))
+}

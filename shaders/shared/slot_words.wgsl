@@ -1,0 +1,21 @@
+// Where the slots of a tile lie: one behind the other.
+
+// How many slots the rule keeps: of 256 elements, all slots lie together, one behind the other.
+override SLOTS: u32 = 0u;
+// Bit n: slot n is kept in f32, whatever the format of the others: a weight or a sum, not a moment.
+override EXACT_SLOTS: u32 = 0u;
+
+fn is_exact(slot: u32) -> bool {
+    return ((EXACT_SLOTS >> slot) & 1u) == 1u;
+}
+
+// The word of `state` at which a slot's part of a tile begins: of the 256 elements around a place.
+// (SLOT_WORDS and EXACT_WORDS are the format's: words of a tile in a slot that it codes, and in f32.)
+fn first_word(slot: u32, place: Place) -> u32 {
+    return place.tile * words_before(SLOTS) + words_before(slot);
+}
+
+fn words_before(slot: u32) -> u32 {
+    let exact = countOneBits(EXACT_SLOTS & ((1u << slot) - 1u));
+    return slot * SLOT_WORDS + exact * (EXACT_WORDS - SLOT_WORDS);
+}
