@@ -141,7 +141,11 @@ fn different_rules_share_a_pass_and_groups_have_their_own_hyperparameters() {
     ];
     let tensors = groups.each_ref().map(|g| TensorSpec::new(g.name.clone(), [2]).in_group(&g.name));
     let mut optimizer = Optimizer::arena(&gpu(), &groups, &tensors).unwrap();
-    assert_eq!(optimizer.dispatches(), 4, "steps counted, and one for each of three kernels");
+    assert_eq!(
+        optimizer.dispatches(),
+        6,
+        "steps counted for each of three rules, and their kernels"
+    );
     for id in ids(&optimizer) {
         optimizer.write_grad(id, &[4.0, -4.0]).unwrap();
     }

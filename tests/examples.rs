@@ -23,7 +23,7 @@ fn minimal() {
 #[test]
 fn param_groups() {
     let out = run("param_groups");
-    assert!(out.contains("one pass of 3 dispatches"), "{out}");
+    assert!(out.contains("one pass of 4 dispatches"), "{out}");
     assert!(out.contains("embedding  lion    5 steps"), "{out}");
 }
 

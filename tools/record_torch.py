@@ -12,8 +12,8 @@ F32; those with a * may also be F16 or BF16, a gradient of the same dtype in all
                                 empty ones too; absent if always that of the config
     expect/<name>               * the parameter after the last step, as the model sees it
     expect_master/<name>        the f32 master copy of a 16-bit parameter after the last step
-    expect_state/<slot>/<name>  the optimizer's state after the last step, where it holds any;
-                                slots: exp_avg, exp_avg_sq, max_exp_avg_sq, momentum_buffer
+    expect_state/<slot>/<name>  the optimizer's state after the last step, where it holds any, under
+                                PyTorch's names: exp_avg, momentum_buffer, ...; but for `step`
     expect_report/<what>        shape [steps], a value for every step:
         scale                   what its gradients were scaled by; with loss scaling only
         skipped                 1 if it was skipped for an overflow, else 0; with loss scaling only
@@ -26,7 +26,7 @@ PyTorch's names; [optimizer] is param_groups[0], each [[group]] the next, with i
 the options that differ:
 
     [optimizer]
-    rule = "adamw"              # adamw, adam, sgd or lion
+    rule = "adamw"              # or another that `fallline bench --help` lists
     lr = 0.001
     betas = [0.9, 0.999]
     master = "f32"              # how 16-bit parameters are kept: as they are (none), with a copy
@@ -103,13 +103,15 @@ from torch.amp import GradScaler
 from torch.nn.utils import get_total_norm
 
 FORMATS = (torch.float32, torch.float16, torch.bfloat16)
-SLOTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 ADAM_OPTIONS = ("betas", "eps", "weight_decay", "amsgrad", "maximize")
 OPTIONS = {  # of each rule, besides lr
     "adamw": ADAM_OPTIONS,
     "adam": ADAM_OPTIONS,
     "sgd": ("momentum", "dampening", "weight_decay", "nesterov", "maximize"),
     "lion": ("betas", "weight_decay"),
+    "rmsprop": ("alpha", "eps", "weight_decay", "momentum", "centered", "maximize"),
+    "nadam": ("betas", "eps", "weight_decay", "momentum_decay", "decoupled_weight_decay",
+              "maximize"),
 }
 
 
@@ -152,7 +154,7 @@ class Recorder:
             self.names[parameter] = name
         for parameter, name in self._parameters():
             self._dtype(parameter, name)
-            if any(slot in optimizer.state.get(parameter, {}) for slot in SLOTS):
+            if _slots(optimizer, parameter):
                 raise TraceError(f"{name} has optimizer state: record from the first step on")
         if "clip_norm" in optimizer.param_groups[0]:
             raise TraceError("group 0 has a clip_norm: in the config all groups would inherit it")
@@ -193,11 +195,9 @@ class Recorder:
             else:
                 tensors[f"expect_master/{name}"] = master = _copy(parameter, name)
                 tensors[f"expect/{name}"] = master.to(dtype)
-            state = self.optimizer.state.get(parameter, {})
-            for slot in SLOTS:
-                if state.get(slot) is not None:
-                    value = _copy(state[slot], f"{slot} of {name}")
-                    tensors[f"expect_state/{slot}/{name}"] = value
+            for slot, value in _slots(self.optimizer, parameter).items():
+                value = _copy(value, f"{slot} of {name}")
+                tensors[f"expect_state/{slot}/{name}"] = value
 
         path, kind = Path(path), type(self.optimizer).__name__
         metadata = {"format": "fallline-trace", "torch": str(torch.__version__),
@@ -360,14 +360,21 @@ def _sort_metadata(file):
     return file[:8] + text.ljust(end - 8) + file[end:]
 
 
+def _slots(optimizer, parameter):
+    """What the optimizer keeps for a parameter, but for the number of its steps."""
+    state = optimizer.state.get(parameter, {})
+    return {slot: value for slot, value in state.items()
+            if slot != "step" and isinstance(value, torch.Tensor)}
+
+
 def _rule(optimizer):
     """The config's name for what the optimizer does, or None. Subclasses may do anything."""
     kind = type(optimizer)
     if kind in (torch.optim.Adam, torch.optim.AdamW):
         decoupled = {group["decoupled_weight_decay"] for group in optimizer.param_groups}
         return {(False,): "adam", (True,): "adamw"}.get(tuple(decoupled))
-    if kind is torch.optim.SGD:
-        return "sgd"
+    if kind in (torch.optim.SGD, torch.optim.RMSprop, torch.optim.NAdam):
+        return kind.__name__.lower()
     if kind.__name__ == "Lion" and kind.__module__.startswith("lion_pytorch."):
         return "lion"
     return None

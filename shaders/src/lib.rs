@@ -111,6 +111,10 @@ sources! {
         ADAM = "adam",
         /// Adam with decoupled weight decay.
         ADAMW = "adamw",
+        /// RMSprop, centered or not, with momentum or without.
+        RMSPROP = "rmsprop",
+        /// Adam with Nesterov momentum on a schedule.
+        NADAM = "nadam",
     }
 }
 
@@ -291,6 +295,8 @@ sources! {
         HYPER = "hyper",
         /// `torch.lerp`.
         LERP = "lerp",
+        /// A value, or 0 if it is negative.
+        NON_NEGATIVE = "non_negative",
         /// The larger of two numbers that are not negative.
         MAX_MAGNITUDE = "max_magnitude",
         /// The loss scale and its rule.

@@ -11,6 +11,7 @@ not, the case is `native`.
 Every run gives the same bytes (on another kind of processor, up to rounding in expect*).
 """
 
+import inspect
 import sys
 import zlib
 from math import inf, nan
@@ -26,7 +27,7 @@ from torch.nn.utils import (
     clip_grads_with_norm_,
     get_total_norm,
 )
-from torch.optim import SGD, Adam, AdamW
+from torch.optim import SGD, Adam, AdamW, NAdam, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
 HERE = Path(__file__).resolve().parent
@@ -82,8 +83,8 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
         group | {"params": [parameters[name] for name in group["params"]]}
         for group in groups or [{"params": list(shapes)}]
     ]
-    if kind is not Lion:  # which has the for-loop only
-        options = options | {"foreach": False, "fused": False}
+    known = inspect.signature(kind).parameters  # not every optimizer has other loops
+    options = options | {loop: False for loop in ("foreach", "fused") if loop in known}
     optimizer = kind(groups, **options)
     scheduler = schedule(optimizer) if schedule else None
     fixed_scale = isinstance(loss_scale, float)
@@ -199,6 +200,20 @@ CASES = {
         missing=lambda step, name: step == 1 and name == "weight",
     ),
     "lion": dict(kind=Lion, options=dict(lr=1e-2, weight_decay=0.1)),
+    "rmsprop": dict(kind=RMSprop, options=dict(lr=1e-2, weight_decay=0.1)),
+    "rmsprop_centered": dict(
+        kind=RMSprop,
+        options=dict(lr=1e-3, alpha=0.9, eps=1e-4, momentum=0.9, centered=True, maximize=True),
+        steps=40,
+    ),
+    "nadam": dict(kind=NAdam, options=dict(weight_decay=0.1), steps=40),
+    "nadam_decoupled": dict(
+        kind=NAdam,
+        options=dict(lr=1e-2, betas=(0.8, 0.99), weight_decay=0.1, momentum_decay=0.1,
+                     decoupled_weight_decay=True),
+        shapes=SMALL,
+        missing=lambda step, name: name == "weight" and step in (1, 5, 6),
+    ),
     "missing_grads": dict(
         kind=AdamW,
         options=dict(lr=1e-2),

@@ -68,13 +68,20 @@ pub(crate) fn check(
                 spec.dtype,
                 spec.precision
             ),
-            What::State(slot) => ensure!(
-                rule.slots().iter().any(|kept| kept.name == slot),
-                "tensor '{}': {} keeps {:?} and no '{slot}'",
-                expected.key(),
-                rule.name(),
-                rule.slots().iter().map(|slot| slot.name).collect::<Vec<_>>()
-            ),
+            What::State(slot) => {
+                let slots = rule.slots();
+                let kept = slots.iter().find(|kept| kept.name == slot).with_context(|| {
+                    let known = slots.iter().map(|slot| slot.name).collect::<Vec<_>>();
+                    let (key, rule) = (expected.key(), rule.name());
+                    format!("tensor '{key}': {rule} keeps {known:?} and no '{slot}'")
+                })?;
+                let (shape, found) = (kept.dims(&spec.shape), expected.view.shape());
+                ensure!(
+                    shape == found,
+                    "tensor '{}': the shape must be {shape:?}, found {found:?}",
+                    expected.key()
+                );
+            }
         }
     }
     for what in trace.reports.keys() {

@@ -62,7 +62,7 @@ TRACE holds tensors under these names, in f32; those with a * may be f16 or bf16
                                configured ones
   expect/<name>              * final parameter, to compare with; f32 or in its own format
   expect_master/<name>         final f32 of a 16-bit parameter that is kept with a master
-  expect_state/<slot>/<name>   final exp_avg, exp_avg_sq, max_exp_avg_sq or momentum_buffer
+  expect_state/<slot>/<name>   final state, slots by torch's names: exp_avg, momentum_buffer, ...
   expect_report/<what>         a value for every step: norm, of all unscaled gradients before
                                clipping; scale of the loss; skipped, 1 or 0
 CONFIG, with torch's names:

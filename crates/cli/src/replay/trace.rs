@@ -183,7 +183,12 @@ impl<'a> Trace<'a> {
         for expected in &self.expected {
             let Expected { what, name, view } = expected;
             let key = || format!("tensor '{}'", expected.key());
-            let dtype = self.param_of(name, view).with_context(key)?.dtype();
+            // A slot may have another shape than the parameter: the rule knows.
+            let param = match what {
+                What::State(_) => self.param(name),
+                _ => self.param_of(name, view),
+            };
+            let dtype = param.with_context(key)?.dtype();
             ensure!(
                 !matches!(what, What::Param) || [Dtype::F32, dtype].contains(&view.dtype()),
                 "{}: the dtype must be F32 or that of 'param/{name}', {dtype:?}, found {:?}",
@@ -216,9 +221,13 @@ impl<'a> Trace<'a> {
         check_gap(last, self.steps, || format!("lr/{}", self.steps))
     }
 
+    fn param(&self, name: &str) -> anyhow::Result<&TensorView<'a>> {
+        self.params.get(name).with_context(|| format!("there is no 'param/{name}'"))
+    }
+
     /// The parameter of this name, which must have the tensor's shape.
     fn param_of(&self, name: &str, view: &TensorView<'_>) -> anyhow::Result<&TensorView<'a>> {
-        let param = self.params.get(name).with_context(|| format!("there is no 'param/{name}'"))?;
+        let param = self.param(name)?;
         ensure!(
             view.shape() == param.shape(),
             "the shape must be that of 'param/{name}', {:?}, found {:?}",

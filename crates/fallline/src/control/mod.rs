@@ -199,6 +199,11 @@ impl Control {
         Ok(Self { inputs, measure, advance, ..self.clone() })
     }
 
+    /// Dispatches that count steps: one for each rule.
+    pub(crate) fn rules(&self) -> usize {
+        self.advance.len()
+    }
+
     /// What a step measures, if anything.
     pub(crate) fn measure(&self) -> Option<&Measure> {
         self.measure.as_ref()

@@ -93,7 +93,7 @@ impl Recipe {
 /// A rule, and what any rule may use.
 fn rule_sources(key: &KernelKey) -> Vec<Source> {
     let mut sources = vec![key.rule, shared::TENSOR, shared::PROPOSAL];
-    sources.extend([shared::LERP, shared::MAX_MAGNITUDE, shared::EXPM1]);
+    sources.extend([shared::LERP, shared::MAX_MAGNITUDE, shared::NON_NEGATIVE, shared::EXPM1]);
     if !key.keeps() {
         sources.push(shared::KEEPS_NOTHING);
     }

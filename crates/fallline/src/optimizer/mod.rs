@@ -327,7 +327,7 @@ impl Optimizer {
         };
         // Rows are added up, and something is decided.
         let decides = 2 * usize::from(self.control.measure().is_some());
-        1 + rows + decides + updates
+        self.control.rules() + rows + decides + updates
     }
 
     /// How many bind groups and buffers of the caller's are kept for steps over borrowed buffers.

@@ -75,6 +75,8 @@ catalog! {
     lion: Lion,
     adam: Adam,
     adamw: AdamW,
+    rmsprop: RmsProp,
+    nadam: NAdam,
 }
 
 /// An optimizer: a page of WGSL, and the values of its constants. The engine's own implement it as yours can.

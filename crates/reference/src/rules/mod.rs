@@ -84,4 +84,6 @@ catalog! {
     lion: Lion,
     adam: Adam,
     adamw: AdamW,
+    rmsprop: RmsProp,
+    nadam: NAdam,
 }
