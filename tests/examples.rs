@@ -48,3 +48,9 @@ fn low_bit() {
     assert!(out.contains("state: 1067008 bytes"), "{out}");
     assert!(out.contains("34816 bytes of blocks"), "{out}");
 }
+
+#[test]
+fn custom_rule() {
+    let out = run("custom_rule");
+    assert!(out.contains("the same bits"), "{out}");
+}

@@ -39,38 +39,38 @@ pub(crate) fn check(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
 }
 
 pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
-    let name = || rule.name().to_owned();
     check_slots(rule, key)?;
     let declared = outline(key.rule.text);
-    let keep = key.keeps().then_some("keep");
-    for needed in NEEDED.into_iter().chain(keep) {
-        if !declared.iter().any(|declared| declared.name == needed) {
-            return Err(Error::RuleLacks { rule: name(), what: needed });
-        }
-    }
-    // In f32 and in a coded format, whose files declare other names.
+    let text = Text { rule, key, declared: &declared };
+    let advance = Recipe::Advance { key: key.clone(), number: 0 };
+    let module = text.parse(&advance)?;
+    check_structs(rule, key, &module)?;
+    text.validate(&advance, &module)?;
+    // In f32 and in coded formats, whose files declare other names.
     for state in [StateFormat::F32, StateFormat::Bf16, StateFormat::Int8] {
         let program = Program::plain(key.clone(), Formats { state, ..Formats::default() });
-        let update = program.update(Frame::Arena, TableIn::Uniform);
-        check_recipe(rule, key, &declared, &Recipe::Update(update))?;
+        let update = Recipe::Update(program.update(Frame::Arena, TableIn::Uniform));
+        text.validate(&update, &text.parse(&update)?)?;
     }
-    let advance = Recipe::Advance { key: key.clone(), number: 0 };
-    let module = check_recipe(rule, key, &declared, &advance)?;
-    check_constants(rule, &module, "Hyper", &rule.hyper())?;
-    check_constants(rule, &module, "StepHyper", &rule.step_hyper())?;
-    let (scalars, size) = members(&module, "Scalars");
+    Ok(())
+}
+
+fn check_structs(rule: &dyn Rule, key: &KernelKey, module: &Module) -> Result<()> {
+    check_constants(rule, module, "Hyper", &rule.hyper())?;
+    check_constants(rule, module, "StepHyper", &rule.step_hyper())?;
+    let (scalars, size) = members(module, "Scalars");
     if size != 16 {
-        let (rule, expected) = (name(), "16 bytes".to_owned());
+        let (rule, expected) = (rule.name().to_owned(), "16 bytes".to_owned());
         let found = format!("{size} bytes: {}", scalars.join(", "));
         return Err(Error::RuleStruct { rule, what: "Scalars", expected, found });
     }
-    let (state, _) = members(&module, "State");
+    let (state, _) = members(module, "State");
     let slots: Vec<&str> = key.slots.iter().map(|slot| slot.name).collect();
     // In this order; switches may leave some unused.
     let mut members = state.iter();
     if !slots.iter().all(|slot| members.any(|member| member == slot)) {
-        let (rule, expected, found) = (name(), slots.join(", "), state.join(", "));
-        return Err(Error::RuleStruct { rule, what: "State", expected, found });
+        let (rule, expected) = (rule.name().to_owned(), slots.join(", "));
+        return Err(Error::RuleStruct { rule, what: "State", expected, found: state.join(", ") });
     }
     Ok(())
 }
@@ -101,66 +101,101 @@ fn check_slots(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
     Ok(())
 }
 
-/// Parses and validates a kernel of the rule.
-fn check_recipe(
-    rule: &dyn Rule,
-    key: &KernelKey,
-    declared: &[Declared<'_>],
-    recipe: &Recipe,
-) -> Result<Module> {
-    let name = || rule.name().to_owned();
-    let sources = recipe.sources();
-    for source in sources.iter().filter(|source| **source != key.rule) {
-        let ours = outline(source.text);
-        let clash = declared.iter().find(|one| ours.iter().any(|other| other.name == one.name));
-        if let Some(Declared { name: clash, line }) = clash {
-            let (clash, line) = ((*clash).to_owned(), *line);
-            return Err(Error::RuleClash { rule: name(), name: clash, line, file: source.path });
-        }
-    }
-    let text = join(&sources);
-    let wrong = |message: String, at: Option<SourceLocation>| {
-        let line = at.map_or(1, |at| line_of_rule(&sources, key.rule, declared, &text, at));
-        Error::RuleWgsl { rule: name(), line, message }
-    };
-    let module = naga::front::wgsl::parse_str(&text)
-        .map_err(|error| wrong(error.message().to_owned(), error.location(&text)))?;
-    if let Some(bound) = bound(&module, declared) {
-        return Err(Error::RuleWgsl {
-            rule: name(),
-            line: bound.line,
-            message: format!("a rule binds nothing, but `{}` is bound", bound.name),
-        });
-    }
-    Validator::new(ValidationFlags::all(), Capabilities::empty())
-        .validate(&module)
-        .map_err(|error| wrong(causes(error.as_inner()), error.location(&text)))?;
-    for (switch, _) in &key.switches {
-        let is_it = |over: &naga::Override| over.name.as_deref() == Some(switch);
-        if !module.overrides.iter().any(|(_, over)| is_it(over)) {
-            return Err(Error::RuleLacks { rule: name(), what: switch });
-        }
-    }
-    Ok(module)
+/// The text of a rule, in kernels.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    rule: &'a dyn Rule,
+    key: &'a KernelKey,
+    declared: &'a [Declared<'a>],
 }
 
-/// The line of the rule's text that an error is about: the one that it names, or that of the function that a
-/// line of the engine's calls in vain.
-fn line_of_rule(
-    sources: &[Source],
-    rule: Source,
-    declared: &[Declared<'_>],
-    text: &str,
-    at: SourceLocation,
-) -> u32 {
-    let lines = |source: &Source| u32::try_from(source.text.matches('\n').count()).unwrap_or(0) + 1;
-    let before: u32 = sources.iter().take_while(|source| **source != rule).map(lines).sum();
-    if at.line_number > before && at.line_number <= before + lines(&rule) {
-        return at.line_number - before;
+impl Text<'_> {
+    fn name(&self) -> String {
+        self.rule.name().to_owned()
     }
-    let line = text.lines().nth(at.line_number as usize - 1).unwrap_or("");
-    let called = declared.iter().find(|one| line.contains(&format!("{}(", one.name)));
-    called.map_or(1, |called| called.line)
+
+    /// Parses a kernel of the rule.
+    fn parse(&self, recipe: &Recipe) -> Result<Module> {
+        let sources = recipe.sources();
+        for source in sources.iter().filter(|source| **source != self.key.rule) {
+            let ours = outline(source.text);
+            let is_ours = |one: &&Declared<'_>| ours.iter().any(|other| other.name == one.name);
+            if let Some(Declared { name, line }) = self.declared.iter().find(is_ours) {
+                let (name, line) = ((*name).to_owned(), *line);
+                return Err(Error::RuleClash { rule: self.name(), name, line, file: source.path });
+            }
+        }
+        let text = join(&sources);
+        let module = naga::front::wgsl::parse_str(&text).map_err(|error| {
+            let at = error.location(&text);
+            // What is missing fails in a file of the engine's.
+            match (at.and_then(|at| self.own_line(&sources, at)), self.missing()) {
+                (None, Some(what)) => Error::RuleLacks { rule: self.name(), what },
+                _ => self.wrong(error.message().to_owned(), &sources, &text, at),
+            }
+        })?;
+        for (switch, _) in &self.key.switches {
+            let is_it = |over: &naga::Override| over.name.as_deref() == Some(switch);
+            if !module.overrides.iter().any(|(_, over)| is_it(over)) {
+                return Err(Error::RuleLacks { rule: self.name(), what: switch });
+            }
+        }
+        Ok(module)
+    }
+
+    /// Validates a kernel of the rule.
+    fn validate(&self, recipe: &Recipe, module: &Module) -> Result<()> {
+        if let Some(bound) = bound(module, self.declared) {
+            return Err(Error::RuleWgsl {
+                rule: self.name(),
+                line: bound.line,
+                message: format!("a rule binds nothing, but `{}` is bound", bound.name),
+            });
+        }
+        let validated =
+            Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(module);
+        validated.map(drop).map_err(|error| {
+            let sources = recipe.sources();
+            let text = join(&sources);
+            self.wrong(causes(error.as_inner()), &sources, &text, error.location(&text))
+        })
+    }
+
+    /// What every rule declares, and this one does not.
+    fn missing(&self) -> Option<&'static str> {
+        let keep = self.key.keeps().then_some("keep");
+        let is_missing =
+            |needed: &&str| !self.declared.iter().any(|declared| declared.name == *needed);
+        NEEDED.into_iter().chain(keep).find(is_missing)
+    }
+
+    /// The line of the rule's text that a place in a kernel is, if it is in that.
+    fn own_line(&self, sources: &[Source], at: SourceLocation) -> Option<u32> {
+        let lines =
+            |source: &Source| u32::try_from(source.text.matches('\n').count()).unwrap_or(0) + 1;
+        let others = sources.iter().take_while(|source| **source != self.key.rule);
+        let line = at.line_number.checked_sub(others.map(lines).sum())?;
+        (line > 0 && line <= lines(&self.key.rule)).then_some(line)
+    }
+
+    /// An error at a place in a kernel: at the line of the rule's text, or at the function that a line of the
+    /// engine's calls in vain.
+    fn wrong(
+        &self,
+        message: String,
+        sources: &[Source],
+        text: &str,
+        at: Option<SourceLocation>,
+    ) -> Error {
+        let own = at.and_then(|at| self.own_line(sources, at));
+        let line = own.unwrap_or_else(|| {
+            let line = at.and_then(|at| text.lines().nth(at.line_number as usize - 1));
+            let calls =
+                |one: &&Declared<'_>| line.is_some_and(|l| l.contains(&format!("{}(", one.name)));
+            self.declared.iter().find(calls).map_or(1, |called| called.line)
+        });
+        Error::RuleWgsl { rule: self.name(), line, message }
+    }
 }
 
 /// Something of the rule's that is a binding.

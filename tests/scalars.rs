@@ -1,0 +1,125 @@
+//! What rules derive once for each tensor and step, for every number of steps.
+#![allow(clippy::cast_possible_truncation, reason = "rounding to f32 is what the engine does")]
+
+mod common;
+
+use common::{Case, buffer, cases, gpu, read};
+use fallline::{Gpu, SlotShape, wgpu};
+use fallline_shaders::{join, shared};
+
+/// Steps that f32 counts.
+const MOST: u32 = 1 << 24;
+
+/// A lane for each number of steps, with what the rule kept until then.
+const MAIN: &str = "
+    @group(0) @binding(0) var<storage, read> steps: array<f32>;
+    @group(0) @binding(1) var<storage, read> kept: array<vec4<f32>>;
+    @group(0) @binding(2) var<storage, read> hyper: StepHyper;
+    @group(0) @binding(3) var<storage, read_write> found: array<Scalars>;
+    override LR: f32;
+    @compute @workgroup_size(64)
+    fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+        let index = (workgroup.y * 1024u + workgroup.x) * 64u + lane;
+        if (index < arrayLength(&steps)) {
+            found[index] = scalars(steps[index], LR, kept[index], hyper);
+        }
+    }";
+
+/// The scalars of these steps, by the rule's own WGSL.
+fn on_gpu(gpu: &Gpu, case: &Case, steps: &[f32], kept: &[f32]) -> Vec<f32> {
+    let mut sources = vec![case.rule.source(), shared::TENSOR, shared::PROPOSAL, shared::SLOTS];
+    sources.extend([shared::LERP, shared::MAX_MAGNITUDE, shared::NON_NEGATIVE, shared::EXPM1]);
+    let device = gpu.device();
+    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
+        label: Some("scalars"),
+        source: wgpu::ShaderSource::Wgsl((MAIN.to_owned() + &join(&sources)).into()),
+    });
+    let mut constants = vec![("LR", case.rule.lr())];
+    constants
+        .extend(case.rule.switches().iter().map(|(name, on)| (*name, f64::from(u8::from(*on)))));
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some("scalars"),
+        layout: None,
+        module: &module,
+        entry_point: Some("main"),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            constants: &constants,
+            ..<_>::default()
+        },
+        cache: None,
+    });
+    let mut hyper = [0.0f32; 8];
+    for (word, (_, value)) in hyper.iter_mut().zip(case.rule.step_hyper()) {
+        *word = value as f32;
+    }
+    let usage = wgpu::BufferUsages::STORAGE;
+    let found = vec![0.0; 4 * steps.len()];
+    let buffers = [steps, kept, &hyper, &found].map(|values| buffer(gpu, values, usage));
+    let entries: Vec<_> = (0u32..)
+        .zip(&buffers)
+        .map(|(binding, buffer)| wgpu::BindGroupEntry {
+            binding,
+            resource: buffer.as_entire_binding(),
+        })
+        .collect();
+    let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: Some("scalars"),
+        layout: &pipeline.get_bind_group_layout(0),
+        entries: &entries,
+    });
+    common::submit(gpu, |encoder| {
+        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
+        pass.set_pipeline(&pipeline);
+        pass.set_bind_group(0, &bind_group, &[]);
+        let workgroups = u32::try_from(steps.len()).unwrap().div_ceil(64);
+        pass.dispatch_workgroups(workgroups.min(1024), workgroups.div_ceil(1024), 1);
+    });
+    read(gpu, &buffers[3])
+}
+
+/// Compares those steps of which `looks` says so with f64.
+fn check(gpu: &Gpu, case: &Case, looks: impl Fn(u32) -> bool) {
+    let keeps = case.rule.slots().iter().any(|slot| slot.shape == SlotShape::Scalar);
+    let lr = case.rule.lr();
+    let (mut kept, mut exact_kept) = ([0.0f32; 4], [0.0f64; 4]);
+    let (mut steps, mut of_steps, mut exact) = (Vec::new(), Vec::new(), Vec::new());
+    let mut worst = 0.0f64;
+    for t in 1..=MOST {
+        let is_looked_at = looks(t);
+        // What is kept goes on with every step.
+        if keeps || is_looked_at {
+            case.twin.scalars(t, lr as f32, &mut kept);
+            let scalars = case.twin.exact_scalars(t, lr, &mut exact_kept);
+            if is_looked_at {
+                steps.push(t as f32);
+                of_steps.extend(kept);
+                exact.extend(scalars);
+            }
+        }
+        if steps.len() == 1 << 20 || t == MOST {
+            let found = on_gpu(gpu, case, &steps, &of_steps);
+            for (found, exact) in found.iter().zip(&exact).filter(|(_, exact)| **exact != 0.0) {
+                worst = worst.max((f64::from(*found) / exact - 1.0).abs());
+            }
+            (steps, of_steps, exact) = (Vec::new(), Vec::new(), Vec::new());
+        }
+    }
+    assert!(worst < 1e-6, "{:?}: {worst:e}", case.rule);
+}
+
+#[test]
+fn scalars_are_within_1e_6_of_f64_at_a_million_numbers_of_steps() {
+    let gpu = gpu();
+    for case in cases() {
+        check(&gpu, &case, |t| t < 1 << 15 || t % 97 == 0 || t == MOST);
+    }
+}
+
+#[test]
+#[ignore = "a minute"]
+fn scalars_are_within_1e_6_of_f64_for_every_number_of_steps() {
+    let gpu = gpu();
+    for case in cases() {
+        check(&gpu, &case, |_| true);
+    }
+}
