@@ -75,7 +75,8 @@ fn one_group_of_a_kernel_may_come_to_differ() {
 fn borrowed(gpu: &Gpu, groups: &[Group]) -> (Optimizer, wgpu::Buffer) {
     let memory = buffer(gpu, &[0.25; 4096], wgpu::BufferUsages::STORAGE);
     let tensor = |index: u64| BorrowedTensor {
-        spec: TensorSpec::new(format!("t{index}"), [301]).in_group(&groups[index as usize].name),
+        spec: TensorSpec::new(format!("t{index}"), [301])
+            .in_group(&groups[usize::try_from(index).unwrap()].name),
         param: BufferRange::new(&memory, index * 2048, 301),
         grad: Some(BufferRange::new(&memory, 8192 + index * 2048, 301)),
     };
