@@ -3,6 +3,8 @@
 mod check;
 mod compile;
 mod outline;
+#[cfg(test)]
+mod recipes;
 mod sources;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,144 @@
+//! Every kernel that the engine can build, for tests.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::*;
+use crate::{AdamW, Precision};
+
+/// Every rule with every combination of its switches.
+pub(super) fn rules() -> Vec<Arc<dyn Rule>> {
+    let of_cases = |name: &&'static str| {
+        let name = *name;
+        fallline_reference::cases(name).iter().map(move |options| {
+            let options: serde_json::Value = serde_json::from_str(options).unwrap();
+            crate::deserialize_rule(name, options).unwrap()
+        })
+    };
+    let rules: Vec<Arc<dyn Rule>> = crate::RULE_NAMES.iter().flat_map(of_cases).collect();
+    let covered: HashSet<Source> = rules.iter().map(|rule| rule.source()).collect();
+    let all: HashSet<Source> = fallline_shaders::rules::ALL.iter().copied().collect();
+    assert_eq!(covered, all, "a rule is not in the catalog, or without cases");
+    rules
+}
+
+/// The distinct kernels of these.
+pub(super) fn keys() -> Vec<KernelKey> {
+    let mut keys: Vec<KernelKey> = Vec::new();
+    for rule in rules() {
+        let key = KernelKey::new(&*rule);
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    keys
+}
+
+/// Every parameter format with every precision that it can have, beside every gradient format.
+fn formats(state: StateFormat) -> Vec<Formats> {
+    let dtypes = [Dtype::F32, Dtype::F16, Dtype::Bf16];
+    let all = [
+        Precision::Nearest,
+        Precision::Stochastic,
+        Precision::Master,
+        Precision::Remainder,
+        Precision::Remainder8,
+    ];
+    let mut formats = Vec::new();
+    for param in dtypes {
+        for precision in all {
+            let spec = crate::TensorSpec::new("t", [1]).dtype(param).precision(precision);
+            formats.extend(
+                dtypes.iter().filter_map(|grad| spec.clone().grad_dtype(*grad).formats(state).ok()),
+            );
+        }
+    }
+    assert_eq!(formats.len(), (1 + 3 + 5) * 3);
+    formats
+}
+
+const F32: Formats = Formats {
+    param: Dtype::F32,
+    grad: Dtype::F32,
+    precision: Precision::Nearest,
+    state: StateFormat::F32,
+};
+
+const STATES: [StateFormat; 6] = [
+    StateFormat::F32,
+    StateFormat::Bf16,
+    StateFormat::Int8,
+    StateFormat::Int4,
+    StateFormat::Fp8,
+    StateFormat::Companded,
+];
+
+fn frames() -> Vec<Frame> {
+    let mut frames = vec![Frame::Arena];
+    for ragged in [false, true] {
+        for runs_in in [TableIn::Uniform, TableIn::Storage] {
+            frames.extend([true, false].map(|shared| Frame::Borrowed { ragged, shared, runs_in }));
+        }
+    }
+    frames
+}
+
+pub(super) fn updates() -> Vec<Update> {
+    let mut updates = Vec::new();
+    let mut add = |key: &KernelKey, formats, tensors_in| {
+        let one_hyper = tensors_in == TableIn::Uniform;
+        let update = |frame| Update {
+            frame,
+            tensors_in,
+            one_hyper,
+            clip_value: one_hyper,
+            key: key.clone(),
+            formats,
+        };
+        updates.extend(frames().into_iter().map(update));
+    };
+    for key in keys() {
+        for key in [key.traffic(), key] {
+            for tensors_in in [TableIn::Uniform, TableIn::Storage] {
+                add(&key, F32, tensors_in);
+            }
+        }
+    }
+    // Formats do not know the rule, nor the rule the formats.
+    let adamw = KernelKey::new(&AdamW::new());
+    for formats in STATES.into_iter().flat_map(formats) {
+        add(&adamw, formats, TableIn::Storage);
+        add(&adamw.traffic(), formats, TableIn::Storage);
+        if formats.precision == Precision::Nearest && formats.state == StateFormat::F32 {
+            add(&KernelKey::accumulate(), formats, TableIn::Uniform);
+        }
+    }
+    for direction in [Direction::ToBlocks, Direction::ToValues] {
+        for state in STATES {
+            for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+                let formats = Formats { param: dtype, grad: dtype, state, ..F32 };
+                let key = KernelKey::quantize(state, true, direction);
+                updates.extend([false, true].map(|ragged| Update {
+                    frame: Frame::Borrowed { ragged, shared: true, runs_in: TableIn::Uniform },
+                    tensors_in: TableIn::Uniform,
+                    one_hyper: true,
+                    clip_value: false,
+                    key: key.clone(),
+                    formats,
+                }));
+            }
+        }
+    }
+    updates
+}
+
+/// Every kernel that the engine can build.
+pub(super) fn recipes() -> Vec<Recipe> {
+    let mut recipes: Vec<Recipe> = updates().into_iter().map(Recipe::Update).collect();
+    for grad in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+        recipes.extend([false, true].map(|ragged| Recipe::Measure { grad, ragged }));
+    }
+    recipes.extend([false, true].map(|skip_non_finite| Recipe::Decide { skip_non_finite }));
+    recipes.extend(keys().into_iter().map(|key| Recipe::Advance { key, number: 1 }));
+    recipes.extend([Recipe::Expand, Recipe::Total]);
+    recipes
+}
