@@ -142,3 +142,43 @@ pub(super) fn recipes() -> Vec<Recipe> {
     recipes.extend([Recipe::Expand, Recipe::Total]);
     recipes
 }
+
+/// For people, in words: rule, formats, frame, where tables lie, switches.
+pub(super) fn name(recipe: &Recipe) -> String {
+    let mut name = stem(recipe.label()).to_owned();
+    match recipe {
+        Recipe::Update(Update { frame, tensors_in, key, formats, .. }) => {
+            let Formats { param, grad, precision, state } = formats;
+            name += &format!(" {param:?}-{grad:?}-{precision:?}-{state:?}");
+            match frame {
+                Frame::Arena => name += " arena",
+                Frame::Borrowed { ragged, shared, runs_in } => {
+                    name += if *ragged { " borrowed ragged" } else { " borrowed whole" };
+                    name += if *shared { " shared" } else { " apart" };
+                    name += &format!(" runs:{runs_in:?}");
+                }
+            }
+            name += &format!(" tensors:{tensors_in:?} slots:{}", key.slots.len());
+            name += &switches(key);
+        }
+        Recipe::Measure { grad, ragged } => {
+            name += &format!(" {grad:?} {}", if *ragged { "ragged" } else { "whole" });
+        }
+        Recipe::Advance { key, .. } => {
+            name += &format!(" {}{}", stem(key.rule.path), switches(key))
+        }
+        Recipe::Decide { skip_non_finite } => {
+            name += &format!(" skip_non_finite:{skip_non_finite}")
+        }
+        Recipe::Total | Recipe::Expand => {}
+    }
+    name.to_lowercase()
+}
+
+fn stem(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn switches(key: &KernelKey) -> String {
+    key.switches.iter().map(|(name, value)| format!(" {name}:{value}")).collect()
+}

@@ -12,7 +12,7 @@ use naga::{
 use fallline_shaders::{frames, join, shared};
 
 use super::{
-    recipes::{keys, recipes, rules, updates},
+    recipes::{keys, name, recipes, rules, updates},
     *,
 };
 use crate::AdamW;
@@ -72,6 +72,24 @@ fn every_kernel_is_valid_everywhere() {
             let limits =
                 wgpu::Limits { max_compute_invocations_per_workgroup, ..wgpu::Limits::default() };
             translate(&join(&recipe.sources()), &recipe.constants(&limits));
+        }
+    }
+}
+
+/// Hands the kernels whose names have all the words of `KERNELS` to AMD's compiler. It prints what it made of
+/// each behind the name: `cargo xtask isa` calls this and reads that.
+#[test]
+#[ignore = "a part of `cargo xtask isa`"]
+#[cfg(target_os = "linux")]
+fn compile_for_amd() {
+    let compiler = isa::Compiler::open("radv").unwrap();
+    let words = std::env::var("KERNELS").unwrap_or_default();
+    for recipe in recipes() {
+        let name = name(&recipe);
+        if words.split_whitespace().all(|word| name.split(' ').any(|has| has == word)) {
+            eprintln!("kernel: {name}");
+            let constants = recipe.constants(&wgpu::Limits::default());
+            compiler.compile(&join(&recipe.sources()), &constants, &recipe.bindings()).unwrap();
         }
     }
 }
