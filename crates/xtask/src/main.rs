@@ -1,6 +1,7 @@
 //! `cargo xtask demo`, `cargo xtask test` and `cargo xtask wasm`: each first sees to it that what it
-//! needs is there, a GPU adapter or a standard library for wasm32.
+//! needs is there, a GPU adapter or a standard library for wasm32. And `cargo xtask isa`.
 
+mod isa;
 mod wasm;
 
 use std::{
@@ -16,6 +17,9 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
                                     unless --svg names another file
        cargo xtask test [OPTIONS]   set up, then every test: `cargo test --workspace [OPTIONS]`
        cargo xtask wasm             build the library for wasm32, and look for what blocks there
+       cargo xtask isa [WORD...]    show what AMD's compiler makes of the kernels whose names have these
+                                    words (as `adamw arena`), and look for what it should not; no GPU is
+                                    needed, but Mesa's RADV; RADV_FORCE_FAMILY is the GPU, else navi21
 
 Set up: where no GPU adapter is found, Mesa's software Vulkan driver is installed through apt.
 For wasm32, where its standard library is missing, it is installed through rustup or, as source
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Some((task, rest)) if task == "demo" => demo(rest),
         Some((task, rest)) if task == "test" => test(rest),
         Some((task, [])) if task == "wasm" => wasm::wasm(),
+        Some((task, words)) if task == "isa" => isa::isa(words),
         Some((help, _)) if help == "help" || help == "--help" || help == "-h" => {
             println!("{USAGE}");
             Ok(())
