@@ -27,7 +27,8 @@ const MAIN: &str = "
 
 /// The scalars of these steps, by the rule's own WGSL.
 fn on_gpu(gpu: &Gpu, case: &Case, steps: &[f32], kept: &[f32]) -> Vec<f32> {
-    let mut sources = vec![case.rule.source(), shared::TENSOR, shared::PROPOSAL, shared::SLOTS];
+    let mut sources = vec![case.rule.source(), shared::TENSOR, shared::SLOTS];
+    sources.extend([shared::PROPOSAL, shared::TERMS]);
     sources.extend([shared::LERP, shared::MAX_MAGNITUDE, shared::NON_NEGATIVE, shared::EXPM1]);
     let device = gpu.device();
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {

@@ -112,6 +112,7 @@ OPTIONS = {  # of each rule, besides lr
     "rmsprop": ("alpha", "eps", "weight_decay", "momentum", "centered", "maximize"),
     "nadam": ("betas", "eps", "weight_decay", "momentum_decay", "decoupled_weight_decay",
               "maximize"),
+    "lamb": ("betas", "eps", "weight_decay"),
 }
 
 
@@ -375,6 +376,8 @@ def _rule(optimizer):
         return {(False,): "adam", (True,): "adamw"}.get(tuple(decoupled))
     if kind in (torch.optim.SGD, torch.optim.RMSprop, torch.optim.NAdam):
         return kind.__name__.lower()
+    if kind.__name__ == "OptaxLamb":  # of tests/golden/make.py
+        return "lamb"
     if kind.__name__ == "Lion" and kind.__module__.startswith("lion_pytorch."):
         return "lion"
     return None

@@ -10,6 +10,7 @@ struct Placement {
     // For stochastic rounding: the tensor's number, and where it begins in the whole that it is a piece of.
     number: u32,
     whole_vec4: u32,
+    // What is summed over its first tile, among the sums of all tiles.
+    first_sum: u32,
     padding0: u32,
-    padding1: u32,
 }

@@ -31,6 +31,9 @@
 //!   // Which slot is what.
 //!   fn state_of(slots: Slots) -> State
 //!   fn slots_of(state: State) -> Slots
+//!   // If it looks at whole tensors before it applies anything: what is summed, and what comes of the sums.
+//!   fn terms(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> Terms
+//!   fn decide(sums: vec4<f32>, before: Scalars, hyper: StepHyper) -> Scalars
 //!   // If it has scalar slots, before `scalars`; else `shared/keeps_nothing.wgsl`.
 //!   fn keep(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> vec4<f32>
 //!   ```
@@ -93,6 +96,8 @@ sources! {
     frames {
         /// The entry point, whoever owns the buffers.
         UPDATE = "update",
+        /// The entry point of what is summed over a tensor before an update.
+        REDUCE = "reduce",
         /// Every role lies at the same element index: the engine owns the buffers.
         ARENA = "arena",
         /// Parameters and gradients lie in the caller's buffers.
@@ -115,6 +120,8 @@ sources! {
         RMSPROP = "rmsprop",
         /// Adam with Nesterov momentum on a schedule.
         NADAM = "nadam",
+        /// Adam with a step in proportion to each tensor's norm.
+        LAMB = "lamb",
     }
 }
 
@@ -253,6 +260,8 @@ sources! {
         EXPAND = "expand",
         /// Counts each tensor's step and derives its scalars.
         ADVANCE = "advance",
+        /// Adds up what a rule wanted summed over each tensor.
+        FINISH = "finish",
         /// Values into blocks of codes, and back.
         QUANTIZE = "quantize",
         /// Adds a micro-batch's gradients to the batch's.
@@ -265,6 +274,8 @@ sources! {
     probes {
         /// Moves what a rule moves, and computes nothing.
         TRAFFIC = "traffic",
+        /// Loads what a rule's reduction loads.
+        REDUCE = "reduce",
         /// 16-bit parameters as words.
         PARAM_16 = "param_16",
         /// 16-bit gradients as words.
@@ -329,6 +340,8 @@ sources! {
         TENSOR = "tensor",
         /// An exact sum.
         TOTAL = "total",
+        /// What a rule wants summed over a tensor.
+        TERMS = "terms",
         /// What a rule proposes for four elements.
         PROPOSAL = "proposal",
         /// A rule without scalars of its own.

@@ -1,6 +1,6 @@
 """Write the golden traces in this directory anew.
 
-    pip install torch==2.15.0 numpy safetensors==0.8.0 lion-pytorch==0.2.5
+    pip install torch==2.15.0 numpy safetensors==0.8.0 lion-pytorch==0.2.5 optax==0.2.8 jax==0.10.2
     python tests/golden/make.py             # all cases
     python tests/golden/make.py adamw sgd_plain
 
@@ -17,6 +17,9 @@ import zlib
 from math import inf, nan
 from pathlib import Path
 
+import jax
+import numpy
+import optax
 import torch
 from lion_pytorch import Lion
 from torch import bfloat16, float16, float32
@@ -73,7 +76,8 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
         return tensor.to(dtypes.get(name, float32)).float()
 
     parameters = {
-        name: torch.nn.Parameter(rounded(start * random(shape), name, dtypes))
+        name: torch.nn.Parameter(
+            rounded((0.0 if name == "zero" else start) * random(shape), name, dtypes))
         for name, shape in shapes.items()
     }
     if native:
@@ -135,6 +139,31 @@ def clip(optimizer, norm, value):
         clip_grad_norm_(parameters, norm)
     if value is not None:
         clip_grad_value_(parameters, value)
+
+
+class OptaxLamb(torch.optim.Optimizer):
+    """optax.lamb, which has no counterpart in PyTorch, a state for each tensor."""
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.0):
+        super().__init__(params, dict(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay))
+        self.states = {}
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            lamb = optax.lamb(group["lr"], *group["betas"], eps=group["eps"],
+                              weight_decay=group["weight_decay"])
+            for param in group["params"]:
+                if param.grad is None:
+                    continue
+                now = jax.numpy.asarray(param.numpy())
+                state = self.states.get(param) or lamb.init(now)
+                grad = jax.numpy.asarray(param.grad.numpy())
+                updates, state = lamb.update(grad, state, now)
+                param.copy_(torch.tensor(numpy.array(optax.apply_updates(now, updates))))
+                self.states[param] = state
+                self.state[param] = {"exp_avg": torch.tensor(numpy.array(state[0].mu)),
+                                     "exp_avg_sq": torch.tensor(numpy.array(state[0].nu))}
 
 
 def some_missing(step, name):
@@ -212,6 +241,13 @@ CASES = {
         options=dict(lr=1e-2, betas=(0.8, 0.99), weight_decay=0.1, momentum_decay=0.1,
                      decoupled_weight_decay=True),
         shapes=SMALL,
+        missing=lambda step, name: name == "weight" and step in (1, 5, 6),
+    ),
+    "lamb": dict(kind=OptaxLamb, options=dict(lr=1e-2), steps=40),
+    "lamb_decay": dict(
+        kind=OptaxLamb,
+        options=dict(lr=1e-2, betas=(0.8, 0.99), eps=1e-3, weight_decay=0.1),
+        shapes=SHAPES | {"zero": [6]},
         missing=lambda step, name: name == "weight" and step in (1, 5, 6),
     ),
     "missing_grads": dict(

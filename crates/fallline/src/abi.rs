@@ -66,8 +66,8 @@ pub(crate) struct Placement {
     pub(crate) tail_elems: u32,
     pub(crate) number: u32,
     pub(crate) whole_vec4: u32,
+    pub(crate) first_sum: u32,
     pub(crate) padding0: u32,
-    pub(crate) padding1: u32,
 }
 
 /// `Run` of `shared/run.wgsl`.

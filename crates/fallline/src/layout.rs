@@ -7,11 +7,16 @@
 
 use std::ops::Range;
 
+use crate::kernel::SUM_TILES;
+
 /// Elements of a block: 32 lanes with two vec4s each, and the block of the 8-bit states.
 pub(crate) const BLOCK_ELEMS: u64 = 256;
 
 /// Lanes of a block: `BLOCK_LANES` of the frames.
 pub(crate) const BLOCK_LANES: u32 = 32;
+
+/// Lanes of a block where it is summed: `TILE_LANES` of `frames/reduce.wgsl`.
+pub(crate) const REDUCE_LANES: u32 = 8;
 
 /// The blocks that hold this many elements.
 pub(crate) fn blocks_of(len_elems: u64) -> u64 {
@@ -82,6 +87,13 @@ impl Layout {
             home.tensors.push(tensor);
         }
         Ok(Self { segments, places })
+    }
+
+    /// Where the sums of a segment's tiles begin among those of all, in tiles; of the number behind the last segment,
+    /// where they end.
+    pub(crate) fn first_sum(&self, segment: usize) -> u64 {
+        let before = self.segments[..segment].iter();
+        before.map(|segment| u64::from(segment.blocks.next_multiple_of(SUM_TILES))).sum()
     }
 
     /// For each block of a segment the tensor that it belongs to.

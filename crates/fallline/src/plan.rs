@@ -9,8 +9,11 @@ use wgpu::{
 use crate::{
     Dtype, Error, Gpu, Result, abi,
     control::Records,
-    kernel::{self, Frame, HYPERS_BYTES, Kernel, Program, Recipe, TableIn, UNIFORM_RUNS_BYTES},
-    layout::{BLOCK_ELEMS, BLOCK_LANES, Item, Layout, TooLarge, blocks_of, windows},
+    kernel::{
+        self, Frame, HYPERS_BYTES, Kernel, Program, Recipe, SUM_BYTES, Stage, TableIn,
+        UNIFORM_RUNS_BYTES,
+    },
+    layout::{BLOCK_ELEMS, BLOCK_LANES, Item, Layout, REDUCE_LANES, TooLarge, blocks_of, windows},
     lend::Buffers,
     tiles::{Bound, Grouping, Reach, TileDispatch, Windows},
 };
@@ -37,6 +40,8 @@ pub(crate) struct Site<'a> {
     pub(crate) records: &'a Records,
     /// The hyperparameters of all programs, at a dynamic offset.
     pub(crate) hypers: &'a Buffer,
+    /// What is summed over each tile, if a rule looks at whole tensors.
+    pub(crate) sums: Option<&'a Buffer>,
     pub(crate) dummy: &'a Buffer,
 }
 
@@ -116,15 +121,48 @@ impl<K: Hash + Eq + Clone> BindGroups<K> {
     }
 }
 
+/// Dispatches by what they do, in the order of a step.
+#[derive(Clone, Debug)]
+pub(crate) struct Staged<T> {
+    /// Those that sum what rules want summed over tensors.
+    pub(crate) reduces: Vec<T>,
+    pub(crate) updates: Vec<T>,
+}
+
+impl<T> Default for Staged<T> {
+    fn default() -> Self {
+        Self { reduces: Vec::new(), updates: Vec::new() }
+    }
+}
+
+impl<T> Staged<T> {
+    fn push(&mut self, stage: Stage, dispatch: T) {
+        match stage {
+            Stage::Reduce => self.reduces.push(dispatch),
+            Stage::Update => self.updates.push(dispatch),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.reduces.iter().chain(&self.updates)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.reduces.iter_mut().chain(&mut self.updates)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.reduces.len() + self.updates.len()
+    }
+}
+
 /// The dispatches of an arena: the windows of every segment.
-pub(crate) fn arena(site: Site<'_>) -> Result<Vec<Dispatch>> {
+pub(crate) fn arena(site: Site<'_>) -> Result<Staged<Dispatch>> {
     let Site { gpu, programs, layout, memory, records, .. } = site;
-    let mut dispatches = Vec::new();
+    let mut dispatches = Staged::default();
     for (number, segment) in layout.segments.iter().enumerate() {
         let Some((param, grad)) = &memory[number].owned else { continue };
         let program = &programs[segment.kernel];
-        let update = program.update(Frame::Arena, records.tensors_in);
-        let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
         let table = layout.block_table(number);
         let most = max_window_blocks(gpu, program);
         let windows = windows(segment.blocks, most, program.window_blocks());
@@ -145,12 +183,14 @@ pub(crate) fn arena(site: Site<'_>) -> Result<Vec<Dispatch>> {
                 last: origins.part(index),
             };
             let blocks = u64::from(window.end - window.start);
-            let (x, y) = kernel::fold(blocks.div_ceil(workgroup_tiles(gpu)), gpu.limits());
-            dispatches.push(Dispatch {
-                bind_group: bound.bind(site, "fallline arena window", &kernel)?,
-                workgroups: [x, y, 1],
-                kernel: kernel.clone(),
-            });
+            for &stage in program.stages() {
+                let workgroups = blocks.div_ceil(workgroup_tiles(gpu, stage));
+                let (x, y) = kernel::fold(workgroups, gpu.limits());
+                let update = program.update(Frame::Arena, records.tensors_in, stage);
+                let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
+                let bind_group = bound.bind(site, "fallline arena window", &kernel, stage)?;
+                dispatches.push(stage, Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
+            }
         }
     }
     Ok(dispatches)
@@ -172,34 +212,37 @@ pub(crate) fn borrowed(
     buffers: &Buffers,
     grouping: &Grouping,
     table: TileTable<'_>,
-    (bind_groups, step): (&mut BindGroups<Windows>, u64),
-) -> Result<Vec<PartDispatch>> {
+    (bind_groups, step): (&mut BindGroups<(Windows, Stage)>, u64),
+) -> Result<Staged<PartDispatch>> {
     let Site { gpu, programs, layout, records, .. } = site;
-    let mut dispatches = Vec::with_capacity(grouping.dispatches.len());
+    let mut dispatches = Staged::default();
     for TileDispatch { windows, tiles } in &grouping.dispatches {
         let Windows { segment, ragged, ref param, ref grad, ref state } = *windows;
         let frame = Frame::Borrowed { ragged, shared: grad.is_none(), runs_in: table.runs_in };
         let program = &programs[layout.segments[segment].kernel];
-        let kernel =
-            kernel::kernel(gpu, Recipe::Update(program.update(frame, records.tensors_in)))?;
-        let bind_group = bind_groups.get(windows, step, || {
-            let lent = |Bound { buffer, bytes }: &Bound| {
-                let buffer = buffers.get(*buffer).unwrap_or(site.dummy);
-                part(buffer, bytes.start, bytes.end - bytes.start)
-            };
-            let bound = Bindings {
-                tiles: table.tiles.clone(),
-                param: lent(param),
-                grad: grad.as_ref().map(lent),
-                home: (segment, state),
-                last: table.runs.clone(),
-            };
-            bound.bind(site, "fallline borrowed window", &kernel)
-        })?;
-        let workgroups = u64::from(tiles.end - tiles.start).div_ceil(workgroup_tiles(gpu));
-        let x = u32::try_from(workgroups).unwrap_or(u32::MAX);
-        let dispatch = Dispatch { kernel, bind_group, workgroups: [x, 1, 1] };
-        dispatches.push(PartDispatch { dispatch, offset: tiles.start * 4 });
+        for &stage in program.stages() {
+            let tiles_len = u64::from(tiles.end - tiles.start);
+            let workgroups = tiles_len.div_ceil(workgroup_tiles(gpu, stage));
+            let x = u32::try_from(workgroups).unwrap_or(u32::MAX);
+            let update = program.update(frame, records.tensors_in, stage);
+            let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
+            let bind_group = bind_groups.get(&(windows.clone(), stage), step, || {
+                let lent = |Bound { buffer, bytes }: &Bound| {
+                    let buffer = buffers.get(*buffer).unwrap_or(site.dummy);
+                    part(buffer, bytes.start, bytes.end - bytes.start)
+                };
+                let bound = Bindings {
+                    tiles: table.tiles.clone(),
+                    param: lent(param),
+                    grad: grad.as_ref().map(lent),
+                    home: (segment, state),
+                    last: table.runs.clone(),
+                };
+                bound.bind(site, "fallline borrowed window", &kernel, stage)
+            })?;
+            let dispatch = Dispatch { kernel, bind_group, workgroups: [x, 1, 1] };
+            dispatches.push(stage, PartDispatch { dispatch, offset: tiles.start * 4 });
+        }
     }
     Ok(dispatches)
 }
@@ -207,7 +250,7 @@ pub(crate) fn borrowed(
 /// Dispatches over borrowed buffers that never move.
 #[derive(Debug)]
 pub(crate) struct Fixed {
-    dispatches: Vec<PartDispatch>,
+    dispatches: Staged<PartDispatch>,
 }
 
 impl Fixed {
@@ -229,7 +272,7 @@ impl Fixed {
 
     /// Records every dispatch, with hyperparameters at this offset.
     pub(crate) fn record(&self, pass: &mut ComputePass<'_>, hypers: u32) {
-        for PartDispatch { dispatch, offset } in &self.dispatches {
+        for PartDispatch { dispatch, offset } in self.dispatches.iter() {
             dispatch.record(pass, &[*offset, hypers, 0]);
         }
     }
@@ -268,13 +311,20 @@ struct Bindings<'a> {
 impl Bindings<'_> {
     /// Bindings that the kernel has no use for get a part of the dummy each, since writable bindings
     /// must not overlap.
-    fn bind(self, site: Site<'_>, label: &str, kernel: &Kernel) -> Result<BindGroup> {
+    fn bind(
+        &self,
+        site: Site<'_>,
+        label: &str,
+        kernel: &Kernel,
+        stage: Stage,
+    ) -> Result<BindGroup> {
         let none = |number: u64| part(site.dummy, number * PART_ALIGNMENT, PART_ALIGNMENT);
         let (segment, blocks) = self.home;
         let (home, number) = (&site.memory[segment], site.layout.segments[segment].kernel);
         let program = &site.programs[number];
-        let mut bound = vec![site.records.buffer.as_entire_binding(), self.tiles, self.param];
-        bound.push(self.grad.unwrap_or_else(|| none(0)));
+        let records = site.records.buffer.as_entire_binding();
+        let mut bound = vec![records, self.tiles.clone(), self.param.clone()];
+        bound.push(self.grad.clone().unwrap_or_else(|| none(0)));
         bound.push(match &home.state {
             Some((buffer, first)) => blocks_part(buffer, *first, blocks, program.state_bytes()),
             None => none(1),
@@ -283,7 +333,11 @@ impl Bindings<'_> {
         let master = home.master.as_ref();
         bound.push(master.map_or_else(|| none(2), |b| blocks_part(b, 0, blocks, master_bytes)));
         bound.push(part(site.hypers, program.hypers_at, HYPERS_BYTES));
-        bound.push(self.last);
+        bound.push(self.last.clone());
+        if let (Stage::Reduce, Some(sums)) = (stage, site.sums) {
+            let first = site.layout.first_sum(segment) * SUM_BYTES;
+            bound.push(blocks_part(sums, first, blocks, SUM_BYTES));
+        }
         bind(site.gpu, label, kernel, &bound)
     }
 }
@@ -402,7 +456,7 @@ pub(crate) fn max_binding_bytes(limits: &wgpu::Limits) -> u64 {
 /// What the bindings of a borrowed dispatch can reach. It does not fold: its last workgroup is its end.
 pub(crate) fn reach(gpu: &Gpu) -> Reach {
     let limits = gpu.limits();
-    let tiles = u64::from(kernel::row_workgroups(limits)) * workgroup_tiles(gpu);
+    let tiles = u64::from(kernel::row_workgroups(limits)) * workgroup_tiles(gpu, Stage::Update);
     Reach {
         max_binding_bytes: max_binding_bytes(limits),
         max_tiles: u32::try_from(tiles).unwrap_or(u32::MAX),
@@ -423,8 +477,12 @@ fn max_blocks(limits: &wgpu::Limits) -> u64 {
 }
 
 /// Tiles of a workgroup.
-fn workgroup_tiles(gpu: &Gpu) -> u64 {
-    u64::from(kernel::workgroup_size(gpu.limits()) / BLOCK_LANES)
+fn workgroup_tiles(gpu: &Gpu, stage: Stage) -> u64 {
+    let lanes = match stage {
+        Stage::Reduce => REDUCE_LANES,
+        Stage::Update => BLOCK_LANES,
+    };
+    u64::from(kernel::workgroup_size(gpu.limits()) / lanes)
 }
 
 /// Some blocks of those that begin at a byte of a buffer.

@@ -91,19 +91,53 @@ impl Tensor<f32> {
     pub fn step(&mut self, rule: &dyn Rule, lr: f64, grad: &[f32]) {
         self.step += 1;
         let t = self.step;
-        let scalars = rule.scalars(t, lr as f32, &mut self.kept);
+        let mut scalars = rule.scalars(t, lr as f32, &mut self.kept);
         let sign = if rule.maximize() { -1.0 } else { 1.0 };
+        if rule.reduces() {
+            let widened: Tensor<f64> = self.widened();
+            let wide: Vec<f64> = grad.iter().map(|grad| (sign * grad).into()).collect();
+            let sums = widened.sums(rule, &scalars.map(f64::from), &wide);
+            scalars = rule.decide(sums, scalars.map(f64::from)).map(|scalar| scalar as f32);
+        }
         self.each(grad, |param, grad, state| rule.twin(t, &scalars, param, sign * grad, state));
     }
 }
 
+impl Tensor<f32> {
+    /// The same numbers in f64.
+    fn widened(&self) -> Tensor<f64> {
+        let widened = |values: &Vec<f32>| values.iter().copied().map(f64::from).collect();
+        Tensor {
+            param: widened(&self.param),
+            slots: self.slots.iter().map(widened).collect(),
+            kept: self.kept.map(f64::from),
+            step: self.step,
+        }
+    }
+}
+
 impl Tensor<f64> {
+    /// What the rule wants summed over the tensor.
+    fn sums(&self, rule: &dyn Rule, scalars: &Scalars<f64>, grad: &[f64]) -> [f64; 2] {
+        let mut sums = [0.0; 2];
+        for (index, (param, grad)) in self.param.iter().zip(grad).enumerate() {
+            let state: Vec<f64> = self.slots.iter().map(|slot| slot[index]).collect();
+            let terms = rule.terms(self.step, scalars, *param, *grad, &state);
+            sums = [sums[0] + terms[0], sums[1] + terms[1]];
+        }
+        sums
+    }
+
     /// One step of the oracle.
     pub fn step(&mut self, rule: &dyn Rule, lr: f64, grad: &[f64]) {
         self.step += 1;
         let t = self.step;
-        let scalars = rule.exact_scalars(t, lr, &mut self.kept);
+        let mut scalars = rule.exact_scalars(t, lr, &mut self.kept);
         let sign = if rule.maximize() { -1.0 } else { 1.0 };
+        if rule.reduces() {
+            let turned: Vec<f64> = grad.iter().map(|grad| sign * grad).collect();
+            scalars = rule.decide(self.sums(rule, &scalars, &turned), scalars);
+        }
         self.each(grad, |param, grad, state| rule.oracle(t, &scalars, param, sign * grad, state));
     }
 }

@@ -167,8 +167,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
             let samples = bench
                 .measure(rule.clone(), &specs, &bar)
                 .with_context(|| format!("{} with {name}", model.name()))?;
-            let slots = u32::try_from(rule.slots().len())?;
-            rows.push(Row::new(&bench, (model, name, args.width), &specs, slots, &samples));
+            rows.push(Row::new(&bench, (model, name, args.width), &specs, &*rule, &samples));
             // What was dropped is given back to the device here, before the next row asks for it.
             bench.gpu.wait()?;
         }

@@ -1,6 +1,6 @@
 //! A row of the result, in JSON and in the tables.
 
-use fallline::TensorSpec;
+use fallline::{Rule, SlotShape, TensorSpec};
 use serde::Serialize;
 
 use super::{
@@ -98,12 +98,12 @@ impl Row {
         bench: &Bench,
         (model, name, width): (Model, RuleName, f64),
         specs: &[TensorSpec],
-        slots: u32,
+        rule: &dyn Rule,
         samples: &Samples,
     ) -> Self {
         let params: u64 =
             specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
-        let bytes_per_param = bytes_per_param(&bench.numerics, slots);
+        let bytes_per_param = bytes_per_param(&bench.numerics, rule);
         let ratios: Vec<f64> =
             samples.traffic.iter().zip(&samples.step).map(|(bare, step)| bare / step).collect();
         let step_s = median(&samples.step);
@@ -187,14 +187,18 @@ const SPEED: [&str; 9] =
     ["model", "rule", "params", "ms/step", "min..max", "ns/param", "GB/s", "copy GB/s", "roofline"];
 
 /// Bytes that a step must move for each element: parameter, what is kept beside it, and state read and
-/// written; the gradient read, twice if something is decided by it before. (Of large tensors: small
-/// ones keep their state in f32.)
-fn bytes_per_param(numerics: &Numerics, slots: u32) -> f64 {
+/// written, and read before by a rule that looks at whole tensors; the gradient read, twice if something is decided
+/// by it before. (Of large tensors: small ones keep their state in f32; what has other shapes than the parameter does
+/// not count.)
+fn bytes_per_param(numerics: &Numerics, rule: &dyn Rule) -> f64 {
     let spec = numerics.spec(TensorSpec::new("", []));
     let grads = if numerics.clip.is_some() || numerics.scales() { 2 } else { 1 };
     let kept = spec.dtype.size_bytes() + spec.precision.size_bytes();
-    let moved = 2 * kept + grads * spec.grad_dtype.size_bytes();
-    moved as f64 + 2.0 * f64::from(slots) * numerics.state.size_bytes()
+    let grad = spec.grad_dtype.size_bytes();
+    let slots = rule.slots().iter().filter(|slot| slot.shape == SlotShape::Param).count();
+    let state = slots as f64 * numerics.state.size_bytes();
+    let read_before = if rule.reduces() { (kept + grad) as f64 + state } else { 0.0 };
+    (2 * kept + grads * grad) as f64 + 2.0 * state + read_before
 }
 
 const COST: [&str; 9] = [

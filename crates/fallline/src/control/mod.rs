@@ -46,6 +46,9 @@ pub(crate) struct Control {
     measure: Option<Measure>,
     /// For each rule.
     advance: Vec<Dispatch>,
+    /// What is summed over each tile, and for each rule that looks at whole tensors what becomes of that.
+    sums: Option<Buffer>,
+    finish: Vec<Dispatch>,
 }
 
 /// The record of each tensor, for the update.
@@ -75,6 +78,8 @@ pub(crate) struct Start<'a> {
     pub(crate) options: &'a Options,
     pub(crate) rules: &'a RuleSet,
     pub(crate) placements: &'a [Placement],
+    /// What is summed over each tile, if a rule looks at whole tensors.
+    pub(crate) sums: Option<&'a Buffer>,
     /// The rows to measure, if anything is measured.
     pub(crate) rows: Option<RowPieces>,
     /// Where tensors lie at first, and room for so many bytes of other places.
@@ -84,7 +89,7 @@ pub(crate) struct Start<'a> {
 
 impl Control {
     pub(crate) fn new(gpu: &Gpu, start: Start<'_>) -> Result<Self> {
-        let Start { groups, options, rules, placements, rows, places, room } = start;
+        let Start { groups, options, rules, placements, sums, rows, places, room } = start;
         let tensors = placements.len();
         let records = Records::new(gpu, tensors)?;
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
@@ -118,6 +123,15 @@ impl Control {
             let bind_group = bind_advance(gpu, &kernel, &inputs, buffers)?;
             advance.push(Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
         }
+        let mut finish = Vec::new();
+        let (x, y) = finish_workgroups(gpu, tensors)?;
+        let reducing = (0u32..).zip(&rules.keys).filter(|(_, key)| key.reduces);
+        for ((number, key), sums) in reducing.zip(std::iter::repeat(sums).flatten()) {
+            let kernel = kernel::kernel(gpu, Recipe::Finish { key: key.clone(), number })?;
+            let buffers = [&placements, sums, &records.buffer];
+            let bind_group = bind_finish(gpu, &kernel, &inputs, buffers)?;
+            finish.push(Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
+        }
         Ok(Self {
             inputs,
             constants,
@@ -129,6 +143,8 @@ impl Control {
             records,
             measure,
             advance,
+            sums: sums.cloned(),
+            finish,
         })
     }
 
@@ -196,12 +212,24 @@ impl Control {
         for dispatch in &mut advance {
             dispatch.bind_group = bind_advance(gpu, &dispatch.kernel, &inputs, buffers)?;
         }
-        Ok(Self { inputs, measure, advance, ..self.clone() })
+        let mut finish = self.finish.clone();
+        for (dispatch, sums) in finish.iter_mut().zip(self.sums.iter().cycle()) {
+            let buffers = [placements, sums, &records.buffer];
+            dispatch.bind_group = bind_finish(gpu, &dispatch.kernel, &inputs, buffers)?;
+        }
+        Ok(Self { inputs, measure, advance, finish, ..self.clone() })
     }
 
-    /// Dispatches that count steps: one for each rule.
-    pub(crate) fn rules(&self) -> usize {
-        self.advance.len()
+    /// Dispatches that count steps, one for each rule, and that finish what is summed over tensors.
+    pub(crate) fn rule_dispatches(&self) -> usize {
+        self.advance.len() + self.finish.len()
+    }
+
+    /// Records what comes between what rules want summed over tensors and the update.
+    pub(crate) fn record_finish(&self, pass: &mut ComputePass<'_>, written: &Written) {
+        for finish in &self.finish {
+            finish.record(pass, &[written.groups]);
+        }
     }
 
     /// What a step measures, if anything.
@@ -246,6 +274,27 @@ fn advance_workgroups(gpu: &Gpu, tensors: usize) -> Result<(u32, u32)> {
         return Err(Error::DeviceLimit { limit, expected, found });
     }
     Ok(kernel::fold(expected, gpu.limits()))
+}
+
+/// A workgroup for each tensor.
+fn finish_workgroups(gpu: &Gpu, tensors: usize) -> Result<(u32, u32)> {
+    let (expected, found) = (tensors as u64, max_workgroups(gpu.limits()));
+    if expected > found {
+        let limit = "max_compute_workgroups_per_dimension squared";
+        return Err(Error::DeviceLimit { limit, expected, found });
+    }
+    Ok(kernel::fold(expected, gpu.limits()))
+}
+
+fn bind_finish(
+    gpu: &Gpu,
+    kernel: &Kernel,
+    inputs: &StepInputs,
+    buffers: [&Buffer; 3],
+) -> Result<BindGroup> {
+    let buffers = buffers.map(Buffer::as_entire_binding);
+    let bound: Vec<_> = std::iter::once(inputs.groups()).chain(buffers).collect();
+    bind(gpu, "fallline finish", kernel, &bound)
 }
 
 /// The decision before the first step, and in every step of an optimizer that has nothing to decide.

@@ -49,8 +49,14 @@ pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
     // In f32 and in coded formats, whose files declare other names.
     for state in [StateFormat::F32, StateFormat::Bf16, StateFormat::Int8] {
         let program = Program::plain(key.clone(), Formats { state, ..Formats::default() });
-        let update = Recipe::Update(program.update(Frame::Arena, TableIn::Uniform));
-        text.validate(&update, &text.parse(&update)?)?;
+        for &stage in program.stages() {
+            let update = Recipe::Update(program.update(Frame::Arena, TableIn::Uniform, stage));
+            text.validate(&update, &text.parse(&update)?)?;
+        }
+    }
+    if key.reduces {
+        let finish = Recipe::Finish { key: key.clone(), number: 0 };
+        text.validate(&finish, &text.parse(&finish)?)?;
     }
     Ok(())
 }
@@ -164,9 +170,10 @@ impl Text<'_> {
     /// What every rule declares, and this one does not.
     fn missing(&self) -> Option<&'static str> {
         let keep = self.key.keeps().then_some("keep");
+        let reduce = if self.key.reduces { &["terms", "decide"][..] } else { &[] };
         let is_missing =
             |needed: &&str| !self.declared.iter().any(|declared| declared.name == *needed);
-        NEEDED.into_iter().chain(keep).find(is_missing)
+        NEEDED.into_iter().chain(keep).chain(reduce.iter().copied()).find(is_missing)
     }
 
     /// The line of the rule's text that a place in a kernel is, if it is in that.

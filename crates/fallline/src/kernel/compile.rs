@@ -71,6 +71,11 @@ impl Recipe {
                 let switches = key.switches.iter().map(|(name, value)| (*name, f64::from(*value)));
                 switches.chain([row, ("RULE", f64::from(*number))]).collect()
             }
+            Recipe::Finish { key, number } => {
+                let switches = key.switches.iter().map(|(name, value)| (*name, f64::from(*value)));
+                let size = ("WORKGROUP_SIZE", f64::from(workgroup_size(limits)));
+                switches.chain([row, size, ("RULE", f64::from(*number))]).collect()
+            }
             Recipe::Measure { .. } | Recipe::Total | Recipe::Expand => vec![row],
         }
     }

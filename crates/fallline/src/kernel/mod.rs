@@ -37,6 +37,12 @@ pub(crate) const MAX_HYPERS: usize = 512;
 /// Bytes of that buffer.
 pub(crate) const HYPERS_BYTES: u64 = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
 
+/// Bytes of what is summed over a tile.
+pub(crate) const SUM_BYTES: u64 = 16;
+
+/// Tiles whose sums are a multiple of the largest offset alignment that WebGPU permits.
+pub(crate) const SUM_TILES: u32 = 16;
+
 /// A kernel, whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Recipe {
@@ -54,6 +60,12 @@ pub(crate) enum Recipe {
     Decide { skip_non_finite: bool },
     /// `control/advance.wgsl` for one rule
     Advance {
+        /// The rule, which is this number among those of the optimizer.
+        key: KernelKey,
+        number: u32,
+    },
+    /// `control/finish.wgsl` for one rule
+    Finish {
         /// The rule, which is this number among those of the optimizer.
         key: KernelKey,
         number: u32,
@@ -84,6 +96,15 @@ pub(crate) enum Frame {
     },
 }
 
+/// What a kernel of a frame does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Stage {
+    /// Sums what the rule wants summed over a tensor.
+    Reduce,
+    /// Updates parameter and state.
+    Update,
+}
+
 /// Which way [`KernelKey::quantize`] goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -101,6 +122,8 @@ pub(crate) struct KernelKey {
     pub(crate) slots: Vec<Slot>,
     /// What it keeps for each tensor.
     pub(crate) kept: Vec<Slot>,
+    /// Whether it looks at whole tensors before it applies anything.
+    pub(crate) reduces: bool,
 }
 
 impl KernelKey {
@@ -112,13 +135,14 @@ impl KernelKey {
             switches: switches.map(|(name, on)| (name, u8::from(on))).collect(),
             kept: slots.iter().copied().filter(|slot| slot.shape == SlotShape::Scalar).collect(),
             slots: slot::tiled(&slots),
+            reduces: rule.reduces(),
         }
     }
 
     /// The kernel that adds gradients to gradients.
     pub(crate) fn accumulate() -> Self {
         let rule = control::ACCUMULATE;
-        Self { rule, switches: Vec::new(), slots: Vec::new(), kept: Vec::new() }
+        Self { rule, switches: Vec::new(), slots: Vec::new(), kept: Vec::new(), reduces: false }
     }
 
     /// The kernel that makes blocks of values (of whatever sign, or never negative), or values of blocks.
@@ -133,7 +157,7 @@ impl KernelKey {
         }
         let blocks = Slot::moment("blocks");
         let slots = vec![if signed { blocks } else { blocks.unsigned() }];
-        Self { rule: control::QUANTIZE, switches, slots, kept: Vec::new() }
+        Self { rule: control::QUANTIZE, switches, slots, kept: Vec::new(), reduces: false }
     }
 
     /// The kernel that moves what this one moves, and computes nothing.
@@ -171,8 +195,9 @@ impl Program {
     }
 
     /// The kernel that steps this rule in this frame.
-    pub(crate) fn update(&self, frame: Frame, tensors_in: TableIn) -> Update {
+    pub(crate) fn update(&self, frame: Frame, tensors_in: TableIn, stage: Stage) -> Update {
         Update {
+            stage,
             frame,
             tensors_in,
             one_hyper: self.one_hyper,
@@ -180,6 +205,11 @@ impl Program {
             key: self.key.clone(),
             formats: self.formats,
         }
+    }
+
+    /// What it does in a step, in order.
+    pub(crate) fn stages(&self) -> &'static [Stage] {
+        if self.key.reduces { &[Stage::Reduce, Stage::Update] } else { &[Stage::Update] }
     }
 
     /// Bytes of a block in all state slots together.
@@ -197,7 +227,8 @@ impl Program {
     /// 256 bytes, the largest offset alignment that WebGPU permits.
     pub(crate) fn window_blocks(&self) -> u32 {
         // In every format of parameters and gradients a block is a multiple of 256 bytes anyway.
-        1 << 8u32.saturating_sub(self.state_bytes().trailing_zeros())
+        let of_state = 1 << 8u32.saturating_sub(self.state_bytes().trailing_zeros());
+        if self.key.reduces { of_state.max(SUM_TILES) } else { of_state }
     }
 
     /// Bytes of a block in the largest of all its buffers.
@@ -235,6 +266,7 @@ impl TableIn {
 /// An update kernel, whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Update {
+    pub(crate) stage: Stage,
     pub(crate) frame: Frame,
     pub(crate) tensors_in: TableIn,
     /// Whether all groups have the same hyperparameters.

@@ -86,7 +86,9 @@ pub(super) fn updates() -> Vec<Update> {
     let mut updates = Vec::new();
     let mut add = |key: &KernelKey, formats, tensors_in| {
         let one_hyper = tensors_in == TableIn::Uniform;
-        let update = |frame| Update {
+        let stages = Program::plain(key.clone(), formats).stages();
+        let update = |stage, frame| Update {
+            stage,
             frame,
             tensors_in,
             one_hyper,
@@ -94,7 +96,9 @@ pub(super) fn updates() -> Vec<Update> {
             key: key.clone(),
             formats,
         };
-        updates.extend(frames().into_iter().map(update));
+        for stage in stages {
+            updates.extend(frames().into_iter().map(|frame| update(*stage, frame)));
+        }
     };
     for key in keys() {
         for key in [key.traffic(), key] {
@@ -118,6 +122,7 @@ pub(super) fn updates() -> Vec<Update> {
                 let formats = Formats { param: dtype, grad: dtype, state, ..F32 };
                 let key = KernelKey::quantize(state, true, direction);
                 updates.extend([false, true].map(|ragged| Update {
+                    stage: Stage::Update,
                     frame: Frame::Borrowed { ragged, shared: true, runs_in: TableIn::Uniform },
                     tensors_in: TableIn::Uniform,
                     one_hyper: true,
@@ -139,6 +144,8 @@ pub(super) fn recipes() -> Vec<Recipe> {
     }
     recipes.extend([false, true].map(|skip_non_finite| Recipe::Decide { skip_non_finite }));
     recipes.extend(keys().into_iter().map(|key| Recipe::Advance { key, number: 1 }));
+    let reducing = keys().into_iter().filter(|key| key.reduces);
+    recipes.extend(reducing.map(|key| Recipe::Finish { key, number: 1 }));
     recipes.extend([Recipe::Expand, Recipe::Total]);
     recipes
 }
@@ -147,7 +154,10 @@ pub(super) fn recipes() -> Vec<Recipe> {
 pub(super) fn name(recipe: &Recipe) -> String {
     let mut name = stem(recipe.label()).to_owned();
     match recipe {
-        Recipe::Update(Update { frame, tensors_in, key, formats, .. }) => {
+        Recipe::Update(Update { stage, frame, tensors_in, key, formats, .. }) => {
+            if *stage == Stage::Reduce {
+                name += " reduce";
+            }
             let Formats { param, grad, precision, state } = formats;
             name += &format!(" {param:?}-{grad:?}-{precision:?}-{state:?}");
             match frame {
@@ -164,7 +174,7 @@ pub(super) fn name(recipe: &Recipe) -> String {
         Recipe::Measure { grad, ragged } => {
             name += &format!(" {grad:?} {}", if *ragged { "ragged" } else { "whole" });
         }
-        Recipe::Advance { key, .. } => {
+        Recipe::Advance { key, .. } | Recipe::Finish { key, .. } => {
             name += &format!(" {}{}", stem(key.rule.path), switches(key))
         }
         Recipe::Decide { skip_non_finite } => {

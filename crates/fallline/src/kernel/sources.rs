@@ -5,7 +5,7 @@ use fallline_shaders::{
 };
 use wgpu::{BindingType, BufferBindingType};
 
-use super::{Frame, KernelKey, Recipe, TableIn, Update};
+use super::{Frame, KernelKey, Recipe, Stage, TableIn, Update};
 use crate::{Dtype, Precision, StateFormat, tensor::Formats};
 
 const UNIFORM: BindingType = binding(BufferBindingType::Uniform, false);
@@ -57,6 +57,12 @@ impl Recipe {
                 ]);
                 sources
             }
+            Recipe::Finish { key, .. } => {
+                let mut sources = vec![control::FINISH];
+                sources.extend(rule_sources(key));
+                sources.extend([shared::SLOTS, shared::PLACEMENT, shared::GROUP]);
+                sources
+            }
             Recipe::Total => {
                 vec![control::TOTAL, shared::PARTIAL, shared::SPAN, shared::TOTAL]
             }
@@ -77,7 +83,12 @@ impl Recipe {
                     Frame::Borrowed { runs_in: TableIn::Uniform, .. } => (READ_AT, UNIFORM_AT),
                     Frame::Borrowed { runs_in: TableIn::Storage, .. } => (READ_AT, READ_AT),
                 };
-                vec![tensors, tiles, WRITE, WRITE, WRITE, WRITE, UNIFORM_AT, last]
+                let mut bindings =
+                    vec![tensors, tiles, WRITE, WRITE, WRITE, WRITE, UNIFORM_AT, last];
+                if update.stage == Stage::Reduce {
+                    bindings.push(WRITE);
+                }
+                bindings
             }
             Recipe::Measure { .. } => vec![READ_AT, READ_AT, WRITE, WRITE],
             Recipe::Total => vec![READ, READ, WRITE],
@@ -85,6 +96,7 @@ impl Recipe {
             Recipe::Advance { .. } => {
                 vec![READ_AT, READ_AT, READ_AT, READ, READ, WRITE, WRITE, WRITE]
             }
+            Recipe::Finish { .. } => vec![READ_AT, READ, READ, WRITE],
             Recipe::Expand => vec![READ_AT, WRITE],
         }
     }
@@ -92,7 +104,7 @@ impl Recipe {
 
 /// A rule, and what any rule may use.
 fn rule_sources(key: &KernelKey) -> Vec<Source> {
-    let mut sources = vec![key.rule, shared::TENSOR, shared::PROPOSAL];
+    let mut sources = vec![key.rule, shared::TENSOR, shared::PROPOSAL, shared::TERMS];
     sources.extend([shared::LERP, shared::MAX_MAGNITUDE, shared::NON_NEGATIVE, shared::EXPM1]);
     if !key.keeps() {
         sources.push(shared::KEEPS_NOTHING);
@@ -151,10 +163,15 @@ fn frame_sources(update: &Update) -> Vec<Source> {
         TableIn::Uniform => shared::TENSORS_UNIFORM,
         TableIn::Storage => shared::TENSORS_STORAGE,
     };
+    let entry = match update.stage {
+        Stage::Update => frames::UPDATE,
+        Stage::Reduce if update.key.is_traffic() => probes::REDUCE,
+        Stage::Reduce => frames::REDUCE,
+    };
     let mut sources = match update.frame {
         Frame::Arena => {
             let words = [param_words(param, false), grad_words(grad, false)];
-            let mut sources = vec![frames::UPDATE, frames::ARENA, shared::WINDOW];
+            let mut sources = vec![entry, frames::ARENA, shared::WINDOW];
             sources.extend(words);
             sources
         }
@@ -162,7 +179,7 @@ fn frame_sources(update: &Update) -> Vec<Source> {
             // Codes of two sizes in one binding: only single words can be both.
             let mixed = shared && param.size_bytes() != grad.size_bytes();
             let scalar = ragged || mixed;
-            let mut sources = vec![frames::UPDATE, frames::BORROWED, shared::RUN];
+            let mut sources = vec![entry, frames::BORROWED, shared::RUN];
             sources.push(match runs_in {
                 TableIn::Uniform => shared::RUNS_UNIFORM,
                 TableIn::Storage => shared::RUNS_STORAGE,

@@ -112,6 +112,9 @@ fn shaders_and_engine_agree_on_constants() {
         assert!(source.text.contains(&line), "{}: {line}", source.path);
     };
     has(frames::UPDATE, format!("const TILE_LANES: u32 = {}u;", crate::layout::BLOCK_LANES));
+    for reduce in [frames::REDUCE, probes::REDUCE] {
+        has(reduce, format!("const TILE_LANES: u32 = {}u;", crate::layout::REDUCE_LANES));
+    }
     has(frames::UPDATE, format!("array<Hyper, {MAX_HYPERS}>"));
     for slot in 0..crate::slot::MAX_SLOTS {
         has(shared::SLOTS, format!("    slot{slot}: vec4<f32>,"));
@@ -181,8 +184,8 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
             tail_elems,
             number,
             whole_vec4,
-            padding0,
-            padding1
+            first_sum,
+            padding0
         }
     );
     let measure = module(Recipe::Measure { grad: Dtype::F16, ragged: false });

@@ -121,6 +121,7 @@ impl Optimizer {
             memory: &memory,
             records: &records,
             hypers: &hypers,
+            sums: None,
             dummy: &self.dummy,
         };
         let (reach, segments) = (plan::reach(gpu), vec![0; layout.segments.len()]);

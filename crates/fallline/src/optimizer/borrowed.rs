@@ -8,9 +8,9 @@ use super::Info;
 use crate::{
     BorrowedTensor, BufferRange, Error, Gpu, Result,
     control::{Control, Input, RowDispatch, RowPieces, RowWindow, StepInputs, Written},
-    kernel::{self, KernelKey, Recipe, TableIn},
+    kernel::{self, KernelKey, Recipe, Stage, TableIn},
     lend::{Buffers, Lending, ToLend},
-    plan::{self, BindGroups, Dispatch, Fixed, PartDispatch, Site, TileTable, bind, part},
+    plan::{self, BindGroups, Dispatch, Fixed, PartDispatch, Site, Staged, TileTable, bind, part},
     tiles::{self, Extent, Ground, Grouping, LentTensor, Piece, Reach, Windows},
 };
 
@@ -30,7 +30,7 @@ impl Placed {
 /// What a step dispatches for tensors in some places.
 #[derive(Clone, Debug)]
 pub(super) struct Ready {
-    pub(super) updates: Arc<[PartDispatch]>,
+    pub(super) updates: Arc<Staged<PartDispatch>>,
     pub(super) rows: Arc<[PartDispatch]>,
     /// Writes the tiles that the updates bind; `None` where they are written once and for all.
     expand: Option<Dispatch>,
@@ -62,7 +62,7 @@ pub(super) struct Borrowed {
     /// Where they lay at first, for as long as steps come back to it.
     first: Option<(Vec<Placed>, Made, u64)>,
     buffers: Buffers,
-    updates: BindGroups<Windows>,
+    updates: BindGroups<(Windows, Stage)>,
     rows: BindGroups<RowWindow>,
     /// The tiles of the beginning, those of a step, and room behind them: each of so many bytes.
     tiles: (Buffer, u64),
@@ -269,7 +269,7 @@ impl Borrowed {
             bind_all(site, bound, (&self.buffers, tiles, self.runs_in), dispatches, bind_groups)?;
         // The tiles of a step lie behind those of the beginning.
         let behind = u32::try_from(tiles.1).unwrap_or(u32::MAX);
-        for part in Arc::make_mut(&mut ready.updates) {
+        for part in Arc::make_mut(&mut ready.updates).iter_mut() {
             part.offset += behind;
         }
         let runs = grouping.runs.len().saturating_sub(1) as u64;
@@ -324,7 +324,7 @@ impl Borrowed {
     pub(super) fn tell_hypers_apart(&mut self, gpu: &Gpu, key: &KernelKey) -> Result<()> {
         let first = self.first.as_mut().map(|(_, made, _)| made);
         for made in [&mut self.made].into_iter().chain(first) {
-            for part in Arc::make_mut(&mut made.ready.updates) {
+            for part in Arc::make_mut(&mut made.ready.updates).iter_mut() {
                 part.dispatch.kernel = part.dispatch.kernel.with_many_hypers(gpu, key)?;
             }
         }
@@ -361,7 +361,11 @@ fn bind_all(
     control: &Control,
     (buffers, tiles, runs_in): (&Buffers, &(Buffer, u64), TableIn),
     (grouping, rows, offsets): (&Grouping, &[RowDispatch], &[u32]),
-    (updates, row_groups, step): (&mut BindGroups<Windows>, &mut BindGroups<RowWindow>, u64),
+    (updates, row_groups, step): (
+        &mut BindGroups<(Windows, Stage)>,
+        &mut BindGroups<RowWindow>,
+        u64,
+    ),
 ) -> Result<Ready> {
     let (bound, runs) = (part(&tiles.0, 0, tiles.1), control.inputs.runs(runs_in));
     let table = TileTable { tiles: &bound, runs: &runs, runs_in };
@@ -379,18 +383,23 @@ fn bind_all(
         }
         None => Vec::new(),
     };
-    Ok(Ready { updates: updates.into(), rows: rows.into(), expand: None })
+    Ok(Ready { updates: Arc::new(updates), rows: rows.into(), expand: None })
 }
 
 impl Ready {
     /// Records the update, behind everything that comes before it.
-    pub(super) fn record(&self, pass: &mut ComputePass<'_>, written: &Written) {
+    pub(super) fn record(&self, pass: &mut ComputePass<'_>, control: &Control, written: &Written) {
         if let Some(expand) = &self.expand {
             expand.record(pass, &[written.places]);
         }
-        for PartDispatch { dispatch, offset } in &*self.updates {
-            dispatch.record(pass, &[*offset, written.hypers, written.places]);
-        }
+        let record = |pass: &mut ComputePass<'_>, parts: &[PartDispatch]| {
+            for PartDispatch { dispatch, offset } in parts {
+                dispatch.record(pass, &[*offset, written.hypers, written.places]);
+            }
+        };
+        record(pass, &self.updates.reduces);
+        control.record_finish(pass, written);
+        record(pass, &self.updates.updates);
     }
 
     /// How many dispatches update.

@@ -88,7 +88,7 @@ impl Optimizer {
         control.record_decide(&mut pass, &written, true);
         let entry = match ready {
             Some(ready) => {
-                ready.record(&mut pass, &written);
+                ready.record(&mut pass, &control, &written);
                 written.entry
             }
             None => self.record_update(&mut pass, written),

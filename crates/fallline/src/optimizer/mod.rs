@@ -37,7 +37,7 @@ use crate::{
     control::{Control, Written},
     kernel::Program,
     layout::Layout,
-    plan::{Dispatch, PartDispatch, SegmentBuffers, Site},
+    plan::{Dispatch, PartDispatch, SegmentBuffers, Site, Staged},
     report::Reports,
     ring::Entry,
     rule_set::RuleSet,
@@ -59,6 +59,8 @@ pub struct Optimizer {
     vectors: Vectors,
     /// Bound where a kernel has no use for a binding.
     dummy: Buffer,
+    /// What is summed over each tile, if a rule looks at whole tensors.
+    sums: Option<Buffer>,
     rules: RuleSet,
     pub(crate) control: Control,
     lies: Lies,
@@ -88,7 +90,7 @@ impl Info {
 #[derive(Debug)]
 enum Lies {
     /// In buffers of the engine's, always.
-    Arena { updates: Vec<Dispatch>, rows: Vec<PartDispatch> },
+    Arena { updates: Staged<Dispatch>, rows: Vec<PartDispatch> },
     /// In buffers of the caller's.
     Borrowed(Box<Borrowed>),
 }
@@ -176,7 +178,7 @@ impl Optimizer {
 
     /// Takes parameters and gradients from these places from now on.
     fn place(&mut self, places: &Places<'_>) -> Result<()> {
-        let Self { gpu, infos, programs, layout, memory, dummy, control, lies, .. } = self;
+        let Self { gpu, infos, programs, layout, memory, dummy, sums, control, lies, .. } = self;
         let Lies::Borrowed(borrowed) = lies else { return Err(Error::NotBorrowed) };
         let expected = infos.len();
         for (role, found) in [
@@ -205,8 +207,8 @@ impl Optimizer {
         };
         let placed = places.grads.iter().enumerate().map(placed).collect();
         let (records, hypers) = (control.records.clone(), control.inputs.buffer().clone());
-        let site =
-            Site { gpu, programs, layout, memory, records: &records, hypers: &hypers, dummy };
+        let (records, hypers, sums) = (&records, &hypers, sums.as_ref());
+        let site = Site { gpu, programs, layout, memory, records, hypers, sums, dummy };
         borrowed.place(site, infos, control, placed)
     }
 
@@ -246,11 +248,15 @@ impl Optimizer {
     fn record_update(&self, pass: &mut ComputePass<'_>, written: Written) -> Entry {
         match &self.lies {
             Lies::Arena { updates, .. } => {
-                for dispatch in updates {
+                for dispatch in &updates.reduces {
+                    dispatch.record(pass, &[written.hypers]);
+                }
+                self.control.record_finish(pass, &written);
+                for dispatch in &updates.updates {
                     dispatch.record(pass, &[written.hypers]);
                 }
             }
-            Lies::Borrowed(borrowed) => borrowed.ready().record(pass, &written),
+            Lies::Borrowed(borrowed) => borrowed.ready().record(pass, &self.control, &written),
         }
         written.entry
     }
@@ -327,7 +333,7 @@ impl Optimizer {
         };
         // Rows are added up, and something is decided.
         let decides = 2 * usize::from(self.control.measure().is_some());
-        self.control.rules() + rows + decides + updates
+        self.control.rule_dispatches() + rows + decides + updates
     }
 
     /// How many bind groups and buffers of the caller's are kept for steps over borrowed buffers.
@@ -358,7 +364,8 @@ impl Optimizer {
     fn site(&self) -> Site<'_> {
         let Self { gpu, programs, layout, memory, control, dummy, .. } = self;
         let (records, hypers) = (&control.records, control.inputs.buffer());
-        Site { gpu, programs, layout, memory, records, hypers, dummy }
+        let sums = self.sums.as_ref();
+        Site { gpu, programs, layout, memory, records, hypers, sums, dummy }
     }
 
     fn info(&self, id: TensorId) -> Result<&Info> {

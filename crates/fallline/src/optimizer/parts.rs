@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use wgpu::Buffer;
+use wgpu::{Buffer, BufferUsages};
 
 use super::{Info, Lies, Optimizer, build::OWNED, tensors::Roster, vectors::Vectors};
 use crate::{
     Error, Gpu, Group, Options, Result,
     abi::Placement,
     control::{Control, Measured},
-    kernel::Program,
+    kernel::{Program, SUM_BYTES},
     layout::{BLOCK_ELEMS, Item, Layout},
     plan::{self, BLOCK_VEC4, SegmentBuffers},
     report::Reports,
@@ -109,10 +109,26 @@ impl Parts {
                 tail_elems: number(info.len_elems % 4),
                 number: info.spec.whole.map_or_else(|| number(index), |whole| whole.number),
                 whole_vec4: number(info.whole_elem() / 4),
+                first_sum: number(
+                    self.layout.first_sum(place.segment) + u64::from(place.first_block),
+                ),
                 padding0: 0,
-                padding1: 0,
             };
         self.infos.iter().zip(&self.layout.places).enumerate().map(placement).collect()
+    }
+
+    /// The buffer of what is summed over each tile, if a rule looks at whole tensors.
+    pub(super) fn sums(&self, gpu: &Gpu) -> Result<Option<Buffer>> {
+        if !self.rules.keys.iter().any(|key| key.reduces) {
+            return Ok(None);
+        }
+        let size = self.layout.first_sum(self.layout.segments.len()) * SUM_BYTES;
+        let (limit, found) =
+            ("max_storage_buffer_binding_size", plan::max_binding_bytes(gpu.limits()));
+        if size > found {
+            return Err(Error::DeviceLimit { limit, expected: size, found });
+        }
+        gpu.buffer("fallline sums", size.max(SUM_BYTES), BufferUsages::STORAGE).map(Some)
     }
 
     /// What *measure* knows of each gradient.
@@ -165,7 +181,7 @@ impl Parts {
         gpu: &Gpu,
         groups: &[Group],
         options: &Options,
-        (memory, dummy): (Vec<SegmentBuffers>, Buffer),
+        (memory, dummy, sums): (Vec<SegmentBuffers>, Buffer, Option<Buffer>),
         control: Control,
         lies: Lies,
     ) -> Result<Optimizer> {
@@ -189,6 +205,7 @@ impl Parts {
             memory,
             vectors,
             dummy,
+            sums,
             rules,
             control,
             lies,

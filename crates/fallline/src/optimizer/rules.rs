@@ -42,7 +42,7 @@ impl Optimizer {
         let Self { gpu, programs, lies, .. } = self;
         match lies {
             Lies::Arena { updates, .. } => {
-                for dispatch in updates {
+                for dispatch in updates.iter_mut() {
                     dispatch.kernel = dispatch.kernel.with_many_hypers(gpu, key)?;
                 }
             }

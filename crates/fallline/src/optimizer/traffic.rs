@@ -4,7 +4,7 @@ use super::{Lies, Optimizer};
 use crate::{
     Result,
     kernel::Program,
-    plan::{self, Dispatch, Fixed, Site},
+    plan::{self, Dispatch, Fixed, Site, Staged},
 };
 
 impl Optimizer {
@@ -37,7 +37,7 @@ pub struct Traffic(Dispatches);
 
 #[derive(Debug)]
 enum Dispatches {
-    Arena(Vec<Dispatch>),
+    Arena(Staged<Dispatch>),
     Borrowed(Fixed),
 }
 
@@ -46,7 +46,7 @@ impl Traffic {
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         match &self.0 {
             Dispatches::Arena(dispatches) => {
-                for dispatch in dispatches {
+                for dispatch in dispatches.iter() {
                     dispatch.record(pass, &[0]);
                 }
             }

@@ -174,8 +174,8 @@ impl Quantizer {
             };
             let programs: Vec<Program> = programs.iter().map(turned).collect();
             let (programs, records) = (&programs, &records);
-            let (hypers, dummy) = (&hypers, &dummy);
-            let site = Site { gpu, programs, layout, memory, records, hypers, dummy };
+            let (hypers, sums, dummy) = (&hypers, None, &dummy);
+            let site = Site { gpu, programs, layout, memory, records, hypers, sums, dummy };
             Fixed::new(site, &numbered, &grouping)
         };
         let (to_blocks, to_values) = (plan(Direction::ToBlocks)?, plan(Direction::ToValues)?);

@@ -77,6 +77,7 @@ catalog! {
     adamw: AdamW,
     rmsprop: RmsProp,
     nadam: NAdam,
+    lamb: Lamb,
 }
 
 /// An optimizer: a page of WGSL, and the values of its constants. The engine's own implement it as yours can.
@@ -116,6 +117,12 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
     /// The fields of the WGSL's `StepHyper`, in order, without padding.
     fn step_hyper(&self) -> Vec<(&'static str, f64)> {
         Vec::new()
+    }
+
+    /// Whether it looks at whole tensors before it applies anything: its WGSL then has `terms`, which are summed over
+    /// a tensor (or a [piece](crate::Whole) of one), and `decide`, which makes scalars of the sums.
+    fn reduces(&self) -> bool {
+        false
     }
 
     /// n, where a gradient of magnitude 2^n or more may take the rule out of the range of f32, though it is

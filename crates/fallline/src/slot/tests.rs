@@ -66,7 +66,8 @@ fn check(gpu: &Gpu, state: StateFormat) {
         StateFormat::Bf16 => vec![("STOCHASTIC_SLOTS", 0)],
         _ => Vec::new(),
     };
-    let key = KernelKey { rule: RULE, switches, slots: SLOTS.to_vec(), kept: Vec::new() };
+    let key =
+        KernelKey { rule: RULE, switches, slots: SLOTS.to_vec(), kept: Vec::new(), reduces: false };
     let programs = [Program::plain(key, formats)];
     let items = LENGTHS.map(|len_elems| Item { kernel: 0, len_elems });
     let layout = Layout::new(&items, &[1 << 20]).unwrap();
@@ -123,6 +124,7 @@ fn check(gpu: &Gpu, state: StateFormat) {
         memory: &memory,
         records: &records,
         hypers: &hypers,
+        sums: None,
         dummy: &dummy,
     };
     let reach = plan::reach(gpu);

@@ -34,6 +34,30 @@ pub trait Rule: std::fmt::Debug {
         [lr, 0.0, 0.0, 0.0]
     }
 
+    /// Whether it looks at the whole tensor before it applies anything.
+    fn reduces(&self) -> bool {
+        false
+    }
+
+    /// What of an element is summed over the tensor then.
+    fn terms(
+        &self,
+        t: u32,
+        scalars: &Scalars<f64>,
+        param: f64,
+        grad: f64,
+        state: &[f64],
+    ) -> [f64; 2] {
+        let _ = (t, scalars, param, grad, state);
+        [0.0; 2]
+    }
+
+    /// The scalars by these sums. (The twin's sums are exact: the order of the shader's is its own.)
+    fn decide(&self, sums: [f64; 2], scalars: Scalars<f64>) -> Scalars<f64> {
+        let _ = sums;
+        scalars
+    }
+
     /// One element of the twin: the shader's `propose` and `apply`.
     fn twin(&self, t: u32, scalars: &Scalars<f32>, param: &mut f32, grad: f32, state: &mut [f32]);
 
@@ -86,4 +110,5 @@ catalog! {
     adamw: AdamW,
     rmsprop: RmsProp,
     nadam: NAdam,
+    lamb: Lamb,
 }

@@ -1,0 +1,89 @@
+// The frame of a reduction: what a rule wants summed over a tensor before it applies anything.
+//
+//   sums[tile] = sum of terms(param[i], direction[i], tensor, hyper)      over the elements i of a tile
+//
+// Loads what update.wgsl loads, proposes as it does, and stores one sum for each tile; control/finish.wgsl adds up
+// those of a tensor. The update proposes again: what it would have to load instead are as many words. Sums are trees
+// in a fixed order, and a tile's is the same in any window.
+//
+// Joined with: as update.wgsl, and a rule that has `terms` and `decide`; shared/terms.wgsl.
+//
+// Bindings (group 0): those of update.wgsl, and
+//   8 sums      of each tile, up to four (out)
+
+// Lanes of a tile, with eight vec4s each. (Measured on Mesa's software driver, where barriers are what a workgroup
+// costs: LAMB's roofline is 0.73 with 32 lanes, two vec4s each, and two barriers for eight tiles.)
+const TILE_LANES: u32 = 8u;
+override WORKGROUP_SIZE: u32 = 256u;
+
+@group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
+@group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
+@group(0) @binding(4) var<storage, read_write> state: array<StateWord>;
+@group(0) @binding(5) var<storage, read_write> master: array<MasterWord>;
+@group(0) @binding(6) var<uniform> hypers: array<Hyper, 512>;
+@group(0) @binding(8) var<storage, read_write> sums: array<vec4<f32>>;
+
+// (A workgroup has at most 256 lanes; naga cannot size this by an override.)
+var<workgroup> of_lanes: array<vec2<f32>, 256>;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup_id: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let workgroup = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
+    if (is_behind(workgroup * (WORKGROUP_SIZE / TILE_LANES))) {
+        return;
+    }
+    let lane_of_all = workgroup * WORKGROUP_SIZE + lane;
+    let tile = find_tile(lane_of_all / TILE_LANES);
+    let tensor = load_tensor(tile.tensor);
+    let hyper = load_hyper(tensor);
+
+    var sum = vec2<f32>();
+    // As an update's lanes, by pairs that lie 32 vec4s apart.
+    for (var part = lane_of_all % TILE_LANES; part < 32u; part += TILE_LANES) {
+        let exists_a = elems_at(tile, part, tensor);
+        let exists_b = elems_at(tile, part + 32u, tensor);
+        let a = place_of(tile, part, exists_a, lane, tensor);
+        let b = place_of(tile, part + 32u, exists_b, lane, tensor);
+        let grad_a = load_grad(a, tensor);
+        let grad_b = load_grad(b, tensor);
+        let param_a = load_param(a);
+        let param_b = load_param(b);
+        let slots = load_slots(a, b);
+        let proposal_a = propose(param_a, grad_a, state_of(slots.a), tensor, hyper);
+        let proposal_b = propose(param_b, grad_b, state_of(slots.b), tensor, hyper);
+        let terms_a = terms(param_a, proposal_a.direction, tensor, hyper);
+        let terms_b = terms(param_b, proposal_b.direction, tensor, hyper);
+        sum += vec2<f32>(
+            existing(terms_a.first, exists_a) + existing(terms_b.first, exists_b),
+            existing(terms_a.second, exists_a) + existing(terms_b.second, exists_b),
+        );
+    }
+    of_lanes[lane] = sum;
+    workgroupBarrier();
+    if (lane < WORKGROUP_SIZE / TILE_LANES) {
+        store_sum(workgroup * (WORKGROUP_SIZE / TILE_LANES) + lane, lane * TILE_LANES);
+    }
+}
+
+// The sum of the tile of this number in the dispatch, by those of its lanes.
+fn store_sum(n: u32, first: u32) {
+    let tile = find_tile(n);
+    let tensor = load_tensor(tile.tensor);
+    let exists = elems_at(tile, 0u, tensor);
+    if (exists != 0u) {
+        var sum = vec2<f32>();
+        for (var l = first; l < first + TILE_LANES; l += 4u) {
+            sum += (of_lanes[l] + of_lanes[l + 1u]) + (of_lanes[l + 2u] + of_lanes[l + 3u]);
+        }
+        sums[place_of(tile, 0u, exists, 0u, tensor).tile] = vec4<f32>(sum, 0.0, 0.0);
+    }
+}
+
+// The sum of the elements that exist.
+fn existing(value: vec4<f32>, count: u32) -> f32 {
+    let counted = select(vec4<f32>(), value, vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(count));
+    return (counted.x + counted.y) + (counted.z + counted.w);
+}
