@@ -3,8 +3,8 @@
 //   sums           <- sum of the sums of the tensor's tiles
 //   record.scalars <- decide(sums, record.scalars, hyper)
 //
-// A workgroup for each tensor, a dispatch for each rule that reduces; others' are left alone. The order of the sums
-// is fixed, and at most 1 in 16 of them follow each other: rounding grows with that and not with all.
+// A workgroup for each tensor, a dispatch for each rule that reduces; tensors of others are left alone. The order of the sums
+// is fixed: runs of 16, then the runs of a column, then columns, so that rounding grows with these and not with all tiles.
 //
 // Joined with: a rule (StepHyper, Scalars, decide), and all that it is joined with in an update;
 // shared/{tensor,placement,group}.wgsl.

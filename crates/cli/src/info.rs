@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 use fallline::{
-    Gpu, GpuOptions,
+    Gpu, GpuOptions, KernelPlaces, KernelStage, TensorSpec, kernel_wgsl,
     wgpu::{Adapter, Backends, DeviceDescriptor, Features, Limits},
 };
 use serde::Serialize;
@@ -13,8 +13,11 @@ use crate::{
     Outcome,
     copy::Copy,
     device::{AdapterReport, DeviceArgs},
+    exit::usage,
     output::Outputs,
+    precision::{Numerics, PrecisionArgs},
     print,
+    rule::RuleName,
     timing::Timer,
 };
 
@@ -25,6 +28,45 @@ pub(crate) struct Args {
     /// Write the adapters to FILE as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// Print the WGSL of a rule's kernel instead, all files of it as one page
+    #[arg(long, value_name = "RULE", value_enum, conflicts_with = "json")]
+    kernel: Option<RuleName>,
+
+    /// Which of its kernels
+    #[arg(long, value_enum, default_value_t = KernelName::Update, requires = "kernel")]
+    stage: KernelName,
+
+    /// For parameters and gradients in the caller's buffers
+    #[arg(long, requires = "kernel")]
+    borrowed: bool,
+
+    #[command(flatten)]
+    precision: PrecisionArgs,
+}
+
+/// The kernels of a rule.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum KernelName {
+    /// Counts steps and derives each tensor's scalars
+    Advance,
+    /// Sums over tensors, of rules that look at whole ones
+    Reduce,
+    /// Adds these up, and decides by them
+    Finish,
+    /// Updates parameter and state
+    Update,
+}
+
+impl From<KernelName> for KernelStage {
+    fn from(name: KernelName) -> Self {
+        match name {
+            KernelName::Advance => KernelStage::Advance,
+            KernelName::Reduce => KernelStage::Reduce,
+            KernelName::Finish => KernelStage::Finish,
+            KernelName::Update => KernelStage::Update,
+        }
+    }
 }
 
 const HELP: &str = "\
@@ -32,9 +74,17 @@ Fails if there is no adapter or none can be used.
 
 Examples:
   fallline info
-  fallline info --backend vulkan --json adapters.json";
+  fallline info --backend vulkan --json adapters.json
+  fallline info --kernel adamw --param bf16 --state int8 | less";
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
+    if let Some(rule) = args.kernel {
+        return print_kernel(args, rule);
+    }
+    let numerics = args.precision.numerics().map_err(usage)?;
+    if numerics != Numerics::default() {
+        return Err(usage(anyhow!("formats are those of a kernel: they need --kernel RULE")));
+    }
     let json = Outputs::default().open_any(args.json.as_deref())?;
     let adapters = adapters(&device.options()?);
     if adapters.is_empty() {
@@ -49,6 +99,22 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     }
     let usable = reports.iter().any(|report| report.unusable.is_none());
     Ok(if usable { Outcome::Good } else { Outcome::Failed })
+}
+
+/// Prints the files of a kernel. Needs no device.
+fn print_kernel(args: &Args, rule: RuleName) -> Result<Outcome> {
+    let numerics = args.precision.numerics().map_err(usage)?;
+    if numerics.clip.is_some() || numerics.scales() {
+        let why = "--clip and --loss-scale change no kernel of a rule, but what it is given";
+        return Err(usage(anyhow!(why)));
+    }
+    let tensor = numerics.spec(TensorSpec::new("tensor", [4096])).state(numerics.state.into());
+    let places = if args.borrowed { KernelPlaces::Borrowed } else { KernelPlaces::Arena };
+    let page = kernel_wgsl(&*rule.rule(), &tensor, places, args.stage.into())?;
+    let page =
+        page.with_context(|| format!("{rule} looks at no whole tensor: it has no such kernel"));
+    print::print(page.map_err(usage)?)?;
+    Ok(Outcome::Good)
 }
 
 /// The adapters that the options name. GL only if it is asked for or nothing else is there: without

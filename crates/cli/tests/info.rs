@@ -30,3 +30,40 @@ fn what_is_not_there_is_said() {
     fallline(&["info", "--adapter", "no such adapter"]).says("apt-get install");
     fallline(&["info", "--json", "/no/such/folder/info.json"]).says("cannot write /no/such/");
 }
+
+#[test]
+fn a_kernel_is_one_page_to_read() {
+    let page = |more: &[&str]| fallline(&[&["info", "--kernel"][..], more].concat()).good().out;
+    let adamw = page(&["adamw", "--param", "bf16", "--state", "int8"]);
+    for part in [
+        "// AMSGRAD = 0\n",
+        "\n// ---- frames/update.wgsl\n",
+        "\n// ---- frames/arena.wgsl\n",
+        "\n// ---- rules/adamw.wgsl\n",
+        "\n// ---- codecs/param_bf16.wgsl\n",
+        "\n// ---- codecs/state_int8.wgsl\n",
+        "fn main(",
+        "fn propose(",
+    ] {
+        assert!(adamw.contains(part), "{part}");
+    }
+    assert!(page(&["adamw", "--borrowed"]).contains("// ---- frames/borrowed.wgsl\n"));
+    assert!(page(&["lamb", "--stage", "reduce"]).contains("// ---- frames/reduce.wgsl\n"));
+    assert!(page(&["lamb", "--stage", "finish"]).contains("// ---- control/finish.wgsl\n"));
+    assert!(page(&["nadam", "--stage", "advance"]).contains("fn keep("));
+}
+
+#[test]
+fn what_makes_no_kernel_is_wrong_usage() {
+    for (arguments, expected) in [
+        (&["--param", "bf16"][..], "they need --kernel RULE"),
+        (&["--kernel", "adamw", "--clip", "1"], "--clip and --loss-scale change no kernel"),
+        (&["--kernel", "adamw", "--stage", "reduce"], "adamw looks at no whole tensor"),
+        (&["--kernel", "adamw", "--master", "f32"], "--master f32 needs --param f16 or bf16"),
+        (&["--kernel", "adamww"], "possible values: sgd, lion"),
+        (&["--borrowed"], "--kernel <RULE>"),
+    ] {
+        let ran = fallline(&[&["info"][..], arguments].concat());
+        assert!(ran.code == Some(2) && ran.err.contains(expected), "{ran:?}");
+    }
+}

@@ -81,6 +81,7 @@ pub use adapters::{GpuOptions, request_adapters};
 pub use control::Sums;
 pub use error::{Error, Result, Role};
 pub use gpu::Gpu;
+pub use kernel::{KernelPlaces, KernelStage, kernel_wgsl};
 pub use optimizer::{Accumulator, MeasuredStep, MicroGrad, Optimizer, Step, Traffic};
 pub use options::Options;
 pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};

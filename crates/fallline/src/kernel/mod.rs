@@ -3,6 +3,7 @@
 mod check;
 mod compile;
 mod outline;
+mod page;
 #[cfg(test)]
 mod recipes;
 mod sources;
@@ -16,6 +17,7 @@ use wgpu::{BindGroupLayout, ComputePipeline};
 
 pub(crate) use check::check as check_rule;
 pub(crate) use compile::{KernelCache, fold, kernel, row_workgroups, workgroup_size};
+pub use page::{KernelPlaces, KernelStage, kernel_wgsl};
 
 use crate::{
     Dtype, Slot, SlotShape, StateFormat, abi, layout::BLOCK_ELEMS, rules::Rule, slot,
