@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use wgpu::{AdapterInfo, Buffer, BufferUsages, Features, Limits};
 
-use crate::{Error, GpuOptions, Result, adapters, kernel::KernelCache, late::Late, wait::Callback};
+use crate::{
+    Error, GpuOptions, Result, adapters, kernel::KernelCache, late::Late, lost::Liveness,
+    wait::Callback,
+};
 
 /// A device, its queue, and what the engine knows about them. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -12,7 +15,7 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: Limits,
-    liveness: Buffer,
+    liveness: Liveness,
     /// What clones share. (wgpu's own comparison takes devices of two instances for the same.)
     identity: Arc<()>,
     pub(crate) kernels: Arc<KernelCache>,
@@ -44,24 +47,13 @@ impl Gpu {
     /// to the queue's device, which panics by default.)
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] if the device is lost already, [`Error::DeviceLimit`] if it has less
-    /// than the kernels need.
+    /// [`Error::DeviceLost`] if the device is lost already (in a browser a later call tells so),
+    /// [`Error::DeviceLimit`] if it has less than the kernels need.
     pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let limits = device.limits();
         check_limits(&limits)?;
-        let scope = device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-        let liveness = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("fallline liveness"),
-            size: 4,
-            usage: BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
-        let popped = scope.pop();
         let late = Arc::<Late>::default();
-        late.take_or_keep(async move {
-            popped.await?;
-            Some(Error::OutOfMemory { what: "device".into(), size_bytes: Some(4) })
-        })?;
+        let liveness = Liveness::new(&device, &late)?;
         let (identity, kernels) = (Arc::default(), Arc::default());
         let gpu = Self { device, queue, limits, liveness, identity, kernels, late };
         gpu.check_lost()?;
@@ -126,16 +118,12 @@ impl Gpu {
         done
     }
 
-    /// Whether the device still takes work.
-    ///
-    /// wgpu tells of a lost device through one callback only, which may be the caller's. But a lost
-    /// device also gives no memory for a write, which is asked here for four bytes: nothing is mapped,
-    /// submitted or waited for.
+    /// Whether the device still takes work. Nothing is mapped, submitted or waited for.
     ///
     /// # Errors
     /// [`Error::DeviceLost`].
     pub fn check_lost(&self) -> Result<()> {
-        self.write("liveness", &self.liveness, 0, &[0u32])
+        self.liveness.check(self)
     }
 
     /// Runs `call` so that whatever wgpu reports during it comes back as an error, not as a panic:

@@ -38,6 +38,7 @@
 //! | `quantizer` | [`Quantizer`]: values into blocks of codes, and back                        |
 //! | `blocks`    | these on the host                                                           |
 //! | `gpu`       | [`Gpu`]: the device, and its errors as values; `late`: those that come late  |
+//! | `lost`      | whether a device is lost                                                    |
 //! | `wait`      | futures of what the GPU calls back about; `shell`: what blocks               |
 //! | `layout`    | where tensors lie in the arena, and the windows of a binding (pure)          |
 //! | `tiles`     | which pieces of borrowed tensors share a dispatch (pure)                     |
@@ -59,6 +60,7 @@ mod kernel;
 mod late;
 mod layout;
 mod lend;
+mod lost;
 mod optimizer;
 mod options;
 mod plan;

@@ -63,7 +63,10 @@ pub(crate) async fn fetch_mapped<T: bytemuck::Pod>(
     })?;
     let refused = |message: String| Error::Gpu { what: "readback".into(), message };
     let mapped = mapped.await?;
-    // A lost device refuses too.
+    if mapped.is_err() {
+        // A lost device refuses too; in a browser that it is lost is told a little later.
+        gpu.settle().await?;
+    }
     gpu.check_lost()?;
     mapped.map_err(|error| refused(error.to_string()))?;
     let view = staging.slice(..size).get_mapped_range().map_err(|e| refused(e.to_string()))?;
