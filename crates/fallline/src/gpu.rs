@@ -5,7 +5,10 @@ use std::sync::Arc;
 use wgpu::{AdapterInfo, Buffer, BufferUsages, Features, Limits};
 
 use crate::{
-    Error, GpuOptions, Result, adapters, kernel::KernelCache, late::Late, lost::Liveness,
+    Error, GpuOptions, Result, adapters,
+    kernel::KernelCache,
+    late::{Answer, Late},
+    lost::Liveness,
     wait::Callback,
 };
 
@@ -104,7 +107,7 @@ impl Gpu {
     /// Waits until everything that was submitted is done, and reports the first error that came late.
     ///
     /// In a browser, errors arrive after the call that caused them has returned: they are kept, name that
-    /// call, and come out here or at the next call.
+    /// call, and come out here or instead of the next call.
     ///
     /// # Errors
     /// [`Error::DeviceLost`]; what an earlier call caused.
@@ -130,8 +133,24 @@ impl Gpu {
     /// error scopes work whoever owns the device's error handler.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], or [`Error::Gpu`] with what wgpu said; `what` names the work.
+    /// [`Error::OutOfMemory`], or [`Error::Gpu`] with what wgpu said; `what` names the work. In a browser
+    /// that comes [later](Self::settle), and here what an earlier call caused: then this one is not made.
     pub fn checked<T>(&self, what: &str, call: impl FnOnce() -> T) -> Result<T> {
+        self.late.arrived()?;
+        let (value, answer) = self.scoped(what, call);
+        self.late.take_or_keep(answer)?;
+        Ok(value)
+    }
+
+    /// As [`checked`](Self::checked), and waits for what wgpu reports.
+    pub(crate) async fn answered<T>(&self, what: &str, call: impl FnOnce() -> T) -> Result<T> {
+        self.late.arrived()?;
+        let (value, answer) = self.scoped(what, call);
+        answer.await.map_or(Ok(value), Err)
+    }
+
+    /// Runs `call` within error scopes; what they say comes when it comes.
+    fn scoped<T>(&self, what: &str, call: impl FnOnce() -> T) -> (T, Answer) {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -139,15 +158,15 @@ impl Gpu {
         // Popped now, though in a browser the answers come later.
         let (validation, internal, memory) = (validation.pop(), internal.pop(), memory.pop());
         let what = what.to_owned();
-        self.late.take_or_keep(async move {
+        let answer = Box::pin(async move {
             let (validation, internal) = (validation.await, internal.await);
             if memory.await.is_some() {
                 return Some(Error::OutOfMemory { what, size_bytes: None });
             }
             let error = internal.or(validation)?;
             Some(Error::Gpu { what, message: error.to_string() })
-        })?;
-        Ok(value)
+        });
+        (value, answer)
     }
 
     /// Writes before the next submission. A lost device gives no memory for it.

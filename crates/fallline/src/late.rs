@@ -4,6 +4,7 @@
 //! event loop: until then it is kept here.
 
 use std::{
+    collections::VecDeque,
     future::Future,
     pin::{Pin, pin},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -12,15 +13,15 @@ use std::{
 
 use crate::{Error, Result};
 
-/// The answer of a call's error scopes.
+/// What a call's error scopes answer.
 #[cfg(not(target_family = "wasm"))]
-type Answer = Pin<Box<dyn Future<Output = Option<Error>> + Send>>;
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Option<Error>> + Send>>;
 #[cfg(target_family = "wasm")]
-type Answer = Pin<Box<dyn Future<Output = Option<Error>>>>;
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Option<Error>>>>;
 
 /// Answers that are still to come.
 #[derive(Default)]
-pub(crate) struct Late(Mutex<Vec<Answer>>);
+pub(crate) struct Late(Mutex<VecDeque<Answer>>);
 
 impl std::fmt::Debug for Late {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -29,47 +30,37 @@ impl std::fmt::Debug for Late {
 }
 
 impl Late {
-    fn answers(&self) -> MutexGuard<'_, Vec<Answer>> {
+    fn answers(&self) -> MutexGuard<'_, VecDeque<Answer>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The error if the answer is there; else keeps the answer, and gives the first error of an earlier call
-    /// that has come meanwhile.
-    #[cfg(not(target_family = "wasm"))]
-    pub(crate) fn take_or_keep(
-        &self,
-        answer: impl Future<Output = Option<Error>> + Send + 'static,
-    ) -> Result<()> {
-        self.take_or_keep_boxed(Box::pin(answer))
-    }
-
-    #[cfg(target_family = "wasm")]
-    pub(crate) fn take_or_keep(
-        &self,
-        answer: impl Future<Output = Option<Error>> + 'static,
-    ) -> Result<()> {
-        self.take_or_keep_boxed(Box::pin(answer))
-    }
-
-    fn take_or_keep_boxed(&self, mut answer: Answer) -> Result<()> {
-        match now(answer.as_mut()) {
-            Poll::Ready(None) => return Ok(()),
-            Poll::Ready(Some(error)) => return Err(error),
-            Poll::Pending => self.answers().push(answer),
+    /// The first error of an earlier call that has arrived meanwhile. Answers arrive in the order of their calls.
+    pub(crate) fn arrived(&self) -> Result<()> {
+        let mut answers = self.answers();
+        while let Some(answer) = answers.front_mut() {
+            let Poll::Ready(error) = now(answer.as_mut()) else { return Ok(()) };
+            answers.pop_front();
+            if let Some(error) = error {
+                return Err(error);
+            }
         }
-        let mut first = Ok(());
-        self.answers().retain_mut(|answer| {
-            if first.is_err() {
-                return true;
+        Ok(())
+    }
+
+    /// The error if the answer is there; else keeps the answer.
+    pub(crate) fn take_or_keep(&self, mut answer: Answer) -> Result<()> {
+        match now(answer.as_mut()) {
+            Poll::Ready(None) => Ok(()),
+            Poll::Ready(Some(error)) => Err(error),
+            Poll::Pending => {
+                self.answers().push_back(answer);
+                Ok(())
             }
-            let answered = now(answer.as_mut());
-            if let Poll::Ready(Some(error)) = answered {
-                first = Err(error);
-                return false;
-            }
-            answered.is_pending()
-        });
-        first
+        }
+    }
+
+    fn take_first(&self) -> Option<Answer> {
+        self.answers().pop_front()
     }
 
     /// Waits for all answers; the first error.
@@ -77,16 +68,12 @@ impl Late {
         let mut first = Ok(());
         loop {
             // Taken out, since nothing may be locked while this waits.
-            let Some(answer) = take_first(&mut self.answers()) else { return first };
+            let Some(answer) = self.take_first() else { return first };
             if let (Some(error), true) = (answer.await, first.is_ok()) {
                 first = Err(error);
             }
         }
     }
-}
-
-fn take_first(answers: &mut Vec<Answer>) -> Option<Answer> {
-    if answers.is_empty() { None } else { Some(answers.remove(0)) }
 }
 
 /// What a future has by now.
@@ -103,13 +90,13 @@ mod tests {
     }
 
     /// Comes with the n-th look at it.
-    fn nth(n: u32, what: Option<&'static str>) -> impl Future<Output = Option<Error>> {
+    fn nth(n: u32, what: Option<&'static str>) -> Answer {
         let mut looks = 0;
-        std::future::poll_fn(move |context| {
+        Box::pin(std::future::poll_fn(move |context| {
             looks += 1;
             context.waker().wake_by_ref();
             if looks < n { Poll::Pending } else { Poll::Ready(what.map(error)) }
-        })
+        }))
     }
 
     fn message(result: Result<()>) -> String {
@@ -122,12 +109,12 @@ mod tests {
         assert!(late.take_or_keep(nth(1, None)).is_ok());
         assert_eq!(message(late.take_or_keep(nth(1, Some("now")))), "the GPU refused now: late");
         assert!(late.take_or_keep(nth(3, Some("first"))).is_ok());
-        // The second look at it is that of the next call that must wait.
-        assert_eq!(
-            message(late.take_or_keep(nth(9, Some("second")))),
-            "the GPU refused first: late"
-        );
+        assert!(late.take_or_keep(nth(9, Some("second"))).is_ok());
         assert!(late.take_or_keep(nth(9, None)).is_ok());
+        // The second look at it, and the third.
+        assert!(late.arrived().is_ok());
+        assert_eq!(message(late.arrived()), "the GPU refused first: late");
+        assert!(late.arrived().is_ok());
         let settled = crate::shell::block_on(late.settle());
         assert_eq!(message(settled), "the GPU refused second: late");
         assert!(crate::shell::block_on(late.settle()).is_ok());

@@ -26,10 +26,10 @@ mod imp {
                 mapped_at_creation: false,
             });
             let popped = scope.pop();
-            late.take_or_keep(async move {
+            late.take_or_keep(Box::pin(async move {
                 popped.await?;
                 Some(Error::OutOfMemory { what: "device".into(), size_bytes: Some(4) })
-            })?;
+            }))?;
             Ok(Self(buffer))
         }
 

@@ -49,7 +49,7 @@ pub(crate) async fn fetch_mapped<T: bytemuck::Pod>(
     let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
     let staging = gpu.buffer("fallline readback", size, usage)?;
     let mapped = Callback::new(gpu.device());
-    gpu.checked("readback", || {
+    let submitted = gpu.answered("readback", || {
         let mut encoder = gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {
             label: Some("fallline readback"),
         });
@@ -60,7 +60,8 @@ pub(crate) async fn fetch_mapped<T: bytemuck::Pod>(
         }
         gpu.queue().submit([encoder.finish()]);
         staging.map_async(wgpu::MapMode::Read, .., mapped.completer());
-    })?;
+    });
+    submitted.await?;
     let refused = |message: String| Error::Gpu { what: "readback".into(), message };
     let mapped = mapped.await?;
     if mapped.is_err() {
