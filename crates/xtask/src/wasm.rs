@@ -1,6 +1,10 @@
 //! `cargo xtask wasm`: whether the library builds for a browser, and needs nothing there that blocks.
+//! And a compiler for that.
 
-use std::{path::Path, process::Command};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, bail};
 
@@ -53,7 +57,7 @@ fn compiler() -> anyhow::Result<Command> {
     if !Path::new(LIBRARY).exists() {
         bail!("{} are installed, but {LIBRARY} is missing", PACKAGES.join(" and "));
     }
-    Ok(debian())
+    debian()
 }
 
 /// Whether the compiler that cargo calls has a standard library for the target.
@@ -66,13 +70,39 @@ fn has_target() -> anyhow::Result<bool> {
 }
 
 /// Cargo with Debian's compiler, which builds the standard library too: a stable cargo and compiler
-/// do so if told that they are bootstrapped. A library is not linked, so no linker for wasm is needed.
-fn debian() -> Command {
+/// do so if told that they are bootstrapped.
+fn debian() -> anyhow::Result<Command> {
     let mut cargo = cargo();
     // What rustup sets for its own compiler is not for this one.
     cargo.env_remove("LD_LIBRARY_PATH").env("RUSTC", COMPILER).env("RUSTC_BOOTSTRAP", "1");
+    // Also where nothing is linked: with another linker cargo would build everything again.
+    cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker()?);
     cargo.arg("-Zbuild-std=std,panic_abort");
-    cargo
+    Ok(cargo)
+}
+
+/// The linker for Debian's compiler, which comes without one: that of its LLVM.
+fn linker() -> anyhow::Result<String> {
+    let told = Command::new(COMPILER).arg("-vV").output().context("cannot run Debian's rustc")?;
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let llvm = llvm_version(&told).context("rustc does not tell the version of its LLVM")?;
+    let (package, linker) = (format!("lld-{llvm}"), format!("wasm-ld-{llvm}"));
+    let has = || Command::new(&linker).arg("--version").stdout(Stdio::null()).status().is_ok();
+    if !has() {
+        say(&format!("its linker is missing: installing it (apt-get install {package})"));
+        let without_apt = format!("there is no apt to install {package} with: install {linker}");
+        install(&["--no-install-recommends", &package], &without_apt)?;
+    }
+    if !has() {
+        bail!("{package} is installed, but {linker} is missing");
+    }
+    Ok(linker)
+}
+
+/// The first part of LLVM's version.
+fn llvm_version(rustc: &str) -> Option<&str> {
+    let version = rustc.lines().find_map(|line| line.strip_prefix("LLVM version: "))?;
+    version.split('.').next()
 }
 
 /// Fails if something that blocks is among what the library needs on the target.
@@ -100,4 +130,14 @@ fn check_tree() -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_version_of_llvm_is_found() {
+        let rustc = "rustc 1.96.0 (abc 2026-05-25)\nhost: x\nLLVM version: 22.1.8\n";
+        assert_eq!(super::llvm_version(rustc), Some("22"));
+        assert_eq!(super::llvm_version("rustc 1.96.0"), None);
+    }
 }
