@@ -1,6 +1,7 @@
-//! `cargo xtask demo`, `cargo xtask test` and `cargo xtask wasm`: each first sees to it that what it
-//! needs is there, a GPU adapter or a standard library for wasm32. And `cargo xtask isa`.
+//! `cargo xtask demo`, `test`, `wasm` and `browser`: each first sees to it that what it needs is there, a
+//! GPU adapter, a standard library for wasm32 or a browser. And `cargo xtask isa`.
 
+mod browser;
 mod isa;
 mod wasm;
 
@@ -17,13 +18,14 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
                                     unless --svg names another file
        cargo xtask test [OPTIONS]   set up, then every test: `cargo test --workspace [OPTIONS]`
        cargo xtask wasm             build the library for wasm32, and look for what blocks there
+       cargo xtask browser          run everything that waits in a page of headless Chromium
        cargo xtask isa [WORD...]    show what AMD's compiler makes of the kernels whose names have these
                                     words (as `adamw arena`), and look for what it should not; no GPU is
                                     needed, but Mesa's RADV; RADV_FORCE_FAMILY is the GPU, else navi21
 
 Set up: where no GPU adapter is found, Mesa's software Vulkan driver is installed through apt.
 For wasm32, where its standard library is missing, it is installed through rustup or, as source
-with Debian's rustc-web, through apt.
+with Debian's rustc-web, through apt; where there is no Chromium, that too.
 
 Exit status: 0 if all is well, 1 if something failed, 2 for wrong usage.";
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Some((task, rest)) if task == "demo" => demo(rest),
         Some((task, rest)) if task == "test" => test(rest),
         Some((task, [])) if task == "wasm" => wasm::wasm(),
+        Some((task, [])) if task == "browser" => browser::browser(),
         Some((task, words)) if task == "isa" => isa::isa(words),
         Some((help, _)) if help == "help" || help == "--help" || help == "-h" => {
             println!("{USAGE}");

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use crate::{cargo, install, run, say};
 
-const TARGET: &str = "wasm32-unknown-unknown";
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
 /// What parks a thread until a future is ready: a page has no thread to park.
 const BLOCKING: &str = "pollster";
@@ -32,7 +32,7 @@ pub(crate) fn wasm() -> anyhow::Result<()> {
 
 /// A cargo whose compiler has a standard library for the target, which is installed where it is
 /// missing: through rustup or, where that is not to be had, as source through apt.
-fn compiler() -> anyhow::Result<Command> {
+pub(crate) fn compiler() -> anyhow::Result<Command> {
     if has_target()? {
         return Ok(cargo());
     }
