@@ -14,13 +14,7 @@
 // Lanes of a tile, with eight vec4s each. (Measured on Mesa's software driver, where barriers are what a workgroup
 // costs: LAMB's roofline is 0.73 with 32 lanes, two vec4s each, and two barriers for eight tiles.)
 const TILE_LANES: u32 = 8u;
-override WORKGROUP_SIZE: u32 = 256u;
 
-@group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
-@group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
-@group(0) @binding(4) var<storage, read_write> state: array<StateWord>;
-@group(0) @binding(5) var<storage, read_write> master: array<MasterWord>;
-@group(0) @binding(6) var<uniform> hypers: array<Hyper, 512>;
 @group(0) @binding(8) var<storage, read_write> sums: array<vec4<f32>>;
 
 // (A workgroup has at most 256 lanes; naga cannot size this by an override.)

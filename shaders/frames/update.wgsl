@@ -8,34 +8,22 @@
 // tensor says its record. (Measured on Mesa's software driver: to find tensor and record costs 15 % of
 // an AdamW step for a lane with one vec4, and half of that for a lane with two.)
 //
-// Joined with: arena.wgsl or borrowed.wgsl; a rule (see fallline_shaders); for parameter
+// Joined with: roles.wgsl; arena.wgsl or borrowed.wgsl; a rule (see fallline_shaders); for parameter
 // and gradient words, format and codec; a precision; a codec for the state; shared/{tensor,place,slots,
 // gradient,hyper,proposal}.wgsl, and shared/tensors_uniform.wgsl or tensors_storage.wgsl.
 //
-// Bindings (group 0); state or a master copy that is not kept is bound to a dummy:
+// Bindings (group 0), beside those of roles.wgsl:
 //   0 tensors   per-tensor records of this step, written by control/advance.wgsl
 //   1 tiles     what each tile of the dispatch is: arena.wgsl, borrowed.wgsl
-//   2 param, 3 grad
-//   4 state     all slots: of each tile one slot behind the other
-//   5 master    master copy or remainder of the parameter
-//   6 hypers    the rule's constants, for each distinct set of them
 //   7           arena.wgsl, borrowed.wgsl
 //
 // Control flow is uniform within a workgroup, so codecs may use workgroup barriers.
 
 // Lanes of a tile of 256 elements: two vec4s each.
 const TILE_LANES: u32 = 32u;
-// Lanes of a workgroup; a multiple of TILE_LANES.
-override WORKGROUP_SIZE: u32 = 256u;
 // What is stored: both by a step, one by control/quantize.wgsl.
 override STORES_PARAM: bool = true;
 override STORES_SLOTS: bool = true;
-
-@group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
-@group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
-@group(0) @binding(4) var<storage, read_write> state: array<StateWord>;
-@group(0) @binding(5) var<storage, read_write> master: array<MasterWord>;
-@group(0) @binding(6) var<uniform> hypers: array<Hyper, 512>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(

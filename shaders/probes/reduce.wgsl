@@ -3,13 +3,7 @@
 // The loaded words are stored if the last step set gradients to zero, which it must not: so every load is needed.
 
 const TILE_LANES: u32 = 8u;
-override WORKGROUP_SIZE: u32 = 256u;
 
-@group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
-@group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
-@group(0) @binding(4) var<storage, read_write> state: array<StateWord>;
-@group(0) @binding(5) var<storage, read_write> master: array<MasterWord>;
-@group(0) @binding(6) var<uniform> hypers: array<Hyper, 512>;
 @group(0) @binding(8) var<storage, read_write> sums: array<vec4<f32>>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)

@@ -98,6 +98,8 @@ sources! {
         UPDATE = "update",
         /// The entry point of what is summed over a tensor before an update.
         REDUCE = "reduce",
+        /// What every frame binds beside its tables.
+        ROLES = "roles",
         /// Every role lies at the same element index: the engine owns the buffers.
         ARENA = "arena",
         /// Parameters and gradients lie in the caller's buffers.

@@ -171,7 +171,7 @@ fn frame_sources(update: &Update) -> Vec<Source> {
     let mut sources = match update.frame {
         Frame::Arena => {
             let words = [param_words(param, false), grad_words(grad, false)];
-            let mut sources = vec![entry, frames::ARENA, shared::WINDOW];
+            let mut sources = vec![entry, frames::ROLES, frames::ARENA, shared::WINDOW];
             sources.extend(words);
             sources
         }
@@ -179,7 +179,7 @@ fn frame_sources(update: &Update) -> Vec<Source> {
             // Codes of two sizes in one binding: only single words can be both.
             let mixed = shared && param.size_bytes() != grad.size_bytes();
             let scalar = ragged || mixed;
-            let mut sources = vec![entry, frames::BORROWED, shared::RUN];
+            let mut sources = vec![entry, frames::ROLES, frames::BORROWED, shared::RUN];
             sources.push(match runs_in {
                 TableIn::Uniform => shared::RUNS_UNIFORM,
                 TableIn::Storage => shared::RUNS_STORAGE,

@@ -115,7 +115,7 @@ fn shaders_and_engine_agree_on_constants() {
     for reduce in [frames::REDUCE, probes::REDUCE] {
         has(reduce, format!("const TILE_LANES: u32 = {}u;", crate::layout::REDUCE_LANES));
     }
-    has(frames::UPDATE, format!("array<Hyper, {MAX_HYPERS}>"));
+    has(frames::ROLES, format!("array<Hyper, {MAX_HYPERS}>"));
     for slot in 0..crate::slot::MAX_SLOTS {
         has(shared::SLOTS, format!("    slot{slot}: vec4<f32>,"));
     }

@@ -1,0 +1,17 @@
+// What every frame binds, beside its tables: parameter, gradient, state, what is kept beside the parameter, and
+// the rule's constants. state or a master copy that is not kept is bound to a dummy.
+//
+// Bindings (group 0):
+//   2 param, 3 grad
+//   4 state     all slots: of each tile one slot behind the other
+//   5 master    master copy or remainder of the parameter
+//   6 hypers    the rule's constants, for each distinct set of them
+
+// Lanes of a workgroup; a multiple of 64.
+override WORKGROUP_SIZE: u32 = 256u;
+
+@group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
+@group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
+@group(0) @binding(4) var<storage, read_write> state: array<StateWord>;
+@group(0) @binding(5) var<storage, read_write> master: array<MasterWord>;
+@group(0) @binding(6) var<uniform> hypers: array<Hyper, 512>;
