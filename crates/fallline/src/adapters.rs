@@ -60,7 +60,10 @@ pub(crate) async fn find(options: &GpuOptions) -> Result<Adapter> {
                 let power_preference = wgpu::PowerPreference::from_env()
                     .unwrap_or(wgpu::PowerPreference::HighPerformance);
                 let wanted = wgpu::RequestAdapterOptions { power_preference, ..<_>::default() };
-                instance(backends).request_adapter(&wanted).await.ok()
+                match instance(backends) {
+                    Some(instance) => instance.request_adapter(&wanted).await.ok(),
+                    None => None,
+                }
             }
             Some(name) => {
                 let name = name.to_lowercase();
@@ -82,7 +85,11 @@ async fn none(options: &GpuOptions) -> Error {
         .map(Adapter::get_info)
         .map(|info| format!("{} ({})", info.name, info.backend))
         .collect();
-    let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
+    let found = match &found[..] {
+        [] if has_backends() => "none".to_owned(),
+        [] => "none, since wgpu is built without a backend".to_owned(),
+        found => found.join(", "),
+    };
     let name = options.adapter_name.as_ref().map(|n| format!(" named '{n}'"));
     let names = |backends: Backends| {
         backends.iter_names().map(|(name, _)| name.to_lowercase()).collect::<Vec<_>>().join("|")
@@ -94,14 +101,26 @@ async fn none(options: &GpuOptions) -> Error {
 
 /// All adapters of these backends.
 pub async fn request_adapters(backends: Backends) -> Vec<Adapter> {
-    instance(backends).enumerate_adapters(backends).await
+    match instance(backends) {
+        Some(instance) => instance.enumerate_adapters(backends).await,
+        None => Vec::new(),
+    }
 }
 
-fn instance(backends: Backends) -> wgpu::Instance {
-    wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends,
-        ..wgpu::InstanceDescriptor::new_without_display_handle_from_env()
+/// None where wgpu has no backend: it would panic.
+fn instance(backends: Backends) -> Option<wgpu::Instance> {
+    has_backends().then(|| {
+        wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends,
+            ..wgpu::InstanceDescriptor::new_without_display_handle_from_env()
+        })
     })
+}
+
+/// Whether wgpu is built with a backend of this platform. Without the feature `wgpu_default` that is up to the
+/// rest of the program.
+fn has_backends() -> bool {
+    !wgpu::Instance::enabled_backend_features().is_empty()
 }
 
 #[cfg(test)]
