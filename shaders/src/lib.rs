@@ -50,6 +50,11 @@
 //!
 //! Structs are padded by fields, never by `@size` or `@align`: naga's GLSL does not know these.
 
+/// The README, whose code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// A WGSL source file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Source {

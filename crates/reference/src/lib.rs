@@ -19,6 +19,11 @@ pub mod ulp;
 
 pub use rules::{NAMES, Rule, Scalars, cases, rule};
 
+/// The README, whose code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// A tensor that a rule steps: parameter, state and step counter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tensor<T> {
