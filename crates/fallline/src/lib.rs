@@ -100,3 +100,8 @@ pub use tensor::{
 
 /// The wgpu that this crate is built with.
 pub use wgpu;
+
+/// The README, whose code is compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

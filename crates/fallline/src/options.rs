@@ -6,6 +6,19 @@ use crate::{Error, Gpu, Group, LossScaler, Result, rules::narrow};
 ///
 /// Their order in a step: gradients are unscaled, looked at for overflow, measured, clipped to a norm,
 /// clipped by value; then the rules see them.
+///
+/// ```no_run
+/// use fallline::{DynamicScale, Gpu, LossScaler, Options};
+///
+/// # fn main() -> fallline::Result<()> {
+/// let gpu = Gpu::from_env()?;
+/// let scaler = LossScaler::dynamic(&gpu, DynamicScale::default())?;
+/// let options =
+///     Options { max_norm: Some(1.0), loss_scaler: Some(scaler), ..Options::default() };
+/// // Optimizer::arena_with(&gpu, &groups, &tensors, &options)
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Clips the gradients of all tensors to a common norm, as `torch.nn.utils.clip_grad_norm_`:

@@ -20,6 +20,18 @@ use crate::{
 /// all; the others step with [`Step::keep_loss_scale`](crate::Step::keep_loss_scale).
 ///
 /// Cheap to clone: a clone is the same scale.
+///
+/// ```no_run
+/// use fallline::{DynamicScale, Gpu, LossScaler, Options};
+///
+/// # fn main() -> fallline::Result<()> {
+/// let gpu = Gpu::from_env()?;
+/// let scaler = LossScaler::dynamic(&gpu, DynamicScale::default())?;
+/// let options = Options { loss_scaler: Some(scaler.clone()), ..Options::default() };
+/// let for_the_loss_kernel = scaler.buffer().as_entire_binding();
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct LossScaler {
     gpu: Gpu,

@@ -192,6 +192,15 @@ pub(crate) struct Formats {
 }
 
 /// A tensor as its owner describes it: name, shape, format, group.
+///
+/// ```
+/// use fallline::{Dtype, Precision, StateFormat, TensorSpec};
+///
+/// let tensors = [
+///     TensorSpec::new("weight", [4096, 1024]).dtype(Dtype::Bf16).precision(Precision::Remainder),
+///     TensorSpec::new("embedding", [50257, 1024]).in_group("embeddings").state(StateFormat::F32),
+/// ];
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TensorSpec {
     /// A name that no other tensor of the optimizer has.
@@ -381,6 +390,23 @@ impl BufferRange {
 }
 
 /// Where tensors lie in one step: see [`Optimizer::encode_step_at`](crate::Optimizer::encode_step_at).
+///
+/// ```no_run
+/// use fallline::{BufferRange, Optimizer, Places, Step, wgpu};
+///
+/// /// One step, with the gradients where the runtime has allocated them this time.
+/// fn step(
+///     optimizer: &mut Optimizer,
+///     encoder: &mut wgpu::CommandEncoder,
+///     weight_grad: &wgpu::Buffer,
+/// ) -> fallline::Result<()> {
+///     let grads = [
+///         Some(BufferRange::new(weight_grad, 0, 784 * 128)),
+///         None, // the second tensor has none
+///     ];
+///     optimizer.encode_step_at(encoder, &Step::lr(1e-3), &Places::of_grads(&grads))
+/// }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Places<'a> {
     /// Where each parameter lies, in the tensors' order; `None`: all lie where they did.

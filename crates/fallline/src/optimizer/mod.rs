@@ -46,6 +46,23 @@ use crate::{
 /// All tensors with their rules and state, and the compute pass that updates them.
 ///
 /// Build one with [`arena`](Self::arena) or [`borrowed`](Self::borrowed).
+///
+/// ```no_run
+/// use fallline::{AdamW, Gpu, Group, Optimizer, Step, TensorSpec};
+///
+/// # fn main() -> fallline::Result<()> {
+/// let gpu = Gpu::from_env()?;
+/// let groups = [Group::new("weights", AdamW::new())];
+/// let tensors = [TensorSpec::new("weight", [784, 128])];
+/// let mut optimizer = Optimizer::arena(&gpu, &groups, &tensors)?;
+/// let weight = optimizer.id("weight").expect("it was just given");
+/// optimizer.write_param(weight, &vec![0.01; 784 * 128])?;
+/// optimizer.write_grad(weight, &vec![1.0; 784 * 128])?;
+/// optimizer.step(&Step::lr(1e-3))?;
+/// let trained = optimizer.read_param(weight)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Optimizer {
     pub(crate) gpu: Gpu,

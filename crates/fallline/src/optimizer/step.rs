@@ -2,6 +2,13 @@ use crate::{Error, Group, Result, TensorId, abi::StepInput, control::Input, rule
 
 /// What a step brings: its learning rates, which tensors have no gradient, and what is to be done with
 /// the gradients.
+///
+/// ```
+/// use fallline::{Step, TensorId};
+///
+/// let frozen = [TensorId::new(3)];
+/// let step = Step::lr_per_group(&[1e-3, 1e-4]).without_grad(&frozen).zero_grads();
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
     rates: Rates<'a>,

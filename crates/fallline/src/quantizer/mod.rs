@@ -43,6 +43,22 @@ use crate::{
 /// | int4      | byte 4w + 2h + b: elements 128h + 4w + 2b in the upper half, and the next | absmax of each half, f32 | 136 |
 /// | companded | a byte each, signed or not                    | bf16 of each 32: 0, 4, 1, 5, 2, 6, 3, 7 | 272 |
 /// | bf16, f32 | the values                                    | none                             | 512, 1024 |
+///
+/// ```no_run
+/// use fallline::{BlockSpec, Gpu, Quantizer, StateFormat};
+///
+/// # fn main() -> fallline::Result<()> {
+/// let gpu = Gpu::from_env()?;
+/// let quantizer = Quantizer::arena(&gpu, &[BlockSpec::new("x", 4096, StateFormat::Int4)])?;
+/// let (x, _) = quantizer.tensors().next().expect("it was just given");
+/// quantizer.write_values(x, &[0.5; 4096])?;
+/// let mut encoder = gpu.device().create_command_encoder(&Default::default());
+/// quantizer.encode_quantize(&mut encoder);
+/// gpu.queue().submit([encoder.finish()]);
+/// let codes_and_scales: Vec<u8> = quantizer.read_blocks(x)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Quantizer {
     gpu: Gpu,

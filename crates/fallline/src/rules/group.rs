@@ -6,6 +6,15 @@ use super::{IntoRule, Rule};
 use crate::StateFormat;
 
 /// A named parameter group: one rule with its hyperparameters for some of the tensors.
+///
+/// ```
+/// use fallline::{AdamW, Group, Lion, StateFormat};
+///
+/// let groups = [
+///     Group::new("weights", AdamW::new().weight_decay(0.1)).state(StateFormat::Int8),
+///     Group::new("embeddings", Lion::new().lr(1e-4)).max_norm(1.0),
+/// ];
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Group {

@@ -90,6 +90,62 @@ catalog! {
 ///
 /// What the WGSL must declare says [`fallline_shaders`]. Formats of parameters, gradients and state, clipping,
 /// loss scaling, borrowed buffers and saving serve every rule, and no rule knows of them.
+///
+/// Plain gradient descent, whole:
+///
+/// ```
+/// use fallline::{Gpu, Group, Optimizer, OutOfRange, Rule, Slot, Source, TensorSpec, range};
+///
+/// const WGSL: &str = "
+///     struct Hyper { padding0: vec4<f32>, padding1: vec4<f32>, }
+///     struct StepHyper { padding0: vec4<f32>, padding1: vec4<f32>, }
+///     struct Scalars { lr: f32, padding0: f32, padding1: vec2<f32>, }
+///     struct State { none: u32, }
+///
+///     fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+///         return Scalars(lr, 0.0, vec2<f32>());
+///     }
+///     fn propose(
+///         param: vec4<f32>, grad: vec4<f32>, state: State, tensor: Tensor, hyper: Hyper,
+///     ) -> Proposal {
+///         return Proposal(grad, state);
+///     }
+///     fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
+///         return param - tensor.scalars.lr * direction;
+///     }
+///     fn state_of(slots: Slots) -> State { return State(); }
+///     fn slots_of(state: State) -> Slots { return Slots(); }";
+///
+/// #[derive(Debug)]
+/// struct Descent {
+///     lr: f64,
+/// }
+///
+/// impl Rule for Descent {
+///     fn source(&self) -> Source {
+///         Source { path: "descent", text: WGSL }
+///     }
+///     fn lr(&self) -> f64 {
+///         self.lr
+///     }
+///     fn check(&self) -> Result<(), OutOfRange> {
+///         range::non_negative("lr", self.lr)
+///     }
+///     fn slots(&self) -> Vec<Slot> {
+///         Vec::new()
+///     }
+///     fn hyper(&self) -> Vec<(&'static str, f64)> {
+///         Vec::new()
+///     }
+/// }
+///
+/// # fn main() -> fallline::Result<()> {
+/// let groups = [Group::new("weights", Descent { lr: 0.1 })];
+/// let tensors = [TensorSpec::new("weight", [784, 128])];
+/// let optimizer = Optimizer::arena(&Gpu::from_env()?, &groups, &tensors)?;
+/// # Ok(())
+/// # }
+/// ```
 pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
     /// The WGSL. The last part of its path names the rule, in messages and in what is saved.
     fn source(&self) -> Source;

@@ -139,6 +139,17 @@ pub trait LoadSource {
 }
 
 /// What an optimizer saved, in memory.
+///
+/// ```no_run
+/// use fallline::{Optimizer, Saved};
+///
+/// /// Makes `second` continue where `first` is.
+/// fn resume(first: &Optimizer, second: &mut Optimizer) -> fallline::Result<()> {
+///     let mut saved = Saved::default();
+///     first.save(&mut saved)?;
+///     second.load(&mut saved)
+/// }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     /// The table.
