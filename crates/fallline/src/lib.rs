@@ -28,26 +28,61 @@
 //! # }
 //! ```
 //!
-//! | module      | what it holds                                                               |
-//! |-------------|-----------------------------------------------------------------------------|
-//! | `optimizer` | [`Optimizer`], the public type; [`Step`], what a step brings                  |
-//! | `rules`     | [`Rule`], [`Group`] and one file for each optimizer                          |
-//! | `slot`      | [`Slot`]: what a rule keeps for each element                                |
-//! | `tensor`    | [`TensorSpec`], [`BorrowedTensor`], [`Places`]: what a caller says of tensors |
-//! | `save`      | everything that a run needs to continue, as bytes                           |
-//! | `quantizer` | [`Quantizer`]: values into blocks of codes, and back                        |
-//! | `blocks`    | these on the host                                                           |
-//! | `gpu`       | [`Gpu`]: the device, and its errors as values; `late`: those that come late  |
-//! | `lost`      | whether a device is lost                                                    |
-//! | `wait`      | futures of what the GPU calls back about; `shell`: what blocks               |
-//! | `layout`    | where tensors lie in the arena, and the windows of a binding (pure)          |
-//! | `tiles`     | which pieces of borrowed tensors share a dispatch (pure)                     |
-//! | `lend`      | what a caller lends, checked and numbered                                   |
-//! | `kernel`    | from rule, frame and codecs to a compiled pipeline                           |
-//! | `plan`      | dispatches with their bind groups                                           |
-//! | `control`   | measuring, deciding, step counters on the GPU, the per-step input            |
-//! | `ring`      | the entries of the buffer that this input lies in                            |
-//! | `abi`       | the structs that cross to the GPU                                            |
+//! # The device
+//!
+//! [`Gpu::from_device`] takes your device and queue, and touches no error handler of yours: what wgpu reports
+//! comes back as an [`Error`]. [`Gpu::request`] opens a device of its own. The wgpu must be the one that this
+//! crate is built with, which it exports as [`wgpu`].
+//!
+//! # What to own, what to lend
+//!
+//! [`Optimizer::arena`] makes the buffers of parameters, gradients and state. [`Optimizer::param`] and
+//! [`Optimizer::grad`] say where a tensor lies in them, for your kernels to bind.
+//!
+//! [`Optimizer::borrowed`] makes the state alone. Parameters and gradients are ranges of your buffers
+//! ([`BufferRange`]): they need the usage `STORAGE` and begin at a multiple of 16 bytes, or of 8 where elements
+//! have 16 bits. Where they lie, and which tensors have a gradient at all, may change with every step:
+//! [`Optimizer::encode_step_at`] takes [`Places`].
+//!
+//! # Tensors, groups, rules
+//!
+//! A [`TensorSpec`] says a tensor's name, shape, format and group; a [`Group`] has a rule with its
+//! hyperparameters, and the format of its state ([`StateFormat`]). [`Rule`] is a trait: a page of WGSL and its
+//! constants make an optimizer of yours. [`Options`] are for clipping, loss scaling and overflow checks.
+//!
+//! # A step
+//!
+//! [`Optimizer::encode_step`] records a step into your encoder, [`Optimizer::record_step`] into a compute pass
+//! of yours, and [`Optimizer::step`] submits one by itself. A [`Step`] brings what changes from one to the next:
+//! learning rates, tensors without gradient, the number of micro-batches. Nothing has happened before you
+//! submit; up to 64 steps may be recorded by then.
+//!
+//! # Reports
+//!
+//! Norms, clip factors, the loss scale and whether a step is skipped are decided on the GPU.
+//! [`Optimizer::poll_reports`] gives the [`StepReport`]s that have arrived and never waits;
+//! [`Optimizer::fetch_reports`] waits for the rest.
+//!
+//! # Saving
+//!
+//! [`Optimizer::save_to`] gives a [`SaveSink`] a table of entries and then their bytes, in chunks of at most
+//! 16 MiB; [`Saved`] is a sink in memory. [`Optimizer::load_from`] compares the table before it writes anything,
+//! and the run continues bit for bit.
+//!
+//! # Waiting, and browsers
+//!
+//! Whatever waits is a future (`request`, `fetch_…`, `store_…`, `save_to`, `load_from`, `settle`) and runs under
+//! any executor. Natively, each has a twin that blocks (`open`, `read_…`, `write_…`, `save`, `load`, `wait`). On
+//! wasm32 these do not exist, and wgpu reports an error after the call that caused it: it comes out in
+//! [`Gpu::settle`] or instead of the next call, and whatever reads waits for its own.
+//!
+//! # Features
+//!
+//! - `wgpu_default`, on by default: wgpu's own default features, and so every backend. Without it wgpu has those
+//!   that the rest of the program asks for, and with none of them there is no adapter.
+//! - `serde`: rules from configuration files and into them (`deserialize_rule`, `serialize_rule`).
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod abi;
 mod adapters;
