@@ -43,6 +43,7 @@ fn slots_of(state: State) -> Slots {
 
 #[derive(Clone, Debug)]
 struct Custom {
+    name: &'static str,
     text: &'static str,
     slots: Vec<Slot>,
     hyper: Vec<(&'static str, f64)>,
@@ -58,7 +59,7 @@ impl Custom {
             Slot::moment("columns").unsigned().shape(SlotShape::Columns),
             Slot::scalar("other"),
         ];
-        Self { text: TEXT, slots, hyper: vec![("rate", 1.0)], switches: Vec::new() }
+        Self { name: "mine", text: TEXT, slots, hyper: vec![("rate", 1.0)], switches: Vec::new() }
     }
 
     /// The same with a part of its text replaced.
@@ -70,7 +71,7 @@ impl Custom {
 
 impl Rule for Custom {
     fn source(&self) -> Source {
-        Source { path: "mine", text: self.text }
+        Source { path: self.name, text: self.text }
     }
 
     fn lr(&self) -> f64 {
@@ -149,8 +150,27 @@ fn what_is_missing_or_there_twice_is_named() {
         ),
         "rule 'mine', line 5: `lerp` is declared by the engine's shared/lerp.wgsl too",
     );
+    // Of a format that no tensor here has, and of borrowed buffers.
+    for (name, file) in [("softsign_encode", "formats/companded"), ("Run", "shared/run")] {
+        let declared = format!("const {name}: f32 = 1.0;\nstruct State").leak();
+        let expected = format!("line 4: `{name}` is declared by the engine's {file}.wgsl too");
+        refused(rule().with("struct State", declared), &expected);
+    }
     let switched = Custom { switches: vec![("FAST", true)], ..rule() };
     refused(switched, "its WGSL does not declare `FAST`");
+}
+
+/// What is saved says a rule by its name.
+#[test]
+fn two_rules_of_one_name_are_refused() {
+    let tensors = [TensorSpec::new("w", [3])];
+    let other = Custom::new().with("state.sum + grad", "state.sum - grad");
+    let groups = [Group::new("a", Custom::new()), Group::new("b", other)];
+    let error = Optimizer::arena(&gpu(), &groups, &tensors).unwrap_err().to_string();
+    assert_eq!(error, "two rules have the name 'mine'");
+    let groups = [Group::new("a", Custom::new()), Group::new("b", Custom::new())];
+    Optimizer::arena(&gpu(), &groups, &tensors).unwrap();
+    refused(Custom { name: "rules/adamw", ..Custom::new() }, "two rules have the name 'adamw'");
 }
 
 #[test]

@@ -64,6 +64,14 @@ pub struct Source {
     pub text: &'static str,
 }
 
+impl Source {
+    /// The last part of the path: `adamw`.
+    #[must_use]
+    pub fn stem(&self) -> &'static str {
+        self.path.rsplit_once('/').map_or(self.path, |(_, stem)| stem)
+    }
+}
+
 /// Concatenates sources into one module. The first keeps its line numbers.
 #[must_use]
 pub fn join(sources: &[Source]) -> String {

@@ -154,6 +154,12 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// Two rules have the same name: two of a caller's, or one has the name of one of the engine's.
+    #[error("two rules have the name '{rule}'")]
+    RuleName {
+        /// The name.
+        rule: String,
+    },
     /// Two slots of a rule have the same name.
     #[error("rule '{rule}': the slot '{slot}' is given twice")]
     RuleSlot {

@@ -46,6 +46,10 @@ impl RuleSet {
         let rule = &*group.rule;
         let (key, hyper) = (KernelKey::new(rule), words(&rule.hyper()));
         if !self.keys.contains(&key) {
+            let same_name = |known: &KernelKey| known.rule.stem() == key.rule.stem();
+            if self.keys.iter().any(|known| same_name(known) && known.rule != key.rule) {
+                return Err(Error::RuleName { rule: rule.name().to_owned() });
+            }
             check_rule(rule, &key)?;
         }
         let number = self.keys.iter().position(|known| *known == key).unwrap_or_else(|| {

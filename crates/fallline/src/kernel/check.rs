@@ -1,7 +1,9 @@
 //! Whether the WGSL of a caller's rule fits the engine: looked at before a kernel is made of it, so that what is
 //! wrong is told by the lines of the caller's own text.
 
-use fallline_shaders::{Source, join};
+use fallline_shaders::{
+    Source, blocks, codecs, control, formats, frames, join, precision, shared, words,
+};
 use naga::{
     Module, SourceLocation, TypeInner,
     valid::{Capabilities, ValidationFlags, Validator},
@@ -35,6 +37,10 @@ pub(crate) fn check(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
     if fallline_shaders::rules::ALL.contains(&key.rule) {
         return Ok(());
     }
+    // By its name what is saved is taken up again.
+    if crate::RULE_NAMES.contains(&rule.name()) {
+        return Err(Error::RuleName { rule: rule.name().to_owned() });
+    }
     check_declared(rule, key)
 }
 
@@ -42,11 +48,12 @@ pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
     check_slots(rule, key)?;
     let declared = outline(key.rule.text);
     let text = Text { rule, key, declared: &declared };
+    text.check_names()?;
     let advance = Recipe::Advance { key: key.clone(), number: 0 };
     let module = text.parse(&advance)?;
     check_structs(rule, key, &module)?;
     text.validate(&advance, &module)?;
-    // In f32 and in coded formats, whose files declare other names.
+    // Of the formats one of each kind: what is wrong with a rule is so in any.
     for state in [StateFormat::F32, StateFormat::Bf16, StateFormat::Int8] {
         let program = Program::plain(key.clone(), Formats { state, ..Formats::default() });
         for &stage in program.stages() {
@@ -120,10 +127,20 @@ impl Text<'_> {
         self.rule.name().to_owned()
     }
 
-    /// Parses a kernel of the rule.
-    fn parse(&self, recipe: &Recipe) -> Result<Module> {
-        let sources = recipe.sources();
-        for source in sources.iter().filter(|source| **source != self.key.rule) {
+    /// Whether it declares no name of any file that a rule may be joined with.
+    fn check_names(&self) -> Result<()> {
+        let folders = [
+            frames::ALL,
+            words::ALL,
+            blocks::ALL,
+            formats::ALL,
+            codecs::ALL,
+            precision::ALL,
+            shared::ALL,
+            &[control::ADVANCE, control::FINISH],
+        ];
+        let of_keeping = |source: &&Source| **source == shared::KEEPS_NOTHING && self.key.keeps();
+        for source in folders.into_iter().flatten().filter(|source| !of_keeping(source)) {
             let ours = outline(source.text);
             let is_ours = |one: &&Declared<'_>| ours.iter().any(|other| other.name == one.name);
             if let Some(Declared { name, line }) = self.declared.iter().find(is_ours) {
@@ -131,6 +148,12 @@ impl Text<'_> {
                 return Err(Error::RuleClash { rule: self.name(), name, line, file: source.path });
             }
         }
+        Ok(())
+    }
+
+    /// Parses a kernel of the rule.
+    fn parse(&self, recipe: &Recipe) -> Result<Module> {
+        let sources = recipe.sources();
         let text = join(&sources);
         let module = naga::front::wgsl::parse_str(&text).map_err(|error| {
             let at = error.location(&text);

@@ -175,7 +175,7 @@ pub(super) fn name(recipe: &Recipe) -> String {
             name += &format!(" {grad:?} {}", if *ragged { "ragged" } else { "whole" });
         }
         Recipe::Advance { key, .. } | Recipe::Finish { key, .. } => {
-            name += &format!(" {}{}", stem(key.rule.path), switches(key))
+            name += &format!(" {}{}", key.rule.stem(), switches(key))
         }
         Recipe::Decide { skip_non_finite } => {
             name += &format!(" skip_non_finite:{skip_non_finite}")

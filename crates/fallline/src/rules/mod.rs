@@ -197,8 +197,7 @@ impl dyn Rule {
     /// The rule's name: the stem of its files.
     #[must_use]
     pub fn name(&self) -> &'static str {
-        let path = self.source().path;
-        path.rsplit_once('/').map_or(path, |(_, stem)| stem)
+        self.source().stem()
     }
 
     /// The rule as one of a known type.
