@@ -4,8 +4,10 @@
 //   m <- lerp(m, grad, 1 - beta1)
 //   v <- beta2 * v + (1 - beta2) * grad^2
 //   u <- m / (1 - beta1^t) / (sqrt(v) / sqrt(1 - beta2^t) + eps) + weight_decay * param
-//   trust <- |param| / |u|, 1 if either norm is 0     over the tensor
+//   trust <- |param| / |u|     over the tensor; 1 if either norm is 0, infinite or NaN
 //   param <- param - lr * trust * u
+//
+// (optax has 1 for 0 only: there one infinite element makes its whole tensor infinite.)
 //
 // State slots: 0 exp_avg (m), 1 exp_avg_sq (v).
 
@@ -65,9 +67,15 @@ fn terms(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -
     return Terms(param * param, direction * direction);
 }
 
+// Whether a sum is more than 0 and finite: by its bits, as a compiler may assume that numbers are.
+fn is_positive(sum: f32) -> bool {
+    let bits = bitcast<u32>(sum);
+    return bits != 0u && bits < 0x7f800000u;
+}
+
 fn decide(sums: vec4<f32>, before: Scalars, hyper: StepHyper) -> Scalars {
     var decided = before;
-    if (sums.x != 0.0 && sums.y != 0.0) {
+    if (is_positive(sums.x) && is_positive(sums.y)) {
         decided.step_size = before.step_size * (sqrt(sums.x) / sqrt(sums.y));
     }
     return decided;

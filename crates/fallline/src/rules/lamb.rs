@@ -10,13 +10,14 @@ use crate::Slot;
 /// m ← lerp(m, g, 1 - β1)
 /// v ← β2 · v + (1 - β2) · g²
 /// u ← m / (1 - β1^t) / (√v / √(1 - β2^t) + eps) + weight_decay · p
-/// trust ← ‖p‖ / ‖u‖, 1 if either is 0          over the tensor
+/// trust ← ‖p‖ / ‖u‖, 1 if either is 0 or not finite          over the tensor
 /// p ← p - lr · trust · u
 /// ```
 ///
 /// Source: You et al., *Large Batch Optimization for Deep Learning: Training BERT in 76 minutes*, 2020,
-/// algorithm 2; `optax.lamb`. Norms are taken in f32, as there: squares beyond its range make them infinite or 0. The
-/// state is read twice in a step. Of a [piece](crate::Whole) of a tensor, the norms are the piece's.
+/// algorithm 2; `optax.lamb`. Norms are taken in f32, as there: squares beyond its range make them infinite or 0. Where
+/// one is infinite the trust ratio is 1, and not infinite as there, so that one element does not take its tensor
+/// along. The state is read twice in a step. Of a [piece](crate::Whole) of a tensor, the norms are the piece's.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

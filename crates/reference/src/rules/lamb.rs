@@ -9,7 +9,7 @@ pub const CASES: &[&str] = &[
     r#"{"lr": 1e-2, "betas": [0.8, 0.97], "eps": 1e-3, "weight_decay": 0.1, "maximize": true}"#,
 ];
 
-/// `optax.lamb`.
+/// `optax.lamb`, with a trust ratio of 1 also where a norm is not finite.
 #[derive(Clone, Debug, serde::Deserialize)]
 #[serde(default)]
 pub struct Lamb {
@@ -77,7 +77,8 @@ impl Rule for Lamb {
     }
 
     fn decide(&self, [params, directions]: [f64; 2], scalars: Scalars<f64>) -> Scalars<f64> {
-        let is_trusted = params != 0.0 && directions != 0.0;
+        let is_positive = |sum: f64| sum > 0.0 && sum.is_finite();
+        let is_trusted = is_positive(params) && is_positive(directions);
         let trust = if is_trusted { (params / directions).sqrt() } else { 1.0 };
         [scalars[0] * trust, scalars[1], scalars[2], 0.0]
     }
