@@ -196,7 +196,10 @@ impl StepInputs {
         let groups = absent + self.absent_bytes;
         let hypers = groups + self.groups_bytes;
         let totals = at + self.totals_begin();
-        let mut bytes = Vec::with_capacity(self.entry_bytes() as usize);
+        // No more than is written: an entry has room for places that most steps do not bring.
+        let len = (hypers - at) as usize + constants.hypers.len();
+        let len = if places.is_empty() { len } else { (moved - at) as usize + places.len() };
+        let mut bytes = Vec::with_capacity(len);
         bytes.extend_from_slice(bytemuck::bytes_of(&input.head));
         bytes.extend_from_slice(bytemuck::cast_slice(&input.rates));
         bytes.resize(self.input_bytes as usize, 0);
