@@ -47,7 +47,7 @@ pub(crate) struct Control {
     /// For each rule.
     advance: Vec<Dispatch>,
     /// What is summed over each tile, and for each rule that looks at whole tensors what becomes of that.
-    sums: Option<Buffer>,
+    pub(crate) sums: Option<Buffer>,
     finish: Vec<Dispatch>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Start<'a> {
     pub(crate) rules: &'a RuleSet,
     pub(crate) placements: &'a [Placement],
     /// What is summed over each tile, if a rule looks at whole tensors.
-    pub(crate) sums: Option<&'a Buffer>,
+    pub(crate) sums: Option<Buffer>,
     /// The rows to measure, if anything is measured.
     pub(crate) rows: Option<RowPieces>,
     /// Where tensors lie at first, and room for so many bytes of other places.
@@ -116,7 +116,8 @@ impl Control {
             .map(|rows| Measure::new(gpu, groups, options, rows, &inputs, &decision))
             .transpose()?;
         let buffers = [&placements, &decision, &steps, &kept, &records.buffer];
-        let (x, y) = advance_workgroups(gpu, tensors)?;
+        // A lane for each tensor.
+        let (x, y) = workgroups(gpu, tensors.div_ceil(64))?;
         let mut advance = Vec::new();
         for (number, key) in (0u32..).zip(&rules.keys) {
             let kernel = kernel::kernel(gpu, Recipe::Advance { key: key.clone(), number })?;
@@ -124,13 +125,15 @@ impl Control {
             advance.push(Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
         }
         let mut finish = Vec::new();
-        let (x, y) = finish_workgroups(gpu, tensors)?;
-        let reducing = (0u32..).zip(&rules.keys).filter(|(_, key)| key.reduces);
-        for ((number, key), sums) in reducing.zip(std::iter::repeat(sums).flatten()) {
-            let kernel = kernel::kernel(gpu, Recipe::Finish { key: key.clone(), number })?;
+        if let Some(sums) = &sums {
+            // A workgroup for each tensor.
+            let (x, y) = workgroups(gpu, tensors)?;
             let buffers = [&placements, sums, &records.buffer];
-            let bind_group = bind_finish(gpu, &kernel, &inputs, buffers)?;
-            finish.push(Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
+            for (number, key) in (0u32..).zip(&rules.keys).filter(|(_, key)| key.reduces) {
+                let kernel = kernel::kernel(gpu, Recipe::Finish { key: key.clone(), number })?;
+                let bind_group = bind_finish(gpu, &kernel, &inputs, buffers)?;
+                finish.push(Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
+            }
         }
         Ok(Self {
             inputs,
@@ -143,7 +146,7 @@ impl Control {
             records,
             measure,
             advance,
-            sums: sums.cloned(),
+            sums,
             finish,
         })
     }
@@ -213,9 +216,11 @@ impl Control {
             dispatch.bind_group = bind_advance(gpu, &dispatch.kernel, &inputs, buffers)?;
         }
         let mut finish = self.finish.clone();
-        for (dispatch, sums) in finish.iter_mut().zip(self.sums.iter().cycle()) {
+        if let Some(sums) = &self.sums {
             let buffers = [placements, sums, &records.buffer];
-            dispatch.bind_group = bind_finish(gpu, &dispatch.kernel, &inputs, buffers)?;
+            for dispatch in &mut finish {
+                dispatch.bind_group = bind_finish(gpu, &dispatch.kernel, &inputs, buffers)?;
+            }
         }
         Ok(Self { inputs, measure, advance, finish, ..self.clone() })
     }
@@ -266,19 +271,9 @@ impl Control {
     }
 }
 
-/// A lane for each tensor.
-fn advance_workgroups(gpu: &Gpu, tensors: usize) -> Result<(u32, u32)> {
-    let (expected, found) = (tensors.div_ceil(64) as u64, max_workgroups(gpu.limits()));
-    if expected > found {
-        let limit = "max_compute_workgroups_per_dimension squared";
-        return Err(Error::DeviceLimit { limit, expected, found });
-    }
-    Ok(kernel::fold(expected, gpu.limits()))
-}
-
-/// A workgroup for each tensor.
-fn finish_workgroups(gpu: &Gpu, tensors: usize) -> Result<(u32, u32)> {
-    let (expected, found) = (tensors as u64, max_workgroups(gpu.limits()));
+/// The grid of so many workgroups, if the device has them.
+fn workgroups(gpu: &Gpu, expected: usize) -> Result<(u32, u32)> {
+    let (expected, found) = (expected as u64, max_workgroups(gpu.limits()));
     if expected > found {
         let limit = "max_compute_workgroups_per_dimension squared";
         return Err(Error::DeviceLimit { limit, expected, found });

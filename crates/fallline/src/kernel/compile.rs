@@ -43,8 +43,6 @@ impl Recipe {
         let row = ("ROW_WORKGROUPS", f64::from(row_workgroups(limits)));
         match self {
             Recipe::Update(update) => {
-                let switches =
-                    update.key.switches.iter().map(|(name, value)| (*name, f64::from(*value)));
                 let slots = u8::try_from(update.key.slots.len()).unwrap_or(u8::MAX);
                 let frame = [
                     ("SLOTS", f64::from(slots)),
@@ -57,7 +55,9 @@ impl Recipe {
                 ];
                 let row = (update.frame == Frame::Arena).then_some(row);
                 let clip = update.is_rule().then_some(("CLIP_VALUE", flag(update.clip_value)));
-                switches
+                update
+                    .key
+                    .constants()
                     .chain(frame)
                     .chain(row)
                     .chain(clip)
@@ -68,13 +68,11 @@ impl Recipe {
                 vec![("WORKGROUP_SIZE", 64.0), ("SKIP_NON_FINITE", flag(*skip_non_finite))]
             }
             Recipe::Advance { key, number } => {
-                let switches = key.switches.iter().map(|(name, value)| (*name, f64::from(*value)));
-                switches.chain([row, ("RULE", f64::from(*number))]).collect()
+                key.constants().chain([row, ("RULE", f64::from(*number))]).collect()
             }
             Recipe::Finish { key, number } => {
-                let switches = key.switches.iter().map(|(name, value)| (*name, f64::from(*value)));
                 let size = ("WORKGROUP_SIZE", f64::from(workgroup_size(limits)));
-                switches.chain([row, size, ("RULE", f64::from(*number))]).collect()
+                key.constants().chain([row, size, ("RULE", f64::from(*number))]).collect()
             }
             Recipe::Measure { .. } | Recipe::Total | Recipe::Expand => vec![row],
         }

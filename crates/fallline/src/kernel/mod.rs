@@ -167,6 +167,11 @@ impl KernelKey {
         Self { rule: probes::TRAFFIC, switches: Vec::new(), ..self.clone() }
     }
 
+    /// Its switches, as `override` constants.
+    fn constants(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.switches.iter().map(|(name, value)| (*name, f64::from(*value)))
+    }
+
     /// Whether its WGSL says what becomes of what it keeps for each tensor.
     pub(crate) fn keeps(&self) -> bool {
         !self.kept.is_empty()

@@ -12,7 +12,7 @@ use crate::{
     BorrowedTensor, Error, Gpu, Group, Options, Places, Result, TensorSpec,
     control::{Control, Measure, Start},
     layout::BLOCK_ELEMS,
-    plan::{self, BindGroups, SegmentBuffers, Site},
+    plan::{self, BindGroups, SegmentBuffers},
     tiles::Grouping,
 };
 
@@ -65,7 +65,7 @@ impl Optimizer {
             };
             memory.push(SegmentBuffers { owned, ..parts.home(gpu, segment)? });
         }
-        let (dummy, sums) = (plan::dummy(gpu)?, parts.sums(gpu)?);
+        let dummy = plan::dummy(gpu)?;
         let rows = Measure::rows(gpu, groups, options, &parts.measured());
         let (grads, buffers) = parts.arena_grads(&memory);
         let sizes: Vec<u64> = buffers.iter().map(wgpu::Buffer::size).collect();
@@ -76,24 +76,13 @@ impl Optimizer {
             options,
             rules: &parts.rules,
             placements: &parts.placements(),
-            sums: sums.as_ref(),
+            sums: parts.sums(gpu)?,
             rows,
             places: &places,
             room: 0,
         };
         let control = Control::new(gpu, start)?;
-        let Parts { programs, layout, .. } = &parts;
-        let (records, hypers) = (&control.records, control.inputs.buffer());
-        let site = Site {
-            gpu,
-            programs,
-            layout,
-            memory: &memory,
-            records,
-            hypers,
-            sums: sums.as_ref(),
-            dummy: &dummy,
-        };
+        let site = parts.site(gpu, &memory, &control, &dummy);
         let updates = plan::arena(site)?;
         let rows = match control.measure() {
             Some(measure) => measure.bind_rows(
@@ -105,14 +94,7 @@ impl Optimizer {
             )?,
             None => Vec::new(),
         };
-        parts.finish(
-            gpu,
-            groups,
-            options,
-            (memory, dummy, sums),
-            control,
-            Lies::Arena { updates, rows },
-        )
+        parts.finish(gpu, groups, options, (memory, dummy), control, Lies::Arena { updates, rows })
     }
 
     /// An optimizer over parameters and gradients of the caller's; it owns the state only.
@@ -159,33 +141,22 @@ impl Optimizer {
         for segment in &parts.layout.segments {
             memory.push(parts.home(gpu, segment)?);
         }
-        let (dummy, sums) = (plan::dummy(gpu)?, parts.sums(gpu)?);
+        let dummy = plan::dummy(gpu)?;
         let start = Start {
             groups,
             options,
             rules: &parts.rules,
             placements: &parts.placements(),
-            sums: sums.as_ref(),
+            sums: parts.sums(gpu)?,
             rows,
             places: &outline.packed,
             room: outline.room(),
         };
         let control = Control::new(gpu, start)?;
-        let Parts { programs, layout, .. } = &parts;
-        let (records, hypers) = (&control.records, control.inputs.buffer());
-        let site = Site {
-            gpu,
-            programs,
-            layout,
-            memory: &memory,
-            records,
-            hypers,
-            sums: sums.as_ref(),
-            dummy: &dummy,
-        };
+        let site = parts.site(gpu, &memory, &control, &dummy);
         let borrowed = Borrowed::new(outline, places, site, &control)?;
         let lies = Lies::Borrowed(Box::new(borrowed));
-        parts.finish(gpu, groups, options, (memory, dummy, sums), control, lies)
+        parts.finish(gpu, groups, options, (memory, dummy), control, lies)
     }
 
     /// Takes parameters and gradients from other places from now on: as a step

@@ -76,8 +76,6 @@ pub struct Optimizer {
     vectors: Vectors,
     /// Bound where a kernel has no use for a binding.
     dummy: Buffer,
-    /// What is summed over each tile, if a rule looks at whole tensors.
-    sums: Option<Buffer>,
     rules: RuleSet,
     pub(crate) control: Control,
     lies: Lies,
@@ -195,7 +193,7 @@ impl Optimizer {
 
     /// Takes parameters and gradients from these places from now on.
     fn place(&mut self, places: &Places<'_>) -> Result<()> {
-        let Self { gpu, infos, programs, layout, memory, dummy, sums, control, lies, .. } = self;
+        let Self { gpu, infos, programs, layout, memory, dummy, control, lies, .. } = self;
         let Lies::Borrowed(borrowed) = lies else { return Err(Error::NotBorrowed) };
         let expected = infos.len();
         for (role, found) in [
@@ -224,6 +222,7 @@ impl Optimizer {
         };
         let placed = places.grads.iter().enumerate().map(placed).collect();
         let (records, hypers) = (control.records.clone(), control.inputs.buffer().clone());
+        let sums = control.sums.clone();
         let (records, hypers, sums) = (&records, &hypers, sums.as_ref());
         let site = Site { gpu, programs, layout, memory, records, hypers, sums, dummy };
         borrowed.place(site, infos, control, placed)
@@ -381,7 +380,7 @@ impl Optimizer {
     fn site(&self) -> Site<'_> {
         let Self { gpu, programs, layout, memory, control, dummy, .. } = self;
         let (records, hypers) = (&control.records, control.inputs.buffer());
-        let sums = self.sums.as_ref();
+        let sums = control.sums.as_ref();
         Site { gpu, programs, layout, memory, records, hypers, sums, dummy }
     }
 

@@ -11,7 +11,7 @@ use crate::{
     control::{Control, Measured},
     kernel::{Program, SUM_BYTES},
     layout::{BLOCK_ELEMS, Item, Layout},
-    plan::{self, BLOCK_VEC4, SegmentBuffers},
+    plan::{self, BLOCK_VEC4, SegmentBuffers, Site},
     report::Reports,
     rule_set::RuleSet,
     tiles::{Extent, Lent},
@@ -131,6 +131,26 @@ impl Parts {
         gpu.buffer("fallline sums", size.max(SUM_BYTES), BufferUsages::STORAGE).map(Some)
     }
 
+    /// What a plan binds.
+    pub(super) fn site<'a>(
+        &'a self,
+        gpu: &'a Gpu,
+        memory: &'a [SegmentBuffers],
+        control: &'a Control,
+        dummy: &'a Buffer,
+    ) -> Site<'a> {
+        Site {
+            gpu,
+            programs: &self.programs,
+            layout: &self.layout,
+            memory,
+            records: &control.records,
+            hypers: control.inputs.buffer(),
+            sums: control.sums.as_ref(),
+            dummy,
+        }
+    }
+
     /// What *measure* knows of each gradient.
     pub(super) fn measured(&self) -> Vec<Measured> {
         let measured = |info: &Info| Measured {
@@ -181,7 +201,7 @@ impl Parts {
         gpu: &Gpu,
         groups: &[Group],
         options: &Options,
-        (memory, dummy, sums): (Vec<SegmentBuffers>, Buffer, Option<Buffer>),
+        (memory, dummy): (Vec<SegmentBuffers>, Buffer),
         control: Control,
         lies: Lies,
     ) -> Result<Optimizer> {
@@ -205,7 +225,6 @@ impl Parts {
             memory,
             vectors,
             dummy,
-            sums,
             rules,
             control,
             lies,

@@ -57,8 +57,6 @@ impl Optimizer {
 
 /// A rule with its switches and slots.
 fn describe(rule: &dyn Rule) -> String {
-    let switches = rule.switches().into_iter().filter(|(_, on)| *on).map(|(name, _)| name);
-    let name = std::iter::once(rule.name()).chain(switches).collect::<Vec<_>>().join(" ");
     let slots: Vec<&str> = rule.slots().iter().map(|slot| slot.name).collect();
-    format!("{} with slots [{}]", name.to_lowercase(), slots.join(", "))
+    format!("{} with slots [{}]", rule.name_with_switches(), slots.join(", "))
 }

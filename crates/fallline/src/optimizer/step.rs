@@ -149,7 +149,9 @@ impl<'a> Step<'a> {
             }
         }
         if let Rates::PerTensor(rates) = self.rates {
-            return group_of.zip(rates).map(|(group, lr)| rate(&groups[group], *lr)).collect();
+            let largest: Vec<f64> = groups.iter().map(largest_hyper).collect();
+            let of_tensor = |(group, lr): (usize, &f64)| rate(&groups[group], largest[group], *lr);
+            return group_of.zip(rates).map(of_tensor).collect();
         }
         let of_group = |(index, group): (usize, &Group)| {
             let lr = match self.rates {
@@ -157,7 +159,7 @@ impl<'a> Step<'a> {
                 Rates::All(lr) => lr,
                 Rates::PerGroup(rates) | Rates::PerTensor(rates) => rates[index],
             };
-            rate(group, lr)
+            rate(group, largest_hyper(group), lr)
         };
         let of_groups: Vec<f32> = groups.iter().enumerate().map(of_group).collect::<Result<_>>()?;
         Ok(group_of.map(|group| of_groups[group]).collect())
@@ -173,11 +175,20 @@ impl<'a> Step<'a> {
     }
 }
 
+/// The largest magnitude of what a group's rule makes its scalars of.
+fn largest_hyper(group: &Group) -> f64 {
+    let hypers = group.rule.step_hyper();
+    let largest = |largest: f64, hyper: f64| {
+        // NaN stays, and is told as a rate that is not finite.
+        if hyper > largest || hyper.is_nan() { hyper } else { largest }
+    };
+    hypers.iter().map(|(_, hyper)| hyper.abs()).fold(0.0, largest)
+}
+
 /// A group's learning rate for the GPU: finite there, also times what the rule makes its scalars of.
-fn rate(group: &Group, lr: f64) -> Result<f32> {
+fn rate(group: &Group, largest_hyper: f64, lr: f64) -> Result<f32> {
     let is_finite = |value: f64| narrow(value).is_finite();
-    let scaled_is_finite = group.rule.step_hyper().iter().all(|(_, hyper)| is_finite(lr * hyper));
-    if !(is_finite(lr) && lr >= 0.0 && scaled_is_finite) {
+    if !(is_finite(lr) && lr >= 0.0 && is_finite(lr * largest_hyper)) {
         return Err(Error::LearningRate { group: group.name.clone(), found: lr });
     }
     Ok(narrow(lr))

@@ -200,6 +200,13 @@ impl dyn Rule {
         self.source().stem()
     }
 
+    /// The name with the switches that are on: what tells kernels of one rule apart.
+    pub(crate) fn name_with_switches(&self) -> String {
+        let switches = self.switches().into_iter().filter(|(_, on)| *on).map(|(name, _)| name);
+        let words: Vec<&str> = std::iter::once(self.name()).chain(switches).collect();
+        words.join(" ").to_lowercase()
+    }
+
     /// The rule as one of a known type.
     #[must_use]
     pub fn downcast_ref<R: Rule>(&self) -> Option<&R> {

@@ -67,10 +67,7 @@ impl Optimizer {
 
     /// The rule of a tensor with its switches.
     pub(super) fn rule_text(&self, index: usize) -> String {
-        let rule = &self.groups[self.infos[index].group].rule;
-        let switches = rule.switches().into_iter().filter(|(_, on)| *on);
-        let switches: String = switches.map(|(name, _)| format!(" {name}")).collect();
-        format!("{}{switches}", rule.name()).to_lowercase()
+        self.groups[self.infos[index].group].rule.name_with_switches()
     }
 
     /// The bytes of all entries but parameters and what is kept for each of their elements.
