@@ -7,16 +7,20 @@
 
 use std::ops::Range;
 
-use crate::kernel::SUM_TILES;
-
 /// Elements of a block: 32 lanes with two vec4s each, and the block of the 8-bit states.
 pub(crate) const BLOCK_ELEMS: u64 = 256;
 
 /// Lanes of a block: `BLOCK_LANES` of the frames.
 pub(crate) const BLOCK_LANES: u32 = 32;
 
+/// vec4s of a block.
+pub(crate) const BLOCK_VEC4: u32 = 64;
+
 /// Lanes of a block where it is summed: `TILE_LANES` of `frames/reduce.wgsl`.
 pub(crate) const REDUCE_LANES: u32 = 8;
+
+/// Tiles whose sums are a multiple of the largest offset alignment that WebGPU permits.
+pub(crate) const SUM_TILES: u32 = 16;
 
 /// The blocks that hold this many elements.
 pub(crate) fn blocks_of(len_elems: u64) -> u64 {

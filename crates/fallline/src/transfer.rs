@@ -4,6 +4,10 @@ use wgpu::{Buffer, BufferUsages};
 
 use crate::{Error, Gpu, Result, Role, wait::Callback};
 
+/// Usages of buffers that the engine owns.
+pub(crate) const OWNED: BufferUsages =
+    BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
+
 /// Whether what belongs to a tensor has so many elements.
 pub(crate) fn check_len(tensor: &str, what: &str, expected: u64, found: u64) -> Result<()> {
     if expected == found {

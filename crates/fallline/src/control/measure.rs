@@ -10,8 +10,9 @@ use super::{
 use crate::{
     Gpu, Group, LossScaler, Options, Result,
     abi::{Decision, Norm, Partial, Span, Total},
+    dispatch::{BindGroups, Dispatch, PartDispatch, bind, part},
     kernel::{self, Recipe},
-    plan::{self, BindGroups, Dispatch, PartDispatch, bind, part},
+    limits::{max_binding_bytes, max_workgroups},
     rules::narrow,
     tiles::Bound,
 };
@@ -80,7 +81,7 @@ impl Measure {
         measured: &[Measured],
     ) -> Option<RowPieces> {
         let limits = gpu.limits();
-        let (bytes, workgroups) = (plan::max_binding_bytes(limits), plan::max_workgroups(limits));
+        let (bytes, workgroups) = (max_binding_bytes(limits), max_workgroups(limits));
         let rows = || RowPieces::new(measured, groups.len(), bytes, workgroups);
         options.measures(groups).then(rows)
     }

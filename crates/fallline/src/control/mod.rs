@@ -20,8 +20,10 @@ pub use sums::Sums;
 use crate::{
     Error, Gpu, Group, Options, Result,
     abi::{self, Placement},
-    kernel::{self, Kernel, MAX_UNIFORM_TENSORS, Recipe, TableIn},
-    plan::{Dispatch, PartDispatch, bind, max_workgroups},
+    dispatch::{Dispatch, PartDispatch, bind},
+    kernel::{self, Kernel, Recipe},
+    limits::max_workgroups,
+    records::Records,
     rule_set::RuleSet,
     rules::narrow,
     transfer,
@@ -49,26 +51,6 @@ pub(crate) struct Control {
     /// What is summed over each tile, and for each rule that looks at whole tensors what becomes of that.
     pub(crate) sums: Option<Buffer>,
     finish: Vec<Dispatch>,
-}
-
-/// The record of each tensor, for the update.
-#[derive(Clone, Debug)]
-pub(crate) struct Records {
-    pub(crate) buffer: Buffer,
-    pub(crate) tensors_in: TableIn,
-}
-
-impl Records {
-    pub(crate) fn new(gpu: &Gpu, tensors: usize) -> Result<Self> {
-        let tensors_in = TableIn::for_tensors(tensors, gpu.limits());
-        let (len, usage) = match tensors_in {
-            TableIn::Uniform => (MAX_UNIFORM_TENSORS, BufferUsages::UNIFORM),
-            TableIn::Storage => (tensors.max(1), BufferUsages::empty()),
-        };
-        let usage = usage | BufferUsages::STORAGE | BufferUsages::COPY_DST;
-        let size = (len * size_of::<abi::Tensor>()) as u64;
-        Ok(Self { buffer: gpu.buffer("fallline tensors", size, usage)?, tensors_in })
-    }
 }
 
 /// What is made for an optimizer before its control.

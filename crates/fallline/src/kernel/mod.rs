@@ -20,7 +20,10 @@ pub(crate) use compile::{KernelCache, fold, kernel, row_workgroups, workgroup_si
 pub use page::{KernelPlaces, KernelStage, kernel_wgsl};
 
 use crate::{
-    Dtype, Slot, SlotShape, StateFormat, abi, layout::BLOCK_ELEMS, rules::Rule, slot,
+    Dtype, Slot, SlotShape, StateFormat, abi,
+    layout::{BLOCK_ELEMS, SUM_TILES},
+    rules::Rule,
+    slot,
     tensor::Formats,
 };
 
@@ -41,9 +44,6 @@ pub(crate) const HYPERS_BYTES: u64 = (MAX_HYPERS * size_of::<abi::Hyper>()) as u
 
 /// Bytes of what is summed over a tile.
 pub(crate) const SUM_BYTES: u64 = 16;
-
-/// Tiles whose sums are a multiple of the largest offset alignment that WebGPU permits.
-pub(crate) const SUM_TILES: u32 = 16;
 
 /// A kernel, whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

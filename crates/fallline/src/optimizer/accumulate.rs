@@ -6,16 +6,17 @@ use super::Optimizer;
 use crate::{
     BufferRange, Dtype, Error, Gpu, Precision, Result,
     abi::Tensor,
-    control::Records,
+    borrowed_buffers::{Buffers, Lending, ToLend},
     kernel::{HYPERS_BYTES, KernelKey, Program},
     layout::{Item, Layout, Place},
-    lend::{Buffers, Lending, ToLend},
+    limits,
     options::check,
-    plan::{self, Fixed, SegmentBuffers, Site},
+    records::Records,
     ring::{ENTRIES, Entry, Ring},
     rules::narrow,
     tensor::Formats,
     tiles::{self, Extent, Ground},
+    update::{Fixed, SegmentBuffers, Site},
 };
 
 /// The gradient of a tensor over one micro-batch.
@@ -124,7 +125,7 @@ impl Optimizer {
             sums: None,
             dummy: &self.dummy,
         };
-        let (reach, segments) = (plan::reach(gpu), vec![0; layout.segments.len()]);
+        let (reach, segments) = (limits::reach(gpu), vec![0; layout.segments.len()]);
         let ground = Ground {
             extents: &extents,
             lent: &lending.tensors,

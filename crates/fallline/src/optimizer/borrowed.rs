@@ -7,11 +7,13 @@ use wgpu::{Buffer, ComputePass};
 use super::Info;
 use crate::{
     BorrowedTensor, BufferRange, Error, Gpu, Result,
+    borrowed_buffers::{Buffers, Lending, ToLend},
     control::{Control, Input, RowDispatch, RowPieces, RowWindow, StepInputs, Written},
+    dispatch::{BindGroups, Dispatch, PartDispatch, bind, part},
     kernel::{self, KernelKey, Recipe, Stage, TableIn},
-    lend::{Buffers, Lending, ToLend},
-    plan::{self, BindGroups, Dispatch, Fixed, PartDispatch, Site, Staged, TileTable, bind, part},
+    limits,
     tiles::{self, Extent, Ground, Grouping, LentTensor, Piece, Reach, Windows},
+    update::{self, Fixed, Site, Staged, TileTable},
 };
 
 /// Where the parameter of a tensor lies, and its gradient if it has one.
@@ -102,7 +104,7 @@ impl Outline {
         rows: Option<&RowPieces>,
         (infos, places): (&[Info], &[Placed]),
     ) -> Result<Self> {
-        let reach = plan::reach(gpu);
+        let reach = limits::reach(gpu);
         let pieces = tiles::pieces(&extents, reach);
         // At most a dispatch for each piece, and each of them filled up.
         let runs_in = TableIn::for_runs(2 * pieces.len() + 1, gpu.limits());
@@ -151,7 +153,7 @@ impl Borrowed {
         let gpu = site.gpu;
         // Room for more dispatches, whose tiles are filled up.
         let spare = 64 * tiles::DISPATCH_TILES;
-        let tiles = plan::tile_buffer(gpu, &outline.grouping, spare, 3)?;
+        let tiles = update::tile_buffer(gpu, &outline.grouping, spare, 3)?;
         let expand = expand(gpu, &control.inputs, &tiles)?;
         let (mut updates, mut rows) = (BindGroups::default(), BindGroups::default());
         let ready = bind_all(
@@ -249,7 +251,7 @@ impl Borrowed {
                 control = control.with_inputs(gpu, inputs)?;
             }
             let tiles = match tiles_grow {
-                true => plan::tile_buffer(gpu, grouping, 64 * tiles::DISPATCH_TILES, 3)?,
+                true => update::tile_buffer(gpu, grouping, 64 * tiles::DISPATCH_TILES, 3)?,
                 false => self.tiles.clone(),
             };
             let expand = expand(gpu, &control.inputs, &tiles)?;
@@ -369,7 +371,7 @@ fn bind_all(
 ) -> Result<Ready> {
     let (bound, runs) = (part(&tiles.0, 0, tiles.1), control.inputs.runs(runs_in));
     let table = TileTable { tiles: &bound, runs: &runs, runs_in };
-    let updates = plan::borrowed(site, buffers, grouping, table, (updates, step))?;
+    let updates = update::borrowed(site, buffers, grouping, table, (updates, step))?;
     let rows = match control.measure() {
         Some(measure) => {
             let rows = (rows, offsets);

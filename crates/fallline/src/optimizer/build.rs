@@ -1,19 +1,19 @@
-//! From groups and tensors to buffers and a plan.
-
-use wgpu::BufferUsages;
+//! From groups and tensors to buffers and dispatches.
 
 use super::{
     Lies, Optimizer,
+    blueprint::Blueprint,
     borrowed::{Borrowed, Outline, Placed, pack},
-    parts::Parts,
     tensors::Roster,
 };
 use crate::{
     BorrowedTensor, Error, Gpu, Group, Options, Places, Result, TensorSpec,
     control::{Control, Measure, Start},
+    dispatch::BindGroups,
     layout::BLOCK_ELEMS,
-    plan::{self, BindGroups, SegmentBuffers},
     tiles::Grouping,
+    transfer::OWNED,
+    update::{self, SegmentBuffers},
 };
 
 impl Optimizer {
@@ -48,10 +48,10 @@ impl Optimizer {
         roster: Roster,
         options: &Options,
     ) -> Result<Self> {
-        let parts = Parts::new(gpu, groups, &roster, options)?;
+        let blueprint = Blueprint::new(gpu, groups, &roster, options)?;
         let mut memory = Vec::new();
-        for segment in &parts.layout.segments {
-            let formats = parts.programs[segment.kernel].formats;
+        for segment in &blueprint.layout.segments {
+            let formats = blueprint.programs[segment.kernel].formats;
             let owned = match segment.blocks {
                 0 => None,
                 blocks => {
@@ -63,27 +63,27 @@ impl Optimizer {
                     ))
                 }
             };
-            memory.push(SegmentBuffers { owned, ..parts.home(gpu, segment)? });
+            memory.push(SegmentBuffers { owned, ..blueprint.segment_buffers(gpu, segment)? });
         }
-        let dummy = plan::dummy(gpu)?;
-        let rows = Measure::rows(gpu, groups, options, &parts.measured());
-        let (grads, buffers) = parts.arena_grads(&memory);
+        let dummy = update::dummy(gpu)?;
+        let rows = Measure::rows(gpu, groups, options, &blueprint.measured());
+        let (grads, buffers) = blueprint.arena_grads(&memory);
         let sizes: Vec<u64> = buffers.iter().map(wgpu::Buffer::size).collect();
         let measured = rows.as_ref().map_or_else(Vec::new, |rows| rows.group(&grads, &sizes));
         let (places, offsets) = pack(gpu, &Grouping::default(), &measured);
         let start = Start {
             groups,
             options,
-            rules: &parts.rules,
-            placements: &parts.placements(),
-            sums: parts.sums(gpu)?,
+            rules: &blueprint.rules,
+            placements: &blueprint.placements(),
+            sums: blueprint.sums(gpu)?,
             rows,
             places: &places,
             room: 0,
         };
         let control = Control::new(gpu, start)?;
-        let site = parts.site(gpu, &memory, &control, &dummy);
-        let updates = plan::arena(site)?;
+        let site = blueprint.site(gpu, &memory, &control, &dummy);
+        let updates = update::arena(site)?;
         let rows = match control.measure() {
             Some(measure) => measure.bind_rows(
                 gpu,
@@ -94,7 +94,14 @@ impl Optimizer {
             )?,
             None => Vec::new(),
         };
-        parts.finish(gpu, groups, options, (memory, dummy), control, Lies::Arena { updates, rows })
+        blueprint.finish(
+            gpu,
+            groups,
+            options,
+            (memory, dummy),
+            control,
+            Lies::Arena { updates, rows },
+        )
     }
 
     /// An optimizer over parameters and gradients of the caller's; it owns the state only.
@@ -132,31 +139,31 @@ impl Optimizer {
         places: Vec<Placed>,
         options: &Options,
     ) -> Result<Self> {
-        let parts = Parts::new(gpu, groups, &roster, options)?;
-        let rows = Measure::rows(gpu, groups, options, &parts.measured());
-        let segments = parts.layout.segments.iter().map(|segment| segment.blocks).collect();
-        let lies = (parts.infos.as_slice(), places.as_slice());
-        let outline = Outline::new(gpu, parts.extents(), segments, rows.as_ref(), lies)?;
+        let blueprint = Blueprint::new(gpu, groups, &roster, options)?;
+        let rows = Measure::rows(gpu, groups, options, &blueprint.measured());
+        let segments = blueprint.layout.segments.iter().map(|segment| segment.blocks).collect();
+        let lies = (blueprint.infos.as_slice(), places.as_slice());
+        let outline = Outline::new(gpu, blueprint.extents(), segments, rows.as_ref(), lies)?;
         let mut memory = Vec::new();
-        for segment in &parts.layout.segments {
-            memory.push(parts.home(gpu, segment)?);
+        for segment in &blueprint.layout.segments {
+            memory.push(blueprint.segment_buffers(gpu, segment)?);
         }
-        let dummy = plan::dummy(gpu)?;
+        let dummy = update::dummy(gpu)?;
         let start = Start {
             groups,
             options,
-            rules: &parts.rules,
-            placements: &parts.placements(),
-            sums: parts.sums(gpu)?,
+            rules: &blueprint.rules,
+            placements: &blueprint.placements(),
+            sums: blueprint.sums(gpu)?,
             rows,
             places: &outline.packed,
             room: outline.room(),
         };
         let control = Control::new(gpu, start)?;
-        let site = parts.site(gpu, &memory, &control, &dummy);
+        let site = blueprint.site(gpu, &memory, &control, &dummy);
         let borrowed = Borrowed::new(outline, places, site, &control)?;
         let lies = Lies::Borrowed(Box::new(borrowed));
-        parts.finish(gpu, groups, options, (memory, dummy), control, lies)
+        blueprint.finish(gpu, groups, options, (memory, dummy), control, lies)
     }
 
     /// Takes parameters and gradients from other places from now on: as a step
@@ -189,6 +196,3 @@ impl Optimizer {
         self.gpu.check_lost()
     }
 }
-
-pub(super) const OWNED: BufferUsages =
-    BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);

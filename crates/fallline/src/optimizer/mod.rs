@@ -1,10 +1,10 @@
 //! The public type: groups, tensors, and a step for all of them.
 
 mod accumulate;
+mod blueprint;
 mod borrowed;
 mod build;
 mod halves;
-mod parts;
 mod reports;
 mod rules;
 mod step;
@@ -35,12 +35,13 @@ use crate::{
     BufferRange, Error, Gpu, Group, Options, Places, Result, Role, StateFormat, TensorId,
     TensorSpec,
     control::{Control, Written},
+    dispatch::{Dispatch, PartDispatch},
     kernel::Program,
     layout::Layout,
-    plan::{Dispatch, PartDispatch, SegmentBuffers, Site, Staged},
     report::Reports,
     ring::Entry,
     rule_set::RuleSet,
+    update::{SegmentBuffers, Site, Staged},
 };
 
 /// All tensors with their rules and state, and the compute pass that updates them.

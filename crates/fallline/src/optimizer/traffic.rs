@@ -3,8 +3,9 @@
 use super::{Lies, Optimizer};
 use crate::{
     Result,
+    dispatch::Dispatch,
     kernel::Program,
-    plan::{self, Dispatch, Fixed, Site, Staged},
+    update::{self, Fixed, Site, Staged},
 };
 
 impl Optimizer {
@@ -24,7 +25,7 @@ impl Optimizer {
             .collect();
         let site = Site { programs: &programs, ..self.site() };
         let dispatches = match &self.lies {
-            Lies::Arena { .. } => Dispatches::Arena(plan::arena(site)?),
+            Lies::Arena { .. } => Dispatches::Arena(update::arena(site)?),
             Lies::Borrowed(borrowed) => Dispatches::Borrowed(borrowed.fixed(site, &self.infos)?),
         };
         Ok(Traffic(dispatches))

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use wgpu::{Buffer, CommandEncoder};
 
-use super::{Info, build::OWNED};
-use crate::{Error, Gpu, Group, Result, Slot, SlotShape};
+use super::Info;
+use crate::{Error, Gpu, Group, Result, Slot, SlotShape, transfer::OWNED};
 
 /// Where the rows and columns of all tensors lie.
 #[derive(Debug)]

@@ -9,13 +9,14 @@ pub use spec::{BlockRange, BlockSpec, BlockTensor};
 
 use crate::{
     Gpu, Precision, Result, abi,
-    control::Records,
+    borrowed_buffers::Buffers,
     kernel::{Direction, KernelKey, Program},
     layout::{BLOCK_ELEMS, Item, Layout, Place, Segment, blocks_of},
-    lend::Buffers,
-    plan::{self, Fixed, SegmentBuffers, Site},
+    limits,
+    records::Records,
     tensor::Formats,
     tiles::{self, Extent, LentTensor, Reach},
+    update::{self, Fixed, SegmentBuffers, Site},
 };
 
 /// Quantizes buffers on the GPU, and dequantizes them: gradients, activations, checkpoints, in the formats
@@ -86,7 +87,7 @@ impl Quantizer {
         gpu.check_lost()?;
         spec::check_names(specs.iter())?;
         let (programs, items) = programs(specs.iter());
-        let layout = plan::layout(gpu, &programs, &items, |tensor| specs[tensor].name.clone())?;
+        let layout = limits::layout(gpu, &programs, &items, |tensor| specs[tensor].name.clone())?;
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
         let (mut buffers, mut memory, mut blocks_of_segments) =
             (Vec::new(), Vec::new(), Vec::new());
@@ -171,8 +172,8 @@ impl Quantizer {
         let records = Records::new(gpu, tensors.len())?;
         let contents: Vec<abi::Tensor> = extents.iter().map(Extent::record).collect();
         gpu.write("fallline quantized tensors", &records.buffer, 0, &contents)?;
-        let reach = Reach { tight: Some(alignment(gpu)), ..plan::reach(gpu) };
-        let (hypers, dummy) = (plan::no_hypers(gpu)?, plan::dummy(gpu)?);
+        let reach = Reach { tight: Some(alignment(gpu)), ..limits::reach(gpu) };
+        let (hypers, dummy) = (update::no_hypers(gpu)?, update::dummy(gpu)?);
         let segments: Vec<u32> = layout.segments.iter().map(|segment| segment.blocks).collect();
         let ground = tiles::Ground {
             extents: &extents,
@@ -182,7 +183,7 @@ impl Quantizer {
             reach,
         };
         let grouping = tiles::group(&tiles::pieces(&extents, reach), ground);
-        let plan = |direction| {
+        let fixed = |direction| {
             let turned = |program: &Program| {
                 let signed = program.key.slots[0].signed;
                 let key = KernelKey::quantize(program.formats.state, signed, direction);
@@ -194,7 +195,7 @@ impl Quantizer {
             let site = Site { gpu, programs, layout, memory, records, hypers, sums, dummy };
             Fixed::new(site, &numbered, &grouping)
         };
-        let (to_blocks, to_values) = (plan(Direction::ToBlocks)?, plan(Direction::ToValues)?);
+        let (to_blocks, to_values) = (fixed(Direction::ToBlocks)?, fixed(Direction::ToValues)?);
         gpu.checked("tables", || gpu.queue().submit([]))?;
         gpu.check_lost()?;
         Ok(Self { gpu: gpu.clone(), tensors, to_blocks, to_values })

@@ -6,8 +6,8 @@ use wgpu::Buffer;
 
 use crate::{
     BufferRange, Dtype, Error, Result, Role, StateFormat,
+    borrowed_buffers::{self, Place},
     layout::BLOCK_ELEMS,
-    lend::{self, Place},
 };
 
 /// A tensor to quantize: name, length, formats.
@@ -111,11 +111,16 @@ pub(super) fn check(tensors: &[BlockTensor], alignment: u64) -> Result<()> {
             let max_bytes = most * spec.dtype.size_bytes();
             return Err(Error::TensorTooLarge { tensor: spec.name.clone(), size_bytes, max_bytes });
         }
-        lend::check_range(&spec.name, Role::Values, values, (spec.len_elems, spec.dtype))?;
+        borrowed_buffers::check_range(
+            &spec.name,
+            Role::Values,
+            values,
+            (spec.len_elems, spec.dtype),
+        )?;
         let values_size = (spec.len_elems * spec.dtype.size_bytes()).next_multiple_of(4);
         let size = spec.format.blocks_size_bytes(spec.len_elems);
         let place = Place { offset: blocks.offset, size, alignment: BLOCKS_ALIGNMENT };
-        lend::check_place(&spec.name, Role::Blocks, &blocks.buffer, place, u64::MAX)?;
+        borrowed_buffers::check_place(&spec.name, Role::Blocks, &blocks.buffer, place, u64::MAX)?;
         for (role, buffer, start, size) in [
             (Role::Values, &values.buffer, values.offset, values_size),
             (Role::Blocks, &blocks.buffer, blocks.offset, size),

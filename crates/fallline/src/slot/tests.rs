@@ -6,16 +6,17 @@ use wgpu::BufferUsages;
 use super::*;
 use crate::{
     BufferRange, Dtype, Gpu, Precision, abi, blocks,
-    control::Records,
+    borrowed_buffers::{Buffers, Lending, ToLend},
     convert,
     kernel::{KernelKey, Program},
     layout::{Item, Layout},
-    lend::{Buffers, Lending, ToLend},
-    plan::{self, Fixed, SegmentBuffers, Site},
+    limits,
+    records::Records,
     shell::block_on,
     tensor::Formats,
     tiles::{self, Extent, Ground},
     transfer,
+    update::{self, Fixed, SegmentBuffers, Site},
 };
 
 /// Slot n becomes what it was and (n + 1) · g; the unsigned one g².
@@ -116,7 +117,7 @@ fn check(gpu: &Gpu, state: StateFormat) {
         .map(|extent| abi::Tensor { clip_value: f32::MAX, ..extent.record() })
         .collect();
     gpu.write("records", &records.buffer, 0, &contents).unwrap();
-    let (hypers, dummy) = (plan::no_hypers(gpu).unwrap(), plan::dummy(gpu).unwrap());
+    let (hypers, dummy) = (update::no_hypers(gpu).unwrap(), update::dummy(gpu).unwrap());
     let site = Site {
         gpu,
         programs: &programs,
@@ -127,7 +128,7 @@ fn check(gpu: &Gpu, state: StateFormat) {
         sums: None,
         dummy: &dummy,
     };
-    let reach = plan::reach(gpu);
+    let reach = limits::reach(gpu);
     let ground = Ground {
         extents: &extents,
         lent: &lending.tensors,

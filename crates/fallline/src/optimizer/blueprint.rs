@@ -4,21 +4,23 @@ use std::collections::HashMap;
 
 use wgpu::{Buffer, BufferUsages};
 
-use super::{Info, Lies, Optimizer, build::OWNED, tensors::Roster, vectors::Vectors};
+use super::{Info, Lies, Optimizer, tensors::Roster, vectors::Vectors};
 use crate::{
     Error, Gpu, Group, Options, Result,
     abi::Placement,
     control::{Control, Measured},
     kernel::{Program, SUM_BYTES},
-    layout::{BLOCK_ELEMS, Item, Layout},
-    plan::{self, BLOCK_VEC4, SegmentBuffers, Site},
+    layout::{BLOCK_ELEMS, BLOCK_VEC4, Item, Layout},
+    limits,
     report::Reports,
     rule_set::RuleSet,
     tiles::{Extent, Lent},
+    transfer::OWNED,
+    update::{SegmentBuffers, Site},
 };
 
 /// What both modes need.
-pub(super) struct Parts {
+pub(super) struct Blueprint {
     pub(super) infos: Vec<Info>,
     pub(super) ids: HashMap<String, usize>,
     pub(super) programs: Vec<Program>,
@@ -26,7 +28,7 @@ pub(super) struct Parts {
     pub(super) layout: Layout,
 }
 
-impl Parts {
+impl Blueprint {
     pub(super) fn new(
         gpu: &Gpu,
         groups: &[Group],
@@ -74,12 +76,12 @@ impl Parts {
             infos.push(Info { spec: spec.clone(), group, state, len_elems, gone: gone[index] });
         }
         let name = |tensor: usize| infos[tensor].spec.name.clone();
-        let layout = plan::layout(gpu, &programs, &items, name)?;
+        let layout = limits::layout(gpu, &programs, &items, name)?;
         Ok(Self { infos, ids, programs, rules, layout })
     }
 
-    /// The buffers of a segment that are the engine's in any case.
-    pub(super) fn home(
+    /// The buffers of a segment that are always the engine's.
+    pub(super) fn segment_buffers(
         &self,
         gpu: &Gpu,
         segment: &crate::layout::Segment,
@@ -124,14 +126,14 @@ impl Parts {
         }
         let size = self.layout.first_sum(self.layout.segments.len()) * SUM_BYTES;
         let (limit, found) =
-            ("max_storage_buffer_binding_size", plan::max_binding_bytes(gpu.limits()));
+            ("max_storage_buffer_binding_size", limits::max_binding_bytes(gpu.limits()));
         if size > found {
             return Err(Error::DeviceLimit { limit, expected: size, found });
         }
         gpu.buffer("fallline sums", size.max(SUM_BYTES), BufferUsages::STORAGE).map(Some)
     }
 
-    /// What a plan binds.
+    /// What the dispatches of its update bind.
     pub(super) fn site<'a>(
         &'a self,
         gpu: &'a Gpu,

@@ -1,0 +1,146 @@
+//! A kernel with its bind group, ready to be recorded, and what bind groups are made of.
+
+use std::{collections::HashMap, hash::Hash, ops::Range};
+
+use wgpu::{
+    BindGroup, BindingResource, Buffer, BufferBinding, BufferSize, BufferUsages, ComputePass,
+};
+
+use crate::{Gpu, Result, kernel::Kernel};
+
+/// A kernel with its bind group and the size of its grid, ready to be recorded.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatch {
+    pub(crate) kernel: Kernel,
+    pub(crate) bind_group: BindGroup,
+    pub(crate) workgroups: [u32; 3],
+}
+
+impl Dispatch {
+    /// Records the kernel, with an offset for each binding that wants one.
+    pub(crate) fn record(&self, pass: &mut ComputePass<'_>, offsets: &[u32]) {
+        pass.set_pipeline(&self.kernel.pipeline);
+        pass.set_bind_group(0, &self.bind_group, offsets);
+        let [x, y, z] = self.workgroups;
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
+
+/// A dispatch, and where its own part of a table begins.
+#[derive(Clone, Debug)]
+pub(crate) struct PartDispatch {
+    pub(crate) dispatch: Dispatch,
+    pub(crate) offset: u32,
+}
+
+/// Bind groups by what they bind, for as long as steps use them.
+#[derive(Debug)]
+pub(crate) struct BindGroups<K>(HashMap<K, (BindGroup, u64)>);
+
+impl<K> Default for BindGroups<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq + Clone> BindGroups<K> {
+    /// The bind group of this key, made now if need be, for the step of this number.
+    pub(crate) fn get(
+        &mut self,
+        key: &K,
+        step: u64,
+        make: impl FnOnce() -> Result<BindGroup>,
+    ) -> Result<BindGroup> {
+        if let Some((bind_group, used)) = self.0.get_mut(key) {
+            *used = step;
+            return Ok(bind_group.clone());
+        }
+        let bind_group = make()?;
+        self.0.insert(key.clone(), (bind_group.clone(), step));
+        Ok(bind_group)
+    }
+
+    /// Forgets what no step since this one used.
+    pub(crate) fn expire(&mut self, oldest: u64) {
+        self.0.retain(|_, (_, used)| *used >= oldest);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// A bind group of these resources as bindings 0, 1, 2, …
+pub(crate) fn bind(
+    gpu: &Gpu,
+    label: &str,
+    kernel: &Kernel,
+    resources: &[BindingResource<'_>],
+) -> Result<BindGroup> {
+    let entries: Vec<wgpu::BindGroupEntry<'_>> = (0u32..)
+        .zip(resources)
+        .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource: resource.clone() })
+        .collect();
+    gpu.checked(label, || {
+        gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(label),
+            layout: &kernel.layout,
+            entries: &entries,
+        })
+    })
+}
+
+/// Tables for several dispatches in one buffer.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    buffer: Buffer,
+    parts: Vec<(u64, u64)>,
+}
+
+impl Tables {
+    pub(crate) fn new<'a, T: bytemuck::NoUninit>(
+        gpu: &Gpu,
+        label: &str,
+        usage: BufferUsages,
+        tables: impl Iterator<Item = &'a [T]>,
+    ) -> Result<Self> {
+        let mut bytes: Vec<u8> = Vec::new();
+        let mut parts = Vec::new();
+        for table in tables {
+            let table: &[u8] = bytemuck::cast_slice(table);
+            parts.push((bytes.len() as u64, table.len() as u64));
+            bytes.extend_from_slice(table);
+            bytes.resize(bytes.len().next_multiple_of(PART_ALIGNMENT_USIZE), 0);
+        }
+        Ok(Self { buffer: gpu.filled(label, usage, &bytes)?, parts })
+    }
+
+    /// The table of this number.
+    pub(crate) fn part(&self, number: usize) -> BindingResource<'_> {
+        let (offset, size) = self.parts[number];
+        part(&self.buffer, offset, size)
+    }
+}
+
+/// The largest offset alignment that WebGPU permits.
+pub(crate) const PART_ALIGNMENT: u64 = PART_ALIGNMENT_USIZE as u64;
+const PART_ALIGNMENT_USIZE: usize = 256;
+
+/// Some blocks of those that begin at a byte of a buffer.
+pub(crate) fn blocks_part<'a>(
+    buffer: &'a Buffer,
+    first: u64,
+    blocks: &Range<u32>,
+    block_bytes: u64,
+) -> BindingResource<'a> {
+    let blocks_len = u64::from(blocks.end - blocks.start);
+    part(buffer, first + u64::from(blocks.start) * block_bytes, blocks_len * block_bytes)
+}
+
+pub(crate) fn part(buffer: &Buffer, offset: u64, size: u64) -> BindingResource<'_> {
+    BindingResource::Buffer(BufferBinding { buffer, offset, size: BufferSize::new(size) })
+}

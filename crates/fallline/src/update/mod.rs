@@ -1,0 +1,137 @@
+//! The dispatches that reduce and update, with what they bind: window by window of the engine's segments.
+
+mod arena;
+mod borrowed;
+
+use std::ops::Range;
+
+use wgpu::{BindGroup, BindingResource, Buffer, BufferUsages};
+
+pub(crate) use self::{
+    arena::arena,
+    borrowed::{Fixed, TileTable, borrowed, tile_buffer},
+};
+use crate::{
+    Gpu, Result,
+    dispatch::{PART_ALIGNMENT, bind, blocks_part, part},
+    kernel::{HYPERS_BYTES, Kernel, Program, SUM_BYTES, Stage},
+    layout::{BLOCK_ELEMS, Layout},
+    records::Records,
+};
+
+/// The buffers of a segment.
+#[derive(Debug)]
+pub(crate) struct SegmentBuffers {
+    /// Parameters and gradients, if the engine owns them.
+    pub(crate) owned: Option<(Buffer, Buffer)>,
+    /// The state, all slots together, from a byte of a buffer on; `None` if there is none.
+    pub(crate) state: Option<(Buffer, u64)>,
+    /// Master copies or remainders of the parameters, if they are kept.
+    pub(crate) master: Option<Buffer>,
+}
+
+/// What dispatches bind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site<'a> {
+    pub(crate) gpu: &'a Gpu,
+    pub(crate) programs: &'a [Program],
+    pub(crate) layout: &'a Layout,
+    /// In the order of the layout's segments.
+    pub(crate) memory: &'a [SegmentBuffers],
+    pub(crate) records: &'a Records,
+    /// The hyperparameters of all programs, at a dynamic offset.
+    pub(crate) hypers: &'a Buffer,
+    /// What is summed over each tile, if a rule looks at whole tensors.
+    pub(crate) sums: Option<&'a Buffer>,
+    pub(crate) dummy: &'a Buffer,
+}
+
+/// What is bound where a kernel declares a binding that it does not use.
+pub(crate) fn dummy(gpu: &Gpu) -> Result<Buffer> {
+    gpu.buffer("fallline dummy", 3 * PART_ALIGNMENT, BufferUsages::STORAGE)
+}
+
+/// Hyperparameters of programs that have none.
+pub(crate) fn no_hypers(gpu: &Gpu) -> Result<Buffer> {
+    gpu.buffer("fallline hypers", HYPERS_BYTES, BufferUsages::UNIFORM)
+}
+
+/// Dispatches by what they do, in the order of a step.
+#[derive(Clone, Debug)]
+pub(crate) struct Staged<T> {
+    /// Those that sum what rules want summed over tensors.
+    pub(crate) reduces: Vec<T>,
+    pub(crate) updates: Vec<T>,
+}
+
+impl<T> Default for Staged<T> {
+    fn default() -> Self {
+        Self { reduces: Vec::new(), updates: Vec::new() }
+    }
+}
+
+impl<T> Staged<T> {
+    fn push(&mut self, stage: Stage, dispatch: T) {
+        match stage {
+            Stage::Reduce => self.reduces.push(dispatch),
+            Stage::Update => self.updates.push(dispatch),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.reduces.iter().chain(&self.updates)
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.reduces.iter_mut().chain(&mut self.updates)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.reduces.len() + self.updates.len()
+    }
+}
+
+/// The bindings of a frame.
+struct Bindings<'a> {
+    tiles: BindingResource<'a>,
+    param: BindingResource<'a>,
+    /// `None`: the parameter's binding reaches the gradients too.
+    grad: Option<BindingResource<'a>>,
+    /// A segment, and which blocks of it.
+    home: (usize, &'a Range<u32>),
+    last: BindingResource<'a>,
+}
+
+impl Bindings<'_> {
+    /// Bindings that the kernel has no use for get a part of the dummy each, since writable bindings
+    /// must not overlap.
+    fn bind(
+        &self,
+        site: Site<'_>,
+        label: &str,
+        kernel: &Kernel,
+        stage: Stage,
+    ) -> Result<BindGroup> {
+        let none = |number: u64| part(site.dummy, number * PART_ALIGNMENT, PART_ALIGNMENT);
+        let (segment, blocks) = self.home;
+        let (home, number) = (&site.memory[segment], site.layout.segments[segment].kernel);
+        let program = &site.programs[number];
+        let records = site.records.buffer.as_entire_binding();
+        let mut bound = vec![records, self.tiles.clone(), self.param.clone()];
+        bound.push(self.grad.clone().unwrap_or_else(|| none(0)));
+        bound.push(match &home.state {
+            Some((buffer, first)) => blocks_part(buffer, *first, blocks, program.state_bytes()),
+            None => none(1),
+        });
+        let master_bytes = BLOCK_ELEMS * program.formats.precision.size_bytes();
+        let master = home.master.as_ref();
+        bound.push(master.map_or_else(|| none(2), |b| blocks_part(b, 0, blocks, master_bytes)));
+        bound.push(part(site.hypers, program.hypers_at, HYPERS_BYTES));
+        bound.push(self.last.clone());
+        if let (Stage::Reduce, Some(sums)) = (stage, site.sums) {
+            let first = site.layout.first_sum(segment) * SUM_BYTES;
+            bound.push(blocks_part(sums, first, blocks, SUM_BYTES));
+        }
+        bind(site.gpu, label, kernel, &bound)
+    }
+}
