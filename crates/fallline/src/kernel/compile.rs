@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use fallline_shaders::join;
 
-use super::{Frame, Kernel, KernelKey, Kernels, Recipe, Update};
+use super::{Frame, Kernel, KernelKey, Kernels, Kind, Recipe, Update};
 use crate::{Gpu, Result, SlotKind, StateFormat, slot::mask};
 
 /// The kernels of a device that were compiled so far.
@@ -54,7 +54,8 @@ impl Recipe {
                     ("WORKGROUP_SIZE", f64::from(workgroup_size(limits))),
                 ];
                 let row = (update.frame == Frame::Arena).then_some(row);
-                let clip = update.is_rule().then_some(("CLIP_VALUE", flag(update.clip_value)));
+                let is_rule = update.key.kind == Kind::Rule;
+                let clip = is_rule.then_some(("CLIP_VALUE", flag(update.clip_value)));
                 update
                     .key
                     .constants()
@@ -93,7 +94,7 @@ impl Update {
         if !self.formats.state.has_blocks() {
             return Vec::new();
         }
-        if !self.key.is_traffic() {
+        if self.key.kind != Kind::Traffic {
             return vec![("UNSIGNED_SLOTS", f64::from(mask(&self.key.slots, |slot| !slot.signed)))];
         }
         let (codes, scales) = match self.formats.state {

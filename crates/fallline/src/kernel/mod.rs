@@ -114,9 +114,23 @@ pub(crate) enum Direction {
     ToValues,
 }
 
+/// What a kernel of a frame computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// A step of a rule.
+    Rule,
+    /// Gradients are added to gradients.
+    Accumulate,
+    /// Values become blocks of codes, or blocks become values.
+    Quantize,
+    /// Nothing: words are moved as they are.
+    Traffic,
+}
+
 /// What makes the kernel of one rule differ from another's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KernelKey {
+    pub(crate) kind: Kind,
     pub(crate) rule: Source,
     /// Its `override` constants.
     pub(crate) switches: Vec<(&'static str, u8)>,
@@ -133,6 +147,7 @@ impl KernelKey {
         let slots = rule.slots();
         let switches = rule.switches().into_iter();
         Self {
+            kind: Kind::Rule,
             rule: rule.source(),
             switches: switches.map(|(name, on)| (name, u8::from(on))).collect(),
             kept: slots.iter().copied().filter(|slot| slot.shape == SlotShape::Scalar).collect(),
@@ -143,8 +158,14 @@ impl KernelKey {
 
     /// The kernel that adds gradients to gradients.
     pub(crate) fn accumulate() -> Self {
-        let rule = control::ACCUMULATE;
-        Self { rule, switches: Vec::new(), slots: Vec::new(), kept: Vec::new(), reduces: false }
+        Self {
+            kind: Kind::Accumulate,
+            rule: control::ACCUMULATE,
+            switches: Vec::new(),
+            slots: Vec::new(),
+            kept: Vec::new(),
+            reduces: false,
+        }
     }
 
     /// The kernel that makes blocks of values (of whatever sign, or never negative), or values of blocks.
@@ -159,12 +180,19 @@ impl KernelKey {
         }
         let blocks = Slot::moment("blocks");
         let slots = vec![if signed { blocks } else { blocks.unsigned() }];
-        Self { rule: control::QUANTIZE, switches, slots, kept: Vec::new(), reduces: false }
+        Self {
+            kind: Kind::Quantize,
+            rule: control::QUANTIZE,
+            switches,
+            slots,
+            kept: Vec::new(),
+            reduces: false,
+        }
     }
 
     /// The kernel that moves what this one moves, and computes nothing.
     pub(crate) fn traffic(&self) -> Self {
-        Self { rule: probes::TRAFFIC, switches: Vec::new(), ..self.clone() }
+        Self { kind: Kind::Traffic, rule: probes::TRAFFIC, switches: Vec::new(), ..self.clone() }
     }
 
     /// Its switches, as `override` constants.
@@ -175,11 +203,6 @@ impl KernelKey {
     /// Whether its WGSL says what becomes of what it keeps for each tensor.
     pub(crate) fn keeps(&self) -> bool {
         !self.kept.is_empty()
-    }
-
-    /// Whether it moves words as they are.
-    pub(crate) fn is_traffic(&self) -> bool {
-        self.rule == probes::TRAFFIC
     }
 }
 
@@ -282,13 +305,6 @@ pub(crate) struct Update {
     pub(crate) clip_value: bool,
     pub(crate) key: KernelKey,
     pub(crate) formats: Formats,
-}
-
-impl Update {
-    /// Whether it steps by a rule: others take gradients as they are, or have none.
-    pub(crate) fn is_rule(&self) -> bool {
-        ![control::ACCUMULATE, control::QUANTIZE, probes::TRAFFIC].contains(&self.key.rule)
-    }
 }
 
 type Kernels = HashMap<Recipe, Kernel>;

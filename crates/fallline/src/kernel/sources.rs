@@ -5,7 +5,7 @@ use fallline_shaders::{
 };
 use wgpu::{BindingType, BufferBindingType};
 
-use super::{Frame, KernelKey, Recipe, Stage, TableIn, Update};
+use super::{Frame, KernelKey, Kind, Recipe, Stage, TableIn, Update};
 use crate::{Dtype, Precision, StateFormat, tensor::Formats};
 
 const UNIFORM: BindingType = binding(BufferBindingType::Uniform, false);
@@ -113,7 +113,7 @@ fn rule_sources(key: &KernelKey) -> Vec<Source> {
 }
 
 fn update_sources(update: &Update) -> Vec<Source> {
-    if update.key.is_traffic() {
+    if update.key.kind == Kind::Traffic {
         return traffic_sources(update);
     }
     let Formats { param, grad, precision, state } = update.formats;
@@ -133,7 +133,8 @@ fn update_sources(update: &Update) -> Vec<Source> {
             Precision::Remainder8 => precision::REMAINDER8,
         },
     ]);
-    if update.is_rule() {
+    // The other kinds take gradients as they are, or have none.
+    if update.key.kind == Kind::Rule {
         sources.push(shared::GRADIENT);
     }
     if matches!(precision, Precision::Remainder | Precision::Remainder8) {
@@ -165,7 +166,7 @@ fn frame_sources(update: &Update) -> Vec<Source> {
     };
     let entry = match update.stage {
         Stage::Update => frames::UPDATE,
-        Stage::Reduce if update.key.is_traffic() => probes::REDUCE,
+        Stage::Reduce if update.key.kind == Kind::Traffic => probes::REDUCE,
         Stage::Reduce => frames::REDUCE,
     };
     let mut sources = match update.frame {
@@ -204,9 +205,11 @@ fn frame_sources(update: &Update) -> Vec<Source> {
         shared::SLOT_WORDS,
         shared::HYPER,
     ]);
-    sources.extend(match update.is_rule() {
-        true => rule_sources(&update.key),
-        false => vec![update.key.rule, shared::TENSOR, shared::PROPOSAL],
+    sources.extend(match update.key.kind {
+        Kind::Rule => rule_sources(&update.key),
+        Kind::Accumulate | Kind::Quantize | Kind::Traffic => {
+            vec![update.key.rule, shared::TENSOR, shared::PROPOSAL]
+        }
     });
     sources
 }

@@ -8,7 +8,7 @@ use crate::{
     BufferRange, Dtype, Gpu, Precision, abi, blocks,
     borrowed_buffers::{Buffers, Lending, ToLend},
     convert,
-    kernel::{KernelKey, Program},
+    kernel::{KernelKey, Kind, Program},
     layout::{Item, Layout},
     limits,
     records::Records,
@@ -67,8 +67,14 @@ fn check(gpu: &Gpu, state: StateFormat) {
         StateFormat::Bf16 => vec![("STOCHASTIC_SLOTS", 0)],
         _ => Vec::new(),
     };
-    let key =
-        KernelKey { rule: RULE, switches, slots: SLOTS.to_vec(), kept: Vec::new(), reduces: false };
+    let key = KernelKey {
+        kind: Kind::Rule,
+        rule: RULE,
+        switches,
+        slots: SLOTS.to_vec(),
+        kept: Vec::new(),
+        reduces: false,
+    };
     let programs = [Program::plain(key, formats)];
     let items = LENGTHS.map(|len_elems| Item { kernel: 0, len_elems });
     let layout = Layout::new(&items, &[1 << 20]).unwrap();
