@@ -7,7 +7,7 @@ use fallline::{
     AdamW, Dtype, DynamicScale, Gpu, Group, LossScaler, Optimizer, Options, Precision, Step,
     TensorSpec, wgpu,
 };
-use fallline_shaders::{formats, join, words};
+use fallline_shaders::{formats, join, packing};
 
 const GRADIENT: &str = "
     struct LossScale { scale: f32, reciprocal: f32, rest0: vec2<f32>, rest1: vec4<f32> }
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut optimizer = Optimizer::arena_with(&gpu, &groups, &tensors, &options)?;
     let p = optimizer.id("p").ok_or("the tensor was just given")?;
 
-    let source = join(&[formats::BF16, formats::F16, words::HALVES]) + GRADIENT;
+    let source = join(&[formats::BF16, formats::F16, packing::HALVES]) + GRADIENT;
     let device = gpu.device();
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some("gradient"),

@@ -8,13 +8,13 @@ mod common;
 use common::{Rng, gpu};
 use fallline::{Gpu, wgpu};
 use fallline_reference::formats::{bf16, f16};
-use fallline_shaders::{formats, join, precision, shared, words};
+use fallline_shaders::{formats, functions, join, packing, precision, structs};
 
 /// Runs `output = expression` for each vec4 `codes` of the input, with `random` beside it.
 fn run(gpu: &Gpu, expression: &str, codes: &[u32], random: &[u32]) -> Vec<u32> {
     let modules =
-        [formats::F16, formats::BF16, words::HALVES, precision::REMAINDER, shared::REMAINDER];
-    let structs = [shared::PLACE, shared::TENSOR];
+        [formats::F16, formats::BF16, packing::HALVES, precision::REMAINDER, functions::REMAINDER];
+    let structs = [structs::PLACE, structs::TENSOR];
     // What the remainder's own load and store refer to, though nothing calls them here.
     let stubs = "
         fn param_codes(at: u32, count: u32) -> vec4<u32> { return vec4<u32>(at + count); }

@@ -148,10 +148,10 @@ fn what_is_missing_or_there_twice_is_named() {
             "struct State",
             "const MAX_F32: f32 = 1.0;\nfn lerp(a: f32) -> f32 { return a; }\nstruct State",
         ),
-        "rule 'mine', line 5: `lerp` is declared by the engine's shared/lerp.wgsl too",
+        "rule 'mine', line 5: `lerp` is declared by the engine's functions/lerp.wgsl too",
     );
     // Of a format that no tensor here has, and of borrowed buffers.
-    for (name, file) in [("softsign_encode", "formats/companded"), ("Run", "shared/run")] {
+    for (name, file) in [("softsign_encode", "formats/companded"), ("Run", "structs/run")] {
         let declared = format!("const {name}: f32 = 1.0;\nstruct State").leak();
         let expected = format!("line 4: `{name}` is declared by the engine's {file}.wgsl too");
         refused(rule().with("struct State", declared), &expected);

@@ -10,7 +10,7 @@ use fallline::{
 use fallline_reference::{
     self as reference,
     formats::{bf16, f16},
-    shared::noise,
+    functions::noise,
     ulp,
 };
 

@@ -5,7 +5,7 @@ mod common;
 
 use common::{Case, buffer, cases, gpu, read};
 use fallline::{Gpu, SlotShape, wgpu};
-use fallline_shaders::{join, shared};
+use fallline_shaders::{functions, join, structs};
 
 /// Steps that f32 counts.
 const MOST: u32 = 1 << 24;
@@ -27,9 +27,14 @@ const MAIN: &str = "
 
 /// The scalars of these steps, by the rule's own WGSL.
 fn on_gpu(gpu: &Gpu, case: &Case, steps: &[f32], kept: &[f32]) -> Vec<f32> {
-    let mut sources = vec![case.rule.source(), shared::TENSOR, shared::SLOTS];
-    sources.extend([shared::PROPOSAL, shared::TERMS]);
-    sources.extend([shared::LERP, shared::MAX_MAGNITUDE, shared::NON_NEGATIVE, shared::EXPM1]);
+    let mut sources = vec![case.rule.source(), structs::TENSOR, structs::SLOTS];
+    sources.extend([structs::PROPOSAL, structs::TERMS]);
+    sources.extend([
+        functions::LERP,
+        functions::MAX_MAGNITUDE,
+        functions::NON_NEGATIVE,
+        functions::EXPM1,
+    ]);
     let device = gpu.device();
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some("scalars"),

@@ -7,7 +7,7 @@ use fallline::{
     AdamW, Dtype, Group, Optimizer, Options, Precision, SlotShape, StateFormat, Step, TensorId,
     TensorSpec,
 };
-use fallline_reference::{self as reference, formats::bf16, shared::noise};
+use fallline_reference::{self as reference, formats::bf16, functions::noise};
 
 const SEED: u32 = 5;
 

@@ -2,7 +2,7 @@
 // half of their last bit in most steps (with beta2 = 0.999, by a thousandth of what a gradient adds),
 // which rounding to nearest would lose.
 //
-// Joined with: words/state_16.wgsl, words/slot_vec4.wgsl.
+// Joined with: packing/state_16.wgsl, packing/slot_vec4.wgsl.
 //
 // The chance is a function of seed, tensor, step, element and slot, as in precision/stochastic.wgsl.
 

@@ -7,7 +7,7 @@
 // its bits, as they come from memory, since a compiler may assume that arithmetic does not meet
 // infinities and NaN. (Where it assumes nothing, addition keeps them too, but for their payload.)
 //
-// In the place of shared/gradient.wgsl: a micro-batch's gradients are taken as they are.
+// In the place of functions/gradient.wgsl: a micro-batch's gradients are taken as they are.
 
 struct Hyper {
     factor: f32,

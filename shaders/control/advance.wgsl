@@ -8,7 +8,7 @@
 // keeps it, so that a tensor without a gradient stays behind.)
 //
 // Joined with: a rule (StepHyper, Scalars, scalars, keep), and all that it is joined with in an update;
-// shared/{tensor,placement,group,step_input,decision,expm1}.wgsl.
+// structs/{tensor,placement,group,step_input,decision}.wgsl, functions/expm1.wgsl.
 //
 // Bindings (group 0):
 //   0 step_input   what this step brings: the learning rate of each tensor, and more

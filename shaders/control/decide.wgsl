@@ -23,7 +23,7 @@
 // A norm that is not finite, in a step that is not skipped, gives torch's factors: 0 for infinity,
 // NaN for NaN.
 //
-// Joined with: shared/{step_input,span,total,loss_scale,decision}.wgsl.
+// Joined with: structs/{step_input,span,total,loss_scale,decision}.wgsl.
 //
 // Bindings (group 0):
 //   0 step_input   what this step brings

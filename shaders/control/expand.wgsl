@@ -4,7 +4,7 @@
 //
 // A column of workgroups for each run. The last run is an end: it has no tiles.
 //
-// Joined with: shared/run.wgsl.
+// Joined with: structs/run.wgsl.
 //
 // Bindings (group 0):
 //   0 runs    all runs of the step, in the order of their tiles

@@ -7,7 +7,7 @@
 // is fixed: runs of 16, then the runs of a column, then columns, so that rounding grows with these and not with all tiles.
 //
 // Joined with: a rule (StepHyper, Scalars, decide), and all that it is joined with in an update;
-// shared/{tensor,placement,group}.wgsl.
+// structs/{tensor,placement,group}.wgsl.
 //
 // Bindings (group 0):
 //   0 groups       constants of each group

@@ -13,7 +13,7 @@
 // Rows are counted from the beginning of a tensor, or of the whole that it is a piece of: where its buffers
 // are cut, and where it lies, changes no sum.
 //
-// Joined with: words, format and codec of the gradient; shared/partial.wgsl.
+// Joined with: packing, format and codec of the gradient; structs/partial.wgsl.
 //
 // Bindings (group 0):
 //   0 absent       one bit for each tensor: no gradient in this step, so it counts as zero

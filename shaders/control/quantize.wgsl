@@ -4,7 +4,7 @@
 //   STORES_SLOTS   blocks <- codes and scales of the values
 //   STORES_PARAM   values <- what the blocks stand for
 //
-// One of the two is stored: each becomes the other. In the place of shared/gradient.wgsl: there is
+// One of the two is stored: each becomes the other. In the place of functions/gradient.wgsl: there is
 // no gradient.
 
 struct Hyper {

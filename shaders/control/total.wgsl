@@ -7,7 +7,7 @@
 //
 // A workgroup for each group. Integer atomics have no order either.
 //
-// Joined with: shared/{partial,span,total}.wgsl.
+// Joined with: structs/{partial,span,total}.wgsl.
 //
 // Bindings (group 0):
 //   0 spans      those of all first, then those of each group

@@ -5,15 +5,15 @@
 // u32 for each tile names its run: written by the host where nothing moves, else by control/expand.wgsl in
 // the same pass.
 //
-// The last tile of a tensor whose length is no multiple of four goes through the `_scalar` words, which
+// The last tile of a tensor whose length is no multiple of four goes through the `_scalar` packing, which
 // never touch an element outside of the tensor. Where parameter and gradient lie in one buffer,
-// words/grad_shared.wgsl or grad_in_param.wgsl reaches both through binding 2, and binding 3 holds a dummy.
+// packing/grad_shared.wgsl or grad_in_param.wgsl reaches both through binding 2, and binding 3 holds a dummy.
 // Everything is bound read_write: WebGPU rejects a buffer that is bound read and read_write in the
 // same dispatch, even for ranges that do not overlap.
 //
 // Bindings, beside those of update.wgsl:
 //   1 tiles     the run of each tile, from the dispatch's first on
-//   7 runs      all runs of the step: shared/runs_uniform.wgsl or runs_storage.wgsl
+//   7 runs      all runs of the step: tables/runs_uniform.wgsl or runs_storage.wgsl
 
 // No dispatch folds: it ends where its last workgroup does, filled up with runs without elements.
 const ROW_WORKGROUPS: u32 = 0u;

@@ -6,7 +6,7 @@
 // those of a tensor. The update proposes again: what it would have to load instead are as many words. Sums are trees
 // in a fixed order, and a tile's is the same in any window.
 //
-// Joined with: as update.wgsl, and a rule that has `terms` and `decide`; shared/terms.wgsl.
+// Joined with: as update.wgsl, and a rule that has `terms` and `decide`; structs/terms.wgsl.
 //
 // Bindings (group 0): those of update.wgsl, and
 //   8 sums      of each tile, up to four (out)

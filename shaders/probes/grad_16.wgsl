@@ -1,4 +1,4 @@
-// Words of four codes of 16 bits as they are, for probes/traffic.wgsl: in the place of words/grad_16.wgsl.
+// Words of four codes of 16 bits as they are, for probes/traffic.wgsl: in the place of packing/grad_16.wgsl.
 
 alias GradWord = vec2<u32>;
 

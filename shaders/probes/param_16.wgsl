@@ -1,4 +1,4 @@
-// Words of four codes of 16 bits as they are, for probes/traffic.wgsl: in the place of words/param_16.wgsl.
+// Words of four codes of 16 bits as they are, for probes/traffic.wgsl: in the place of packing/param_16.wgsl.
 
 alias ParamWord = vec2<u32>;
 

@@ -1,5 +1,5 @@
-// Words of codes and scales as they are, for probes/traffic.wgsl: in the place of words/slot_blocks.wgsl and
-// what is joined with it, but words/state_codes.wgsl. Each lane loads and stores what it does there, without magnitudes and barriers.
+// Words of codes and scales as they are, for probes/traffic.wgsl: in the place of packing/slot_blocks.wgsl and
+// what is joined with it, but packing/state_codes.wgsl. Each lane loads and stores what it does there, without magnitudes and barriers.
 
 // Words of codes and of scales in a tile: 64 or 32, and 1, 2 or 4.
 override CODE_WORDS: u32 = 64u;

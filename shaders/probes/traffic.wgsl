@@ -51,7 +51,7 @@ fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -
     return direction;
 }
 
-// In the place of shared/gradient.wgsl: gradients are moved as they are.
+// In the place of functions/gradient.wgsl: gradients are moved as they are.
 fn load_grad(place: Place, tensor: Tensor) -> vec4<f32> {
     return bitcast<vec4<f32>>(grad_codes(place.grad, place.count));
 }

@@ -1,21 +1,23 @@
 //! The WGSL sources of fallline, one constant for each file.
 //!
-//! A step kernel is `frame + rule + words + codecs + precision + shared`, joined by [`join`]: plain
-//! concatenation, which WGSL permits because the order of declarations at module scope is free. There
-//! is no preprocessor; numbers and switches are `override` constants.
+//! A step kernel is `frame + rule + packing + codecs + precision`, with the structs, tables and functions that these
+//! use, joined by [`join`]: plain concatenation, which WGSL permits because the order of declarations at module scope
+//! is free. There is no preprocessor; numbers and switches are `override` constants.
 //!
 //! | folder       | what a file holds                                                                |
 //! |--------------|----------------------------------------------------------------------------------|
 //! | `frames/`    | the entry point `main` and every binding; where a lane's eight elements lie       |
 //! | `rules/`     | one optimizer as a pure function, with its `Hyper` constants and `State` slots   |
-//! | `words/`     | how four codes lie in memory: their size, whose binding, whole vec4s or elements |
+//! | `packing/`   | how four codes are packed into words: their size, whose binding, vec4s or elements |
 //! | `blocks/`    | which elements of a state slot share a scale: their largest magnitude             |
 //! | `formats/`   | what a code means: f16, bf16, e4m3, the code books of 8 and 4 bits                |
 //! | `codecs/`    | the format of a role: parameter, gradient, state slot                            |
 //! | `precision/` | what a parameter keeps of an update that is smaller than its last bit            |
 //! | `control/`   | whole kernels that run before the update in the same pass, and *accumulate*      |
 //! | `probes/`    | for measurements: joined like a rule                                             |
-//! | `shared/`    | functions and structs that several of these use                                  |
+//! | `structs/`   | structs that several of these use, alone in their files                           |
+//! | `tables/`    | tables of structs that a kernel binds, and how a row is read                     |
+//! | `functions/` | functions that several of these use                                              |
 //!
 //! What each must declare, so that any of them fit together:
 //!
@@ -34,15 +36,15 @@
 //!   // If it looks at whole tensors before it applies anything: what is summed, and what comes of the sums.
 //!   fn terms(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> Terms
 //!   fn decide(sums: vec4<f32>, before: Scalars, hyper: StepHyper) -> Scalars
-//!   // If it has scalar slots, before `scalars`; else `shared/keeps_nothing.wgsl`.
+//!   // If it has scalar slots, before `scalars`; else `functions/keeps_nothing.wgsl`.
 //!   fn keep(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> vec4<f32>
 //!   ```
-//! - **words** of a role: the alias of its word (`ParamWord`, `GradWord`), and
+//! - a **packing** of a role: the alias of its word (`ParamWord`, `GradWord`), and
 //!   `param_codes(at, count)`, `set_param_codes(at, codes, count)` or the same of `grad`; `count` is
 //!   how many of the four elements exist, 0 for a lane without work;
 //! - a **codec**: `decode_param(codes)` and `encode_param(value)`, or `decode_grad(codes)`; for the
-//!   state either, for `words/slot_vec4`, the alias `StateWord` and the conversions of a word, or, for
-//!   `words/slot_blocks`, the scale of a block, and codes from values and values from codes;
+//!   state either, for `packing/slot_vec4`, the alias `StateWord` and the conversions of a word, or, for
+//!   `packing/slot_blocks`, the scale of a block, and codes from values and values from codes;
 //! - **blocks**: where scales lie (`SCALE_WORDS`, `load_scales`, `store_scales`), and
 //!   `largest_of_blocks(place, of_a, of_b)`, through workgroup memory;
 //! - a **precision**: `MasterWord`, `load_param(place)` and `store_param(place, value, tensor)`;
@@ -141,8 +143,8 @@ sources! {
 }
 
 sources! {
-    /// How codes lie in memory.
-    words {
+    /// How four codes are packed into words of memory.
+    packing {
         /// State of 16 bits.
         STATE_16 = "state_16",
         /// State of fewer bits.
@@ -309,65 +311,77 @@ sources! {
 }
 
 sources! {
-    /// Functions and structs that several files use.
-    shared {
+    /// Structs that several files use.
+    structs {
         /// What is decided about a step.
         DECISION = "decision",
-        /// `e^x - 1` for `x <= 0`.
-        EXPM1 = "expm1",
-        /// The gradient that a rule sees.
-        GRADIENT = "gradient",
-        /// The rule's constants.
-        HYPER = "hyper",
-        /// `torch.lerp`.
-        LERP = "lerp",
-        /// A value, or 0 if it is negative.
-        NON_NEGATIVE = "non_negative",
-        /// The larger of two numbers that are not negative.
-        MAX_MAGNITUDE = "max_magnitude",
+        /// The constants of a group.
+        GROUP = "group",
         /// The loss scale and its rule.
         LOSS_SCALE = "loss_scale",
-        /// Random bits as a function of a counter.
-        NOISE = "noise",
         /// A sum of squares beyond the range of f32.
         PARTIAL = "partial",
         /// Where a lane's elements lie.
         PLACE = "place",
         /// What is known of a tensor once and for all.
         PLACEMENT = "placement",
-        /// A bf16 and what it lacks of an f32.
-        REMAINDER = "remainder",
+        /// What a rule proposes for four elements.
+        PROPOSAL = "proposal",
         /// Consecutive tiles of a tensor.
         RUN = "run",
-        /// The runs in a uniform buffer.
-        RUNS_UNIFORM = "runs_uniform",
-        /// The runs in a storage buffer.
-        RUNS_STORAGE = "runs_storage",
         /// The state of four elements.
         SLOTS = "slots",
-        /// Where the slots of a tile lie.
-        SLOT_WORDS = "slot_words",
         /// The partials of a group.
         SPAN = "span",
         /// What a step brings.
         STEP_INPUT = "step_input",
         /// The record of a tensor.
         TENSOR = "tensor",
-        /// An exact sum.
-        TOTAL = "total",
         /// What a rule wants summed over a tensor.
         TERMS = "terms",
-        /// What a rule proposes for four elements.
-        PROPOSAL = "proposal",
-        /// A rule without scalars of its own.
-        KEEPS_NOTHING = "keeps_nothing",
-        /// The constants of a group.
-        GROUP = "group",
+        /// An exact sum.
+        TOTAL = "total",
         /// Where the bindings of an arena's dispatch begin.
         WINDOW = "window",
+    }
+}
+
+sources! {
+    /// Tables that kernels bind, and how a row is read.
+    tables {
         /// The records in a uniform buffer.
         TENSORS_UNIFORM = "tensors_uniform",
         /// The records in a storage buffer.
         TENSORS_STORAGE = "tensors_storage",
+        /// The runs in a uniform buffer.
+        RUNS_UNIFORM = "runs_uniform",
+        /// The runs in a storage buffer.
+        RUNS_STORAGE = "runs_storage",
+        /// The rule's constants.
+        HYPER = "hyper",
+    }
+}
+
+sources! {
+    /// Functions that several files use.
+    functions {
+        /// `e^x - 1` for `x <= 0`.
+        EXPM1 = "expm1",
+        /// The gradient that a rule sees.
+        GRADIENT = "gradient",
+        /// A rule without scalars of its own.
+        KEEPS_NOTHING = "keeps_nothing",
+        /// `torch.lerp`.
+        LERP = "lerp",
+        /// The larger of two numbers that are not negative.
+        MAX_MAGNITUDE = "max_magnitude",
+        /// Random bits as a function of a counter.
+        NOISE = "noise",
+        /// A value, or 0 if it is negative.
+        NON_NEGATIVE = "non_negative",
+        /// A bf16 and what it lacks of an f32.
+        REMAINDER = "remainder",
+        /// Where the slots of a tile lie.
+        SLOT_WORDS = "slot_words",
     }
 }

@@ -12,7 +12,7 @@ pub(crate) type StepHyper = [f32; 8];
 /// What a rule keeps for each tensor: the `kept` of its WGSL.
 pub(crate) type Kept = [f32; 4];
 
-/// `Tensor` of `shared/tensor.wgsl`.
+/// `Tensor` of `structs/tensor.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Tensor {
@@ -31,7 +31,7 @@ pub(crate) struct Tensor {
     pub(crate) whole_vec4: u32,
 }
 
-/// `StepInput` of `shared/step_input.wgsl` without its rates.
+/// `StepInput` of `structs/step_input.wgsl` without its rates.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct StepInput {
@@ -41,7 +41,7 @@ pub(crate) struct StepInput {
     pub(crate) padding0: u32,
 }
 
-/// `Group` of `shared/group.wgsl`.
+/// `Group` of `structs/group.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Group {
@@ -56,7 +56,7 @@ pub(crate) struct Group {
     pub(crate) step_hyper: StepHyper,
 }
 
-/// `Placement` of `shared/placement.wgsl`.
+/// `Placement` of `structs/placement.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
 pub(crate) struct Placement {
@@ -70,7 +70,7 @@ pub(crate) struct Placement {
     pub(crate) padding0: u32,
 }
 
-/// `Run` of `shared/run.wgsl`.
+/// `Run` of `structs/run.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(crate) struct Run {
@@ -98,7 +98,7 @@ pub(crate) struct Rows {
     pub(crate) padding1: u32,
 }
 
-/// `Partial` of `shared/partial.wgsl`.
+/// `Partial` of `structs/partial.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Partial {
@@ -106,7 +106,7 @@ pub(crate) struct Partial {
     pub(crate) exponent: u32,
 }
 
-/// `Span` of `shared/span.wgsl`.
+/// `Span` of `structs/span.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Span {
@@ -117,7 +117,7 @@ pub(crate) struct Span {
     pub(crate) bound_exponent: i32,
 }
 
-/// `Total` of `shared/total.wgsl`.
+/// `Total` of `structs/total.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(crate) struct Total {
@@ -131,7 +131,7 @@ pub(crate) struct Total {
 /// Limbs of an exact sum.
 pub(crate) const LIMBS: usize = 44;
 
-/// `LossScale` of `shared/loss_scale.wgsl`.
+/// `LossScale` of `structs/loss_scale.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct LossScale {
@@ -145,7 +145,7 @@ pub(crate) struct LossScale {
     pub(crate) min_scale: f32,
 }
 
-/// `Decision` of `shared/decision.wgsl` without its norms.
+/// `Decision` of `structs/decision.wgsl` without its norms.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Decision {
@@ -159,7 +159,7 @@ pub(crate) struct Decision {
     pub(crate) padding2: u32,
 }
 
-/// `Norm` of `shared/decision.wgsl`.
+/// `Norm` of `structs/decision.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Norm {
@@ -167,7 +167,7 @@ pub(crate) struct Norm {
     pub(crate) clip_factor: f32,
 }
 
-/// `Window` of `shared/window.wgsl`.
+/// `Window` of `structs/window.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 pub(crate) struct Window {

@@ -48,7 +48,7 @@ pub enum SkipReason {
 }
 
 impl SkipReason {
-    /// From `skipped` of `shared/decision.wgsl`.
+    /// From `skipped` of `structs/decision.wgsl`.
     fn from_code(code: u32) -> Option<Self> {
         match code {
             0 => None,

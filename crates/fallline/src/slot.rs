@@ -2,7 +2,7 @@
 
 use crate::StateFormat;
 
-/// Slots of a parameter's shape that a rule can keep: `Slots` of `shared/slots.wgsl`.
+/// Slots of a parameter's shape that a rule can keep: `Slots` of `structs/slots.wgsl`.
 pub(crate) const MAX_SLOTS: usize = 8;
 
 /// Scalars that a rule can keep for each tensor: the `kept` of its WGSL.

@@ -13,8 +13,8 @@
 )]
 
 pub mod formats;
+pub mod functions;
 pub mod rules;
-pub mod shared;
 pub mod ulp;
 
 pub use rules::{NAMES, Rule, Scalars, cases, rule};

@@ -5,7 +5,7 @@ use fallline::{
     Dtype,
     wgpu::{Buffer, BufferSlice},
 };
-use fallline_shaders::{Source, formats, words};
+use fallline_shaders::{Source, formats, packing};
 
 const PARAM_F32: Source =
     Source { path: "train/param_f32", text: include_str!("shaders/param_f32.wgsl") };
@@ -33,8 +33,8 @@ pub(super) fn grad(dtype: Dtype) -> Result<Vec<Source>> {
 fn with_format(dtype: Dtype, [f32, f16, bf16]: [Source; 3]) -> Result<Vec<Source>> {
     Ok(match dtype {
         Dtype::F32 => vec![f32],
-        Dtype::F16 => vec![f16, formats::F16, words::HALVES],
-        Dtype::Bf16 => vec![bf16, formats::BF16, words::HALVES],
+        Dtype::F16 => vec![f16, formats::F16, packing::HALVES],
+        Dtype::Bf16 => vec![bf16, formats::BF16, packing::HALVES],
         other => bail!("the network has no kernels for {other}"),
     })
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use fallline::{Dtype, Gpu, LossScaler, Optimizer, TensorId, wgpu};
-use fallline_shaders::shared;
+use fallline_shaders::structs;
 use wgpu::CommandEncoder;
 
 use super::{
@@ -208,7 +208,7 @@ impl Kernels<'_> {
         ];
         let constants = [("CLASSES", classes.into())];
         let grid = (rows.div_ceil(64), 1);
-        dispatch(self.gpu, LOSS, &[shared::LOSS_SCALE], &constants, &bindings, grid)
+        dispatch(self.gpu, LOSS, &[structs::LOSS_SCALE], &constants, &bindings, grid)
     }
 
     fn backward_param(

@@ -1,4 +1,4 @@
-//! Block-wise formats on the host, in the layout of `shaders/words/slot_8.wgsl`, `slot_4.wgsl` and
+//! Block-wise formats on the host, in the layout of `shaders/packing/slot_8.wgsl`, `slot_4.wgsl` and
 //! `shaders/blocks`: 256 elements after 256 elements, their codes and behind them the scales of their
 //! blocks.
 //!

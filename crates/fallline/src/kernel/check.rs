@@ -2,7 +2,8 @@
 //! wrong is told by the lines of the caller's own text.
 
 use fallline_shaders::{
-    Source, blocks, codecs, control, formats, frames, join, precision, shared, words,
+    Source, blocks, codecs, control, formats, frames, functions, join, packing, precision, structs,
+    tables,
 };
 use naga::{
     Module, SourceLocation, TypeInner,
@@ -131,15 +132,18 @@ impl Text<'_> {
     fn check_names(&self) -> Result<()> {
         let folders = [
             frames::ALL,
-            words::ALL,
+            packing::ALL,
             blocks::ALL,
             formats::ALL,
             codecs::ALL,
             precision::ALL,
-            shared::ALL,
+            structs::ALL,
+            tables::ALL,
+            functions::ALL,
             &[control::ADVANCE, control::FINISH],
         ];
-        let of_keeping = |source: &&Source| **source == shared::KEEPS_NOTHING && self.key.keeps();
+        let of_keeping =
+            |source: &&Source| **source == functions::KEEPS_NOTHING && self.key.keeps();
         for source in folders.into_iter().flatten().filter(|source| !of_keeping(source)) {
             let ours = outline(source.text);
             let is_ours = |one: &&Declared<'_>| ours.iter().any(|other| other.name == one.name);

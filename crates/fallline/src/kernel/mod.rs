@@ -27,10 +27,10 @@ use crate::{
     tensor::Formats,
 };
 
-/// Tensors whose records fit the uniform buffer of `shared/tensors_uniform.wgsl`.
+/// Tensors whose records fit the uniform buffer of `tables/tensors_uniform.wgsl`.
 pub(crate) const MAX_UNIFORM_TENSORS: usize = 1024;
 
-/// Runs that fit the uniform buffer of `shared/runs_uniform.wgsl`.
+/// Runs that fit the uniform buffer of `tables/runs_uniform.wgsl`.
 pub(crate) const MAX_UNIFORM_RUNS: usize = 2048;
 
 /// Bytes of that buffer.

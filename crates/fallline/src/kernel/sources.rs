@@ -1,7 +1,8 @@
 //! Which files make up a kernel, and what it binds.
 
 use fallline_shaders::{
-    Source, blocks, codecs, control, formats, frames, precision, probes, shared, words,
+    Source, blocks, codecs, control, formats, frames, functions, packing, precision, probes,
+    structs, tables,
 };
 use wgpu::{BindingType, BufferBindingType};
 
@@ -26,47 +27,47 @@ impl Recipe {
             Recipe::Measure { grad, ragged } => {
                 let mut sources = vec![
                     control::MEASURE,
-                    grad_words(*grad, *ragged),
+                    grad_packing(*grad, *ragged),
                     grad_codec(*grad),
-                    words::HALVES,
-                    shared::PARTIAL,
+                    packing::HALVES,
+                    structs::PARTIAL,
                 ];
                 if *ragged {
-                    sources.push(words::GRAD_OWN);
+                    sources.push(packing::GRAD_OWN);
                 }
                 sources.extend(format(*grad));
                 sources
             }
             Recipe::Decide { .. } => vec![
                 control::DECIDE,
-                shared::STEP_INPUT,
-                shared::SPAN,
-                shared::TOTAL,
-                shared::LOSS_SCALE,
-                shared::DECISION,
+                structs::STEP_INPUT,
+                structs::SPAN,
+                structs::TOTAL,
+                structs::LOSS_SCALE,
+                structs::DECISION,
             ],
             Recipe::Advance { key, .. } => {
                 let mut sources = vec![control::ADVANCE];
                 sources.extend(rule_sources(key));
                 sources.extend([
-                    shared::SLOTS,
-                    shared::PLACEMENT,
-                    shared::GROUP,
-                    shared::STEP_INPUT,
-                    shared::DECISION,
+                    structs::SLOTS,
+                    structs::PLACEMENT,
+                    structs::GROUP,
+                    structs::STEP_INPUT,
+                    structs::DECISION,
                 ]);
                 sources
             }
             Recipe::Finish { key, .. } => {
                 let mut sources = vec![control::FINISH];
                 sources.extend(rule_sources(key));
-                sources.extend([shared::SLOTS, shared::PLACEMENT, shared::GROUP]);
+                sources.extend([structs::SLOTS, structs::PLACEMENT, structs::GROUP]);
                 sources
             }
             Recipe::Total => {
-                vec![control::TOTAL, shared::PARTIAL, shared::SPAN, shared::TOTAL]
+                vec![control::TOTAL, structs::PARTIAL, structs::SPAN, structs::TOTAL]
             }
-            Recipe::Expand => vec![control::EXPAND, shared::RUN],
+            Recipe::Expand => vec![control::EXPAND, structs::RUN],
         }
     }
 
@@ -104,10 +105,15 @@ impl Recipe {
 
 /// A rule, and what any rule may use.
 fn rule_sources(key: &KernelKey) -> Vec<Source> {
-    let mut sources = vec![key.rule, shared::TENSOR, shared::PROPOSAL, shared::TERMS];
-    sources.extend([shared::LERP, shared::MAX_MAGNITUDE, shared::NON_NEGATIVE, shared::EXPM1]);
+    let mut sources = vec![key.rule, structs::TENSOR, structs::PROPOSAL, structs::TERMS];
+    sources.extend([
+        functions::LERP,
+        functions::MAX_MAGNITUDE,
+        functions::NON_NEGATIVE,
+        functions::EXPM1,
+    ]);
     if !key.keeps() {
-        sources.push(shared::KEEPS_NOTHING);
+        sources.push(functions::KEEPS_NOTHING);
     }
     sources
 }
@@ -135,18 +141,18 @@ fn update_sources(update: &Update) -> Vec<Source> {
     ]);
     // The other kinds take gradients as they are, or have none.
     if update.key.kind == Kind::Rule {
-        sources.push(shared::GRADIENT);
+        sources.push(functions::GRADIENT);
     }
     if matches!(precision, Precision::Remainder | Precision::Remainder8) {
-        sources.push(shared::REMAINDER);
+        sources.push(functions::REMAINDER);
     }
-    let by_chance = matches!(precision, Precision::Stochastic | Precision::Remainder8);
-    if by_chance || state == StateFormat::Bf16 {
-        sources.push(shared::NOISE);
+    let is_stochastic = matches!(precision, Precision::Stochastic | Precision::Remainder8);
+    if is_stochastic || state == StateFormat::Bf16 {
+        sources.push(functions::NOISE);
     }
     sources.extend(state_sources(state));
-    if sources.contains(&words::SLOT_8) || precision == Precision::Remainder8 {
-        sources.push(words::BYTES);
+    if sources.contains(&packing::SLOT_8) || precision == Precision::Remainder8 {
+        sources.push(packing::BYTES);
     }
     let is_used = |dtype| param == dtype || grad == dtype;
     for dtype in [Dtype::F16, Dtype::Bf16] {
@@ -157,12 +163,12 @@ fn update_sources(update: &Update) -> Vec<Source> {
     sources
 }
 
-/// What a kernel has in any formats: frame, rule, the words of parameter and gradient.
+/// What a kernel has in any formats: frame, rule, the packing of parameter and gradient.
 fn frame_sources(update: &Update) -> Vec<Source> {
     let Formats { param, grad, .. } = update.formats;
     let tensors = match update.tensors_in {
-        TableIn::Uniform => shared::TENSORS_UNIFORM,
-        TableIn::Storage => shared::TENSORS_STORAGE,
+        TableIn::Uniform => tables::TENSORS_UNIFORM,
+        TableIn::Storage => tables::TENSORS_STORAGE,
     };
     let entry = match update.stage {
         Stage::Update => frames::UPDATE,
@@ -171,44 +177,44 @@ fn frame_sources(update: &Update) -> Vec<Source> {
     };
     let mut sources = match update.frame {
         Frame::Arena => {
-            let words = [param_words(param, false), grad_words(grad, false)];
-            let mut sources = vec![entry, frames::ROLES, frames::ARENA, shared::WINDOW];
-            sources.extend(words);
+            let packing = [param_packing(param, false), grad_packing(grad, false)];
+            let mut sources = vec![entry, frames::ROLES, frames::ARENA, structs::WINDOW];
+            sources.extend(packing);
             sources
         }
         Frame::Borrowed { ragged, shared, runs_in } => {
             // Codes of two sizes in one binding: only single words can be both.
             let mixed = shared && param.size_bytes() != grad.size_bytes();
             let scalar = ragged || mixed;
-            let mut sources = vec![entry, frames::ROLES, frames::BORROWED, shared::RUN];
+            let mut sources = vec![entry, frames::ROLES, frames::BORROWED, structs::RUN];
             sources.push(match runs_in {
-                TableIn::Uniform => shared::RUNS_UNIFORM,
-                TableIn::Storage => shared::RUNS_STORAGE,
+                TableIn::Uniform => tables::RUNS_UNIFORM,
+                TableIn::Storage => tables::RUNS_STORAGE,
             });
-            sources.push(param_words(param, scalar));
+            sources.push(param_packing(param, scalar));
             if shared && !mixed {
-                sources.push(words::GRAD_SHARED);
+                sources.push(packing::GRAD_SHARED);
             } else {
-                sources.push(grad_words(grad, scalar));
+                sources.push(grad_packing(grad, scalar));
             }
             if scalar && (mixed || !shared) {
-                sources.push(if shared { words::GRAD_IN_PARAM } else { words::GRAD_OWN });
+                sources.push(if shared { packing::GRAD_IN_PARAM } else { packing::GRAD_OWN });
             }
             sources
         }
     };
     sources.extend([
-        words::HALVES,
+        packing::HALVES,
         tensors,
-        shared::PLACE,
-        shared::SLOTS,
-        shared::SLOT_WORDS,
-        shared::HYPER,
+        structs::PLACE,
+        structs::SLOTS,
+        functions::SLOT_WORDS,
+        tables::HYPER,
     ]);
     sources.extend(match update.key.kind {
         Kind::Rule => rule_sources(&update.key),
         Kind::Accumulate | Kind::Quantize | Kind::Traffic => {
-            vec![update.key.rule, shared::TENSOR, shared::PROPOSAL]
+            vec![update.key.rule, structs::TENSOR, structs::PROPOSAL]
         }
     });
     sources
@@ -220,8 +226,8 @@ fn traffic_sources(update: &Update) -> Vec<Source> {
     let mut sources = frame_sources(update);
     for source in &mut sources {
         *source = match *source {
-            words::PARAM_16 => probes::PARAM_16,
-            words::GRAD_16 => probes::GRAD_16,
+            packing::PARAM_16 => probes::PARAM_16,
+            packing::GRAD_16 => probes::GRAD_16,
             other => other,
         };
     }
@@ -232,25 +238,25 @@ fn traffic_sources(update: &Update) -> Vec<Source> {
         _ => sources.push(probes::MASTER_4),
     }
     sources.extend_from_slice(match state {
-        StateFormat::F32 => &[codecs::STATE_F32, words::SLOT_VEC4],
-        StateFormat::Bf16 => &[probes::STATE_16, words::STATE_16, words::SLOT_VEC4],
-        _ => &[probes::STATE_BLOCKS, words::STATE_CODES],
+        StateFormat::F32 => &[codecs::STATE_F32, packing::SLOT_VEC4],
+        StateFormat::Bf16 => &[probes::STATE_16, packing::STATE_16, packing::SLOT_VEC4],
+        _ => &[probes::STATE_BLOCKS, packing::STATE_CODES],
     });
     sources
 }
 
 fn state_sources(state: StateFormat) -> Vec<Source> {
     let (codec, format, code) = match state {
-        StateFormat::F32 => return vec![codecs::STATE_F32, words::SLOT_VEC4],
+        StateFormat::F32 => return vec![codecs::STATE_F32, packing::SLOT_VEC4],
         StateFormat::Bf16 => {
-            return vec![codecs::STATE_BF16, words::STATE_16, words::SLOT_VEC4];
+            return vec![codecs::STATE_BF16, packing::STATE_16, packing::SLOT_VEC4];
         }
-        StateFormat::Int8 => (codecs::STATE_INT8, formats::DYNAMIC, words::SLOT_8),
-        StateFormat::Int4 => (codecs::STATE_INT4, formats::NIBBLE, words::SLOT_4),
-        StateFormat::Fp8 => (codecs::STATE_FP8, formats::E4M3, words::SLOT_8),
-        StateFormat::Companded => (codecs::STATE_COMPANDED, formats::COMPANDED, words::SLOT_8),
+        StateFormat::Int8 => (codecs::STATE_INT8, formats::DYNAMIC, packing::SLOT_8),
+        StateFormat::Int4 => (codecs::STATE_INT4, formats::NIBBLE, packing::SLOT_4),
+        StateFormat::Fp8 => (codecs::STATE_FP8, formats::E4M3, packing::SLOT_8),
+        StateFormat::Companded => (codecs::STATE_COMPANDED, formats::COMPANDED, packing::SLOT_8),
     };
-    let mut sources = vec![codec, format, code, words::SLOT_BLOCKS, words::STATE_CODES];
+    let mut sources = vec![codec, format, code, packing::SLOT_BLOCKS, packing::STATE_CODES];
     sources.extend_from_slice(match state {
         StateFormat::Int4 => &[blocks::ELEMS_128, blocks::LANES_32],
         StateFormat::Companded => &[blocks::ELEMS_32],
@@ -259,21 +265,21 @@ fn state_sources(state: StateFormat) -> Vec<Source> {
     sources
 }
 
-fn param_words(dtype: Dtype, scalar: bool) -> Source {
+fn param_packing(dtype: Dtype, scalar: bool) -> Source {
     match (dtype.size_bytes(), scalar) {
-        (4, false) => words::PARAM_32,
-        (4, true) => words::PARAM_32_SCALAR,
-        (_, false) => words::PARAM_16,
-        (_, true) => words::PARAM_16_SCALAR,
+        (4, false) => packing::PARAM_32,
+        (4, true) => packing::PARAM_32_SCALAR,
+        (_, false) => packing::PARAM_16,
+        (_, true) => packing::PARAM_16_SCALAR,
     }
 }
 
-fn grad_words(dtype: Dtype, scalar: bool) -> Source {
+fn grad_packing(dtype: Dtype, scalar: bool) -> Source {
     match (dtype.size_bytes(), scalar) {
-        (4, false) => words::GRAD_32,
-        (4, true) => words::GRAD_32_SCALAR,
-        (_, false) => words::GRAD_16,
-        (_, true) => words::GRAD_16_SCALAR,
+        (4, false) => packing::GRAD_32,
+        (4, true) => packing::GRAD_32_SCALAR,
+        (_, false) => packing::GRAD_16,
+        (_, true) => packing::GRAD_16_SCALAR,
     }
 }
 

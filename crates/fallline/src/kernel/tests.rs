@@ -9,7 +9,7 @@ use naga::{
     valid::{Capabilities, ModuleInfo, ValidationFlags, Validator},
 };
 
-use fallline_shaders::{frames, join, shared};
+use fallline_shaders::{frames, join, structs, tables};
 
 use super::{
     recipes::{keys, name, recipes, rules, updates},
@@ -117,12 +117,12 @@ fn shaders_and_engine_agree_on_constants() {
     }
     has(frames::ROLES, format!("array<Hyper, {MAX_HYPERS}>"));
     for slot in 0..crate::slot::MAX_SLOTS {
-        has(shared::SLOTS, format!("    slot{slot}: vec4<f32>,"));
+        has(structs::SLOTS, format!("    slot{slot}: vec4<f32>,"));
     }
-    has(shared::RUNS_UNIFORM, format!("array<Run, {MAX_UNIFORM_RUNS}>"));
-    has(shared::TENSORS_UNIFORM, format!("array<Tensor, {MAX_UNIFORM_TENSORS}>"));
-    has(shared::TOTAL, format!("const LIMBS: u32 = {}u;", abi::LIMBS));
-    has(shared::TOTAL, format!("array<u32, {}>", abi::LIMBS));
+    has(tables::RUNS_UNIFORM, format!("array<Run, {MAX_UNIFORM_RUNS}>"));
+    has(tables::TENSORS_UNIFORM, format!("array<Tensor, {MAX_UNIFORM_TENSORS}>"));
+    has(structs::TOTAL, format!("const LIMBS: u32 = {}u;", abi::LIMBS));
+    has(structs::TOTAL, format!("array<u32, {}>", abi::LIMBS));
     has(control::DECIDE, format!("const HISTORY_LEN: u32 = {}u;", crate::control::HISTORY_LEN));
     let head = size_of::<abi::Decision>() / 4;
     has(control::DECIDE, format!("const HEAD_LEN: u32 = {head}u;"));

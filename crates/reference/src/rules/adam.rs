@@ -1,7 +1,7 @@
 //! Twin of `shaders/rules/adam.wgsl`.
 
 use super::{Rule, Scalars};
-use crate::shared::{bias_correction, exact_bias_correction, l2, lerp, maximum};
+use crate::functions::{bias_correction, exact_bias_correction, l2, lerp, maximum};
 
 /// Options that tests step it with.
 pub const CASES: &[&str] = &[

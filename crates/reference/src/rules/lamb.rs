@@ -1,7 +1,7 @@
 //! Twin of `shaders/rules/lamb.wgsl`.
 
 use super::{Rule, Scalars};
-use crate::shared::{bias_correction, exact_bias_correction, l2, lerp};
+use crate::functions::{bias_correction, exact_bias_correction, l2, lerp};
 
 /// Options that tests step it with.
 pub const CASES: &[&str] = &[

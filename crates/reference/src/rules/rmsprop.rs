@@ -1,7 +1,7 @@
 //! Twin of `shaders/rules/rmsprop.wgsl`.
 
 use super::{Rule, Scalars};
-use crate::shared::{l2, lerp, maximum};
+use crate::functions::{l2, lerp, maximum};
 
 /// Options that tests step it with.
 pub const CASES: &[&str] = &[

@@ -1,7 +1,7 @@
 //! Twin of `shaders/rules/sgd.wgsl`.
 
 use super::{Rule, Scalars};
-use crate::shared::l2;
+use crate::functions::l2;
 
 /// Options that tests step it with.
 pub const CASES: &[&str] = &[

@@ -1,4 +1,4 @@
-// Codes of eight bits: the word of a vec4 holds its four, as words/bytes.wgsl packs them.
+// Codes of eight bits: the word of a vec4 holds its four, as packing/bytes.wgsl packs them.
 
 const CODE_WORDS: u32 = 64u;
 

@@ -1,7 +1,7 @@
 // Gradients of 16 bits, two codes to a word: for a tensor's end, where four would reach too far. As
-// words/param_16_scalar.wgsl.
+// packing/param_16_scalar.wgsl.
 //
-// Joined with: words/grad_own.wgsl or words/grad_in_param.wgsl, which say where the words are.
+// Joined with: packing/grad_own.wgsl or packing/grad_in_param.wgsl, which say where the words are.
 
 fn grad_codes(at: u32, count: u32) -> vec4<u32> {
     var codes = vec4<u32>();

@@ -6,7 +6,7 @@
 //
 // The update has used the moments before they are rounded here.
 //
-// Joined with: words/state_codes.wgsl; a codec (scale_of, decode_codes, encode_codes; to encode, scales are bits, since they may
+// Joined with: packing/state_codes.wgsl; a codec (scale_of, decode_codes, encode_codes; to encode, scales are bits, since they may
 // be those of infinity or NaN), the size of a code (slot_8 or slot_4: CODE_WORDS, load_codes,
 // store_codes) and the size of a block (blocks/: SCALE_WORDS, load_scales, store_scales,
 // largest_of_blocks). 256 elements, the frame's block, are CODE_WORDS of codes and SCALE_WORDS of scales

@@ -1,8 +1,8 @@
-//! Twins of `shaders/shared`.
+//! Twins of `shaders/functions`.
 
 use std::ops::{Add, Mul};
 
-/// `shared/expm1.wgsl`, operation by operation: `e^x - 1` for `x <= 0`.
+/// `functions/expm1.wgsl`, operation by operation: `e^x - 1` for `x <= 0`.
 #[must_use]
 pub fn expm1(x: f32) -> f32 {
     if x < -25.0 {
@@ -19,7 +19,7 @@ pub fn expm1(x: f32) -> f32 {
     power * expm1_r + (power - 1.0)
 }
 
-/// `shared/expm1.wgsl`: `1 - β^t`, from a rounded ln β.
+/// `functions/expm1.wgsl`: `1 - β^t`, from a rounded ln β.
 #[must_use]
 pub fn bias_correction(t: u32, beta: f64) -> f32 {
     let ln_beta = beta.ln().max(-10_000.0) as f32;
@@ -32,14 +32,14 @@ pub fn exact_bias_correction(t: u32, beta: f64) -> f64 {
     -(f64::from(t) * beta.ln()).exp_m1()
 }
 
-/// `shared/lerp.wgsl`: torch.lerp.
+/// `functions/lerp.wgsl`: torch.lerp.
 #[must_use]
 pub fn lerp(start: f32, end: f32, weight: f32) -> f32 {
     let difference = end - start;
     if weight < 0.5 { start + difference * weight } else { end - difference * (1.0 - weight) }
 }
 
-/// `shared/max_magnitude.wgsl`: the larger of two numbers that are not negative, or NaN; torch.maximum.
+/// `functions/max_magnitude.wgsl`: the larger of two numbers that are not negative, or NaN; torch.maximum.
 pub fn maximum<T: PartialOrd + Copy>(a: T, b: T) -> T {
     let is_nan = a.partial_cmp(&a).is_none();
     if is_nan || a >= b { a } else { b }
@@ -53,7 +53,7 @@ where
     if weight_decay == T::default() { grad } else { grad + weight_decay * param }
 }
 
-/// `shared/noise.wgsl`: pcg4d.
+/// `functions/noise.wgsl`: pcg4d.
 #[must_use]
 pub fn noise(counter: [u32; 4]) -> [u32; 4] {
     let mut v = counter.map(|word| word.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
