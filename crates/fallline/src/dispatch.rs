@@ -130,15 +130,15 @@ impl Tables {
 pub(crate) const PART_ALIGNMENT: u64 = PART_ALIGNMENT_USIZE as u64;
 const PART_ALIGNMENT_USIZE: usize = 256;
 
-/// Some blocks of those that begin at a byte of a buffer.
-pub(crate) fn blocks_part<'a>(
+/// Some tiles of those that begin at a byte of a buffer.
+pub(crate) fn tiles_part<'a>(
     buffer: &'a Buffer,
     first: u64,
-    blocks: &Range<u32>,
-    block_bytes: u64,
+    tiles: &Range<u32>,
+    tile_bytes: u64,
 ) -> BindingResource<'a> {
-    let blocks_len = u64::from(blocks.end - blocks.start);
-    part(buffer, first + u64::from(blocks.start) * block_bytes, blocks_len * block_bytes)
+    let tiles_len = u64::from(tiles.end - tiles.start);
+    part(buffer, first + u64::from(tiles.start) * tile_bytes, tiles_len * tile_bytes)
 }
 
 pub(crate) fn part(buffer: &Buffer, offset: u64, size: u64) -> BindingResource<'_> {

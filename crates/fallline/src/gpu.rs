@@ -231,7 +231,7 @@ fn check_limits(limits: &Limits) -> Result<()> {
             limits.max_compute_invocations_per_workgroup.into(),
         ),
         ("max_compute_workgroup_size_x", 64, limits.max_compute_workgroup_size_x.into()),
-        // A window has at least 64 blocks, and a dispatch this number squared of workgroups.
+        // A window has at least 64 tiles, and a dispatch this number squared of workgroups.
         (
             "max_compute_workgroups_per_dimension",
             8,

@@ -3,7 +3,7 @@
 use crate::{
     Error, Gpu, Result,
     kernel::{self, Program, Stage},
-    layout::{BLOCK_LANES, BLOCK_VEC4, Item, Layout, REDUCE_LANES, TooLarge, blocks_of},
+    layout::{Item, Layout, REDUCE_LANES, TILE_LANES, TILE_VEC4, TooLarge, tiles_of},
     tiles::Reach,
 };
 
@@ -15,8 +15,11 @@ pub(crate) fn layout(
     name: impl Fn(usize) -> String,
 ) -> Result<Layout> {
     for program in programs {
-        let least =
-            Reach::least(program.block_bytes(), program.home_bytes(), program.window_blocks());
+        let least = Reach::least(
+            program.tile_bytes(),
+            program.state_or_master_bytes(),
+            program.window_tiles(),
+        );
         let found = max_binding_bytes(gpu.limits());
         if found < least {
             let limit = "max_storage_buffer_binding_size";
@@ -25,25 +28,25 @@ pub(crate) fn layout(
     }
     let max_bytes = gpu.limits().max_buffer_size;
     // Kernels count the vec4s of a buffer in 32 bits.
-    let countable = u32::MAX / BLOCK_VEC4;
+    let countable = u32::MAX / TILE_VEC4;
     let most = |program: &Program| {
-        u32::try_from(max_bytes / program.block_bytes()).unwrap_or(u32::MAX).min(countable)
+        u32::try_from(max_bytes / program.tile_bytes()).unwrap_or(u32::MAX).min(countable)
     };
-    let most_blocks: Vec<u32> = programs.iter().map(most).collect();
-    Layout::new(items, &most_blocks).map_err(|TooLarge { tensor }| {
-        let block_bytes = programs[items[tensor].kernel].block_bytes();
+    let most_tiles: Vec<u32> = programs.iter().map(most).collect();
+    Layout::new(items, &most_tiles).map_err(|TooLarge { tensor }| {
+        let tile_bytes = programs[items[tensor].kernel].tile_bytes();
         Error::TensorTooLarge {
             tensor: name(tensor),
-            size_bytes: blocks_of(items[tensor].len_elems).saturating_mul(block_bytes),
-            max_bytes: max_bytes.min(u64::from(countable) * block_bytes),
+            size_bytes: tiles_of(items[tensor].len_elems).saturating_mul(tile_bytes),
+            max_bytes: max_bytes.min(u64::from(countable) * tile_bytes),
         }
     })
 }
 
-/// Blocks that one dispatch can reach: what a binding holds and what the dispatch limits permit.
-pub(crate) fn max_window_blocks(gpu: &Gpu, program: &Program) -> u32 {
+/// Tiles that one dispatch can reach: what a binding holds and what the dispatch limits permit.
+pub(crate) fn max_window_tiles(gpu: &Gpu, program: &Program) -> u32 {
     let limits = gpu.limits();
-    let reached = (max_binding_bytes(limits) / program.block_bytes()).min(max_blocks(limits));
+    let reached = (max_binding_bytes(limits) / program.tile_bytes()).min(max_tiles(limits));
     u32::try_from(reached).unwrap_or(u32::MAX)
 }
 
@@ -70,17 +73,17 @@ pub(crate) fn max_workgroups(limits: &wgpu::Limits) -> u64 {
     (rows * u64::from(kernel::row_workgroups(limits))).min(u32::MAX.into())
 }
 
-/// Blocks of one dispatch that the dispatch limits permit.
-fn max_blocks(limits: &wgpu::Limits) -> u64 {
-    let blocks_per_workgroup = u64::from(kernel::workgroup_size(limits) / BLOCK_LANES);
-    (max_workgroups(limits) * blocks_per_workgroup).min(u32::MAX.into())
+/// Tiles of one dispatch that the dispatch limits permit.
+fn max_tiles(limits: &wgpu::Limits) -> u64 {
+    let workgroup_tiles = u64::from(kernel::workgroup_size(limits) / TILE_LANES);
+    (max_workgroups(limits) * workgroup_tiles).min(u32::MAX.into())
 }
 
 /// Tiles of a workgroup.
 pub(crate) fn workgroup_tiles(gpu: &Gpu, stage: Stage) -> u64 {
     let lanes = match stage {
         Stage::Reduce => REDUCE_LANES,
-        Stage::Update => BLOCK_LANES,
+        Stage::Update => TILE_LANES,
     };
     u64::from(kernel::workgroup_size(gpu.limits()) / lanes)
 }

@@ -115,7 +115,7 @@ pub(crate) fn tiled(slots: &[Slot]) -> Vec<Slot> {
 
 /// Bytes of 256 elements in these slots, which lie in tiles.
 pub(crate) fn tile_bytes(slots: &[Slot], state: StateFormat) -> u64 {
-    slots.iter().map(|slot| slot.format(state).block_bytes()).sum()
+    slots.iter().map(|slot| slot.format(state).tile_bytes()).sum()
 }
 
 /// The bits of the slots for which something holds: bit n for slot n.

@@ -1,6 +1,6 @@
 //! What a caller says about a tensor.
 
-use crate::{Error, Result, layout::BLOCK_ELEMS};
+use crate::{Error, Result, layout::TILE_ELEMS};
 
 /// The format of elements in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -140,21 +140,21 @@ impl StateFormat {
         !matches!(self, StateFormat::F32 | StateFormat::Bf16)
     }
 
-    /// Bytes of a tensor of this length in whole blocks of 256 elements: what a
+    /// Bytes of a tensor of this length in whole tiles of 256 elements: what a
     /// [`Quantizer`](crate::Quantizer) writes.
     #[must_use]
     pub const fn blocks_size_bytes(self, len_elems: u64) -> u64 {
-        len_elems.div_ceil(BLOCK_ELEMS).saturating_mul(self.block_bytes())
+        len_elems.div_ceil(TILE_ELEMS).saturating_mul(self.tile_bytes())
     }
 
-    /// Bytes of a block of 256 elements in one slot.
-    pub(crate) const fn block_bytes(self) -> u64 {
+    /// Bytes of a tile of 256 elements in one slot.
+    pub(crate) const fn tile_bytes(self) -> u64 {
         match self {
-            StateFormat::F32 => 4 * BLOCK_ELEMS,
-            StateFormat::Bf16 => 2 * BLOCK_ELEMS,
-            StateFormat::Int8 | StateFormat::Fp8 => BLOCK_ELEMS + 4,
-            StateFormat::Int4 => BLOCK_ELEMS / 2 + 2 * 4,
-            StateFormat::Companded => BLOCK_ELEMS + 8 * 2,
+            StateFormat::F32 => 4 * TILE_ELEMS,
+            StateFormat::Bf16 => 2 * TILE_ELEMS,
+            StateFormat::Int8 | StateFormat::Fp8 => TILE_ELEMS + 4,
+            StateFormat::Int4 => TILE_ELEMS / 2 + 2 * 4,
+            StateFormat::Companded => TILE_ELEMS + 8 * 2,
         }
     }
 
@@ -267,11 +267,11 @@ impl TensorSpec {
             return Ok(len_elems);
         };
         let end = first_elem.checked_add(len_elems);
-        let expected = if !first_elem.is_multiple_of(BLOCK_ELEMS) {
+        let expected = if !first_elem.is_multiple_of(TILE_ELEMS) {
             "begin at a multiple of 256 elements"
         } else if end.is_none_or(|end| end > whole) {
             "end within its whole"
-        } else if !len_elems.is_multiple_of(BLOCK_ELEMS) && end != Some(whole) {
+        } else if !len_elems.is_multiple_of(TILE_ELEMS) && end != Some(whole) {
             "be a multiple of 256 elements long, or end with its whole"
         } else {
             return Ok(whole);

@@ -11,7 +11,7 @@ use std::{collections::HashMap, ops::Range};
 
 use crate::{
     abi::{Run, Tensor},
-    layout::{BLOCK_ELEMS, Place, blocks_of},
+    layout::{Place, TILE_ELEMS, tiles_of},
 };
 
 /// Where a tensor begins in one of the caller's buffers.
@@ -40,7 +40,7 @@ pub(crate) struct Extent {
     /// Where its state lies.
     pub(crate) place: Place,
     /// Bytes of a tile in the larger of the engine's own buffers; 0 if there is none.
-    pub(crate) home_bytes: u64,
+    pub(crate) state_or_master_bytes: u64,
     /// Windows of these buffers begin at a multiple of so many tiles.
     pub(crate) window_tiles: u32,
 }
@@ -53,7 +53,7 @@ impl Extent {
 
     /// Bytes of a tile in the largest of all buffers.
     fn tile_bytes(&self) -> u64 {
-        (BLOCK_ELEMS * self.elem_bytes.0.max(self.elem_bytes.1)).max(self.home_bytes)
+        (TILE_ELEMS * self.elem_bytes.0.max(self.elem_bytes.1)).max(self.state_or_master_bytes)
     }
 }
 
@@ -84,9 +84,9 @@ impl Reach {
 
     /// The least that a binding must hold, for tiles of so many bytes in its largest buffer and in the
     /// engine's own, whose windows begin at a multiple of so many tiles.
-    pub(crate) fn least(tile_bytes: u64, home_bytes: u64, window_tiles: u32) -> u64 {
+    pub(crate) fn least(tile_bytes: u64, state_or_master_bytes: u64, window_tiles: u32) -> u64 {
         let quarters = (4 * tile_bytes.next_multiple_of(ALIGNMENT)).max(4 * ALIGNMENT);
-        quarters.max((u64::from(window_tiles) * 4).div_ceil(3) * home_bytes)
+        quarters.max((u64::from(window_tiles) * 4).div_ceil(3) * state_or_master_bytes)
     }
 }
 
@@ -105,15 +105,15 @@ pub(crate) fn pieces(extents: &[Extent], reach: Reach) -> Vec<Piece> {
     for (tensor, extent) in (0u32..).zip(extents) {
         let most = (reach.quarter() / extent.tile_bytes()).min(reach.max_tiles.into()).max(1);
         let ragged_tiles = u64::from(!extent.len_elems.is_multiple_of(4));
-        let whole = blocks_of(extent.len_elems) - ragged_tiles;
+        let whole = tiles_of(extent.len_elems) - ragged_tiles;
         let mut add = |tiles: Range<u64>, ragged| {
-            let end = (tiles.end * BLOCK_ELEMS).min(extent.len_elems);
+            let end = (tiles.end * TILE_ELEMS).min(extent.len_elems);
             // A piece's bytes fit a binding, and tiles are counted in 32 bits.
             let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
             pieces.push(Piece {
                 tensor,
                 first_tile: number(tiles.start),
-                len_elems: number(end - tiles.start * BLOCK_ELEMS),
+                len_elems: number(end - tiles.start * TILE_ELEMS),
                 ragged,
             });
         };
@@ -251,7 +251,7 @@ fn windows(piece: Piece, ground: Ground<'_>) -> Option<Windows> {
     let LentTensor { param, grad } = lent[piece.tensor as usize];
     let grad = grad?;
     let bytes = |lent: Lent, elem_bytes: u64| {
-        let first = lent.offset + u64::from(piece.first_tile) * BLOCK_ELEMS * elem_bytes;
+        let first = lent.offset + u64::from(piece.first_tile) * TILE_ELEMS * elem_bytes;
         // A binding's size is a multiple of four.
         first..(first + u64::from(piece.len_elems) * elem_bytes).next_multiple_of(4)
     };
@@ -296,16 +296,17 @@ fn windows(piece: Piece, ground: Ground<'_>) -> Option<Windows> {
 
 /// The tiles of a segment that are bound for a piece.
 fn state_window(extent: &Extent, piece: Piece, tiles: u32, reach: Reach) -> Range<u32> {
-    if extent.home_bytes == 0 {
+    if extent.state_or_master_bytes == 0 {
         return 0..0;
     }
-    let most = u32::try_from(reach.max_binding_bytes / extent.home_bytes).unwrap_or(u32::MAX);
+    let most =
+        u32::try_from(reach.max_binding_bytes / extent.state_or_master_bytes).unwrap_or(u32::MAX);
     if tiles <= most {
         return 0..tiles;
     }
     let unit = extent.window_tiles;
     let step = (u64::from(most) * 3 / 4 / u64::from(unit)).max(1) * u64::from(unit);
-    let first = u64::from(extent.place.first_block + piece.first_tile);
+    let first = u64::from(extent.place.first_tile + piece.first_tile);
     // At most the number of the piece's own first tile.
     let start = u32::try_from(first / step * step).unwrap_or(0);
     start..start.saturating_add(most).min(tiles)
@@ -316,12 +317,12 @@ fn run(piece: Piece, dispatch: &TileDispatch, first_tile: u32, ground: Ground<'_
     let extent = &ground.extents[piece.tensor as usize];
     let lent = &ground.lent[piece.tensor as usize];
     let vec4 = |lent: Lent, bound: &Bound, elem_bytes: u64| {
-        let first = lent.offset + u64::from(piece.first_tile) * BLOCK_ELEMS * elem_bytes;
+        let first = lent.offset + u64::from(piece.first_tile) * TILE_ELEMS * elem_bytes;
         // What a binding holds is counted in 32 bits.
         u32::try_from((first - bound.bytes.start) / (4 * elem_bytes)).unwrap_or(u32::MAX)
     };
     let grad = lent.grad.unwrap_or(lent.param);
-    let state_tile = extent.place.first_block.wrapping_add(piece.first_tile);
+    let state_tile = extent.place.first_tile.wrapping_add(piece.first_tile);
     Run {
         first_tile,
         first_of_dispatch: first_tile - tiles.start,

@@ -11,11 +11,11 @@ mod dynamic;
 mod e4m3;
 mod nibble;
 
-use crate::{StateFormat, layout::BLOCK_ELEMS};
+use crate::{StateFormat, layout::TILE_ELEMS};
 
 /// The frame's block: the elements that lie together.
 const SPAN: usize = 256;
-const _: () = assert!(SPAN as u64 == BLOCK_ELEMS);
+const _: () = assert!(SPAN as u64 == TILE_ELEMS);
 
 /// How a block-wise format rounds.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +110,7 @@ pub(crate) fn decode(
     len_elems: usize,
 ) -> Option<Vec<f32>> {
     let codec = Codec::new(format, unsigned)?;
-    let span_bytes = usize::try_from(format.block_bytes()).ok()?;
+    let span_bytes = usize::try_from(format.tile_bytes()).ok()?;
     let mut values = Vec::with_capacity(bytes.len() / span_bytes * SPAN);
     for span in bytes.chunks_exact(span_bytes) {
         let (codes, scales) = match format {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::{
     Dtype,
     abi::Rows,
-    layout::{BLOCK_ELEMS, blocks_of},
+    layout::{TILE_ELEMS, tiles_of},
     tiles::{Bound, Lent},
 };
 
@@ -90,17 +90,17 @@ impl RowPieces {
         for group in 0..groups {
             let tensors = (0u32..).zip(measured).filter(|(_, measured)| measured.group == group);
             for (tensor, &Measured { len_elems, dtype, whole_elem, .. }) in tensors {
-                let row_bytes = ROW_TILES * BLOCK_ELEMS * dtype.size_bytes();
+                let row_bytes = ROW_TILES * TILE_ELEMS * dtype.size_bytes();
                 let most = (half_bytes / row_bytes).clamp(1, max_rows.into()) * ROW_TILES;
                 let ragged = !len_elems.is_multiple_of(4);
-                let whole = blocks_of(len_elems) - u64::from(ragged);
+                let whole = tiles_of(len_elems) - u64::from(ragged);
                 let mut add = |tiles: std::ops::Range<u64>, lead: u64, ragged: bool| {
-                    let end = (tiles.end * BLOCK_ELEMS).min(len_elems);
+                    let end = (tiles.end * TILE_ELEMS).min(len_elems);
                     let rows = number((lead + tiles.end - tiles.start).div_ceil(ROW_TILES));
                     pieces.push(Piece {
                         tensor,
                         first_tile: tiles.start,
-                        len_elems: number(end - tiles.start * BLOCK_ELEMS),
+                        len_elems: number(end - tiles.start * TILE_ELEMS),
                         rows,
                         partial,
                         lead_tiles: number(lead),
@@ -110,7 +110,7 @@ impl RowPieces {
                 };
                 let mut first = 0;
                 while first < whole {
-                    let lead = (whole_elem / BLOCK_ELEMS + first) % ROW_TILES;
+                    let lead = (whole_elem / TILE_ELEMS + first) % ROW_TILES;
                     let end = whole.min(first + most - lead);
                     add(first..end, lead, false);
                     first = end;
@@ -132,7 +132,7 @@ impl RowPieces {
         for piece in &self.pieces {
             let dtype = self.dtypes[piece.tensor as usize];
             let start =
-                |grad: Lent| grad.offset + piece.first_tile * BLOCK_ELEMS * dtype.size_bytes();
+                |grad: Lent| grad.offset + piece.first_tile * TILE_ELEMS * dtype.size_bytes();
             let grad = grads[piece.tensor as usize];
             let window = RowWindow {
                 dtype,

@@ -21,7 +21,7 @@ pub use page::{KernelPlaces, KernelStage, kernel_wgsl};
 
 use crate::{
     Dtype, Slot, SlotShape, StateFormat, abi,
-    layout::{BLOCK_ELEMS, SUM_TILES},
+    layout::{SUM_TILES, TILE_ELEMS},
     rules::Rule,
     slot,
     tensor::Formats,
@@ -242,29 +242,29 @@ impl Program {
         if self.key.reduces { &[Stage::Reduce, Stage::Update] } else { &[Stage::Update] }
     }
 
-    /// Bytes of a block in all state slots together.
+    /// Bytes of a tile in all state slots together.
     pub(crate) fn state_bytes(&self) -> u64 {
         slot::tile_bytes(&self.key.slots, self.formats.state)
     }
 
-    /// Bytes of a block in the larger of the buffers that are the engine's in any case: state and master
+    /// Bytes of a tile in the larger of the buffers that are always the engine's, state and master
     /// copies. 0 if there is neither.
-    pub(crate) fn home_bytes(&self) -> u64 {
-        (BLOCK_ELEMS * self.formats.precision.size_bytes()).max(self.state_bytes())
+    pub(crate) fn state_or_master_bytes(&self) -> u64 {
+        (TILE_ELEMS * self.formats.precision.size_bytes()).max(self.state_bytes())
     }
 
-    /// A window begins at a multiple of so many blocks, for its offset in every buffer to be a multiple of
+    /// A window begins at a multiple of this many tiles, for its offset in every buffer to be a multiple of
     /// 256 bytes, the largest offset alignment that WebGPU permits.
-    pub(crate) fn window_blocks(&self) -> u32 {
-        // In every format of parameters and gradients a block is a multiple of 256 bytes anyway.
+    pub(crate) fn window_tiles(&self) -> u32 {
+        // In every format of parameters and gradients a tile is a multiple of 256 bytes anyway.
         let of_state = 1 << 8u32.saturating_sub(self.state_bytes().trailing_zeros());
         if self.key.reduces { of_state.max(SUM_TILES) } else { of_state }
     }
 
-    /// Bytes of a block in the largest of all its buffers.
-    pub(crate) fn block_bytes(&self) -> u64 {
+    /// Bytes of a tile in the largest of all its buffers.
+    pub(crate) fn tile_bytes(&self) -> u64 {
         let Formats { param, grad, .. } = self.formats;
-        self.home_bytes().max(BLOCK_ELEMS * param.size_bytes().max(grad.size_bytes()))
+        self.state_or_master_bytes().max(TILE_ELEMS * param.size_bytes().max(grad.size_bytes()))
     }
 }
 

@@ -111,7 +111,7 @@ fn shaders_and_engine_agree_on_constants() {
     let has = |source: Source, line: String| {
         assert!(source.text.contains(&line), "{}: {line}", source.path);
     };
-    has(frames::UPDATE, format!("const TILE_LANES: u32 = {}u;", crate::layout::BLOCK_LANES));
+    has(frames::UPDATE, format!("const TILE_LANES: u32 = {}u;", crate::layout::TILE_LANES));
     for reduce in [frames::REDUCE, probes::REDUCE] {
         has(reduce, format!("const TILE_LANES: u32 = {}u;", crate::layout::REDUCE_LANES));
     }

@@ -103,7 +103,7 @@ impl Optimizer {
                 len_elems: item.len_elems,
                 elem_bytes: (formats.param.size_bytes(), formats.grad.size_bytes()),
                 place: *place,
-                home_bytes: 0,
+                state_or_master_bytes: 0,
                 window_tiles: 1,
             }
         };

@@ -10,7 +10,7 @@ use crate::{
     abi::Placement,
     control::{Control, Measured},
     kernel::{Program, SUM_BYTES},
-    layout::{BLOCK_ELEMS, BLOCK_VEC4, Item, Layout},
+    layout::{Item, Layout, TILE_ELEMS, TILE_VEC4},
     limits,
     report::Reports,
     rule_set::RuleSet,
@@ -86,12 +86,12 @@ impl Blueprint {
         gpu: &Gpu,
         segment: &crate::layout::Segment,
     ) -> Result<SegmentBuffers> {
-        let elems = u64::from(segment.blocks) * BLOCK_ELEMS;
+        let elems = u64::from(segment.tiles) * TILE_ELEMS;
         let program = &self.programs[segment.kernel];
         let state = match program.state_bytes() {
             0 => None,
             bytes => {
-                Some((gpu.buffer("fallline state", u64::from(segment.blocks) * bytes, OWNED)?, 0))
+                Some((gpu.buffer("fallline state", u64::from(segment.tiles) * bytes, OWNED)?, 0))
             }
         };
         let master = match program.formats.precision.size_bytes() {
@@ -106,13 +106,13 @@ impl Blueprint {
         let placement =
             |(index, (info, place)): (usize, (&Info, &crate::layout::Place))| Placement {
                 group: number(info.group),
-                first_vec4: place.first_block * BLOCK_VEC4,
+                first_vec4: place.first_tile * TILE_VEC4,
                 len_vec4: number(info.len_elems / 4),
                 tail_elems: number(info.len_elems % 4),
                 number: info.spec.whole.map_or_else(|| number(index), |whole| whole.number),
                 whole_vec4: number(info.whole_elem() / 4),
                 first_sum: number(
-                    self.layout.first_sum(place.segment) + u64::from(place.first_block),
+                    self.layout.first_sum(place.segment) + u64::from(place.first_tile),
                 ),
                 padding0: 0,
             };
@@ -172,8 +172,8 @@ impl Blueprint {
                 len_elems: info.len_elems,
                 elem_bytes: (info.spec.dtype.size_bytes(), info.spec.grad_dtype.size_bytes()),
                 place: *place,
-                home_bytes: program.home_bytes(),
-                window_tiles: program.window_blocks(),
+                state_or_master_bytes: program.state_or_master_bytes(),
+                window_tiles: program.window_tiles(),
             }
         };
         self.infos.iter().zip(&self.layout.places).map(extent).collect()
@@ -192,7 +192,7 @@ impl Blueprint {
         }
         let grad = |(info, place): (&Info, &crate::layout::Place)| {
             let elem_bytes = info.spec.grad_dtype.size_bytes();
-            let offset = u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes;
+            let offset = u64::from(place.first_tile) * TILE_ELEMS * elem_bytes;
             Some(Lent { buffer: numbers[place.segment]?, offset })
         };
         (self.infos.iter().zip(&self.layout.places).map(grad).collect(), buffers)

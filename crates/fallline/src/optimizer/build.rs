@@ -10,7 +10,7 @@ use crate::{
     BorrowedTensor, Error, Gpu, Group, Options, Places, Result, TensorSpec,
     control::{Control, Measure, Start},
     dispatch::BindGroups,
-    layout::BLOCK_ELEMS,
+    layout::TILE_ELEMS,
     tiles::Grouping,
     transfer::OWNED,
     update::{self, SegmentBuffers},
@@ -52,10 +52,10 @@ impl Optimizer {
         let mut memory = Vec::new();
         for segment in &blueprint.layout.segments {
             let formats = blueprint.programs[segment.kernel].formats;
-            let owned = match segment.blocks {
+            let owned = match segment.tiles {
                 0 => None,
-                blocks => {
-                    let elems = u64::from(blocks) * BLOCK_ELEMS;
+                tiles => {
+                    let elems = u64::from(tiles) * TILE_ELEMS;
                     let (param, grad) = (formats.param.size_bytes(), formats.grad.size_bytes());
                     Some((
                         gpu.buffer("fallline parameters", elems * param, OWNED)?,
@@ -141,7 +141,7 @@ impl Optimizer {
     ) -> Result<Self> {
         let blueprint = Blueprint::new(gpu, groups, &roster, options)?;
         let rows = Measure::rows(gpu, groups, options, &blueprint.measured());
-        let segments = blueprint.layout.segments.iter().map(|segment| segment.blocks).collect();
+        let segments = blueprint.layout.segments.iter().map(|segment| segment.tiles).collect();
         let lies = (blueprint.infos.as_slice(), places.as_slice());
         let outline = Outline::new(gpu, blueprint.extents(), segments, rows.as_ref(), lies)?;
         let mut memory = Vec::new();

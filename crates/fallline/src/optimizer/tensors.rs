@@ -3,9 +3,7 @@
 use wgpu::CommandEncoder;
 
 use super::{Lies, Optimizer, borrowed::Placed};
-use crate::{
-    BorrowedTensor, BufferRange, Error, Result, TensorId, TensorSpec, layout::BLOCK_ELEMS,
-};
+use crate::{BorrowedTensor, BufferRange, Error, Result, TensorId, TensorSpec, layout::TILE_ELEMS};
 
 /// The tensors of an optimizer, those that left included: their numbers are not given again.
 #[derive(Clone, Debug, Default)]
@@ -125,26 +123,26 @@ impl Optimizer {
     fn copy_kept(&self, into: &Self, encoder: &mut CommandEncoder) {
         let places = self.layout.places.iter().zip(&into.layout.places);
         for ((old, new), info) in places.zip(&self.infos) {
-            if old.blocks == 0 || new.blocks != old.blocks {
+            if old.tiles == 0 || new.tiles != old.tiles {
                 continue;
             }
             let (from, to) = (&self.memory[old.segment], &into.memory[new.segment]);
             let program = &self.programs[self.layout.segments[old.segment].kernel];
             let mut copy = |from: &wgpu::Buffer, to: &wgpu::Buffer, tile_bytes: u64| {
                 let at = |first: u32| u64::from(first) * tile_bytes;
-                let size = u64::from(old.blocks) * tile_bytes;
-                let (from_offset, to_offset) = (at(old.first_block), at(new.first_block));
+                let size = u64::from(old.tiles) * tile_bytes;
+                let (from_offset, to_offset) = (at(old.first_tile), at(new.first_tile));
                 encoder.copy_buffer_to_buffer(from, from_offset, to, to_offset, size);
             };
             if let (Some((from, _)), Some((to, _))) = (&from.state, &to.state) {
                 copy(from, to, program.state_bytes());
             }
             if let (Some(from), Some(to)) = (&from.master, &to.master) {
-                copy(from, to, BLOCK_ELEMS * info.spec.precision.size_bytes());
+                copy(from, to, TILE_ELEMS * info.spec.precision.size_bytes());
             }
             if let (Some(from), Some(to)) = (&from.owned, &to.owned) {
-                copy(&from.0, &to.0, BLOCK_ELEMS * info.spec.dtype.size_bytes());
-                copy(&from.1, &to.1, BLOCK_ELEMS * info.spec.grad_dtype.size_bytes());
+                copy(&from.0, &to.0, TILE_ELEMS * info.spec.dtype.size_bytes());
+                copy(&from.1, &to.1, TILE_ELEMS * info.spec.grad_dtype.size_bytes());
             }
         }
         self.vectors.copy_kept(&into.vectors, encoder);

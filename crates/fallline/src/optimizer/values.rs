@@ -5,7 +5,7 @@ use wgpu::{Buffer, BufferSlice, BufferUsages};
 use super::{Info, Lies, Optimizer, borrowed::Placed, vectors::len_elems};
 use crate::{
     Dtype, Error, Gpu, Precision, Result, Role, Slot, SlotShape, StateFormat, TensorId, abi,
-    blocks, convert, layout::BLOCK_ELEMS, slot, transfer,
+    blocks, convert, layout::TILE_ELEMS, slot, transfer,
 };
 
 impl Optimizer {
@@ -161,7 +161,7 @@ impl Optimizer {
         let place = &self.layout.places[id.0];
         let buffer = self.memory[place.segment].master.as_ref()?;
         let elem_bytes = self.infos[id.0].spec.precision.size_bytes();
-        Some((buffer, u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes))
+        Some((buffer, u64::from(place.first_tile) * TILE_ELEMS * elem_bytes))
     }
 
     /// A slot of a tensor, and where it lies.
@@ -200,8 +200,8 @@ impl Optimizer {
                 Some(SlotPlace::Tiles(TilesPlace {
                     format: slots[number].format(info.state),
                     buffer,
-                    offset: first + u64::from(place.first_block) * stride,
-                    size_bytes: u64::from(place.blocks) * stride,
+                    offset: first + u64::from(place.first_tile) * stride,
+                    size_bytes: u64::from(place.tiles) * stride,
                     stride: usize::try_from(stride).unwrap_or(usize::MAX),
                     first: usize::try_from(before).unwrap_or(usize::MAX),
                 }))
@@ -232,7 +232,7 @@ impl Optimizer {
             None => (&self.control.steps, &self.control.steps),
         };
         let buffer = if role == Role::Param { param } else { grad };
-        let offset = u64::from(place.first_block) * BLOCK_ELEMS * elem_bytes;
+        let offset = u64::from(place.first_tile) * TILE_ELEMS * elem_bytes;
         Ok(buffer.slice(offset..offset + size))
     }
 
@@ -297,7 +297,7 @@ impl TilesPlace<'_> {
     }
 
     fn tile_bytes(&self) -> usize {
-        usize::try_from(self.format.block_bytes()).unwrap_or(usize::MAX)
+        usize::try_from(self.format.tile_bytes()).unwrap_or(usize::MAX)
     }
 
     /// The slot's tiles of those of all slots.

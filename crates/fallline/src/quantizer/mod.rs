@@ -11,7 +11,7 @@ use crate::{
     Gpu, Precision, Result, abi,
     borrowed_buffers::Buffers,
     kernel::{Direction, KernelKey, Program},
-    layout::{BLOCK_ELEMS, Item, Layout, Place, Segment, blocks_of},
+    layout::{Item, Layout, Place, Segment, TILE_ELEMS, tiles_of},
     limits,
     records::Records,
     tensor::Formats,
@@ -92,10 +92,10 @@ impl Quantizer {
         let (mut buffers, mut memory, mut blocks_of_segments) =
             (Vec::new(), Vec::new(), Vec::new());
         for segment in &layout.segments {
-            let (blocks, formats) = (u64::from(segment.blocks), programs[segment.kernel].formats);
-            let size = blocks * BLOCK_ELEMS * formats.param.size_bytes();
+            let (tiles, formats) = (u64::from(segment.tiles), programs[segment.kernel].formats);
+            let size = tiles * TILE_ELEMS * formats.param.size_bytes();
             buffers.push(gpu.buffer("fallline values", size, usage)?);
-            let size = blocks * formats.state.block_bytes();
+            let size = tiles * formats.state.tile_bytes();
             let buffer = gpu.buffer("fallline blocks of codes", size, usage)?;
             blocks_of_segments.push(buffer.clone());
             let state = Some((buffer, 0));
@@ -103,15 +103,15 @@ impl Quantizer {
         }
         let (mut tensors, mut values) = (Vec::new(), Vec::new());
         for (spec, place) in specs.iter().zip(&layout.places) {
-            let (first, elem_bytes) = (u64::from(place.first_block), spec.dtype.size_bytes());
-            let offset = first * BLOCK_ELEMS * elem_bytes;
+            let (first, elem_bytes) = (u64::from(place.first_tile), spec.dtype.size_bytes());
+            let offset = first * TILE_ELEMS * elem_bytes;
             values.push(tiles::Lent { buffer: place.segment, offset });
             tensors.push(BlockTensor {
                 spec: spec.clone(),
                 values: crate::BufferRange::new(&buffers[place.segment], offset, spec.len_elems),
                 blocks: BlockRange {
                     buffer: blocks_of_segments[place.segment].clone(),
-                    offset: first * spec.format.block_bytes(),
+                    offset: first * spec.format.tile_bytes(),
                 },
             });
         }
@@ -136,9 +136,9 @@ impl Quantizer {
         let (mut values, mut buffers) = (Vec::new(), Vec::new());
         for (index, (tensor, item)) in tensors.iter().zip(&items).enumerate() {
             let BlockTensor { spec, values: range, blocks } = tensor;
-            let count = u32::try_from(blocks_of(spec.len_elems)).unwrap_or(u32::MAX);
-            places.push(Place { segment: index, first_block: 0, blocks: count });
-            segments.push(Segment { kernel: item.kernel, blocks: count, tensors: vec![index] });
+            let count = u32::try_from(tiles_of(spec.len_elems)).unwrap_or(u32::MAX);
+            places.push(Place { segment: index, first_tile: 0, tiles: count });
+            segments.push(Segment { kernel: item.kernel, tiles: count, tensors: vec![index] });
             let state = Some((blocks.buffer.clone(), blocks.offset));
             memory.push(SegmentBuffers { owned: None, state, master: None });
             values.push(tiles::Lent { buffer: index, offset: range.offset });
@@ -156,8 +156,8 @@ impl Quantizer {
                 len_elems: tensor.spec.len_elems,
                 elem_bytes: (elem_bytes, elem_bytes),
                 place: *place,
-                home_bytes: tensor.spec.format.block_bytes(),
-                window_tiles: programs[layout.segments[place.segment].kernel].window_blocks(),
+                state_or_master_bytes: tensor.spec.format.tile_bytes(),
+                window_tiles: programs[layout.segments[place.segment].kernel].window_tiles(),
             }
         };
         let extents: Vec<Extent> = tensors.iter().zip(&layout.places).map(extent).collect();
@@ -174,7 +174,7 @@ impl Quantizer {
         gpu.write("fallline quantized tensors", &records.buffer, 0, &contents)?;
         let reach = Reach { tight: Some(alignment(gpu)), ..limits::reach(gpu) };
         let (hypers, dummy) = (update::no_hypers(gpu)?, update::dummy(gpu)?);
-        let segments: Vec<u32> = layout.segments.iter().map(|segment| segment.blocks).collect();
+        let segments: Vec<u32> = layout.segments.iter().map(|segment| segment.tiles).collect();
         let ground = tiles::Ground {
             extents: &extents,
             lent: &lent,

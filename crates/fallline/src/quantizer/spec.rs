@@ -7,7 +7,7 @@ use wgpu::Buffer;
 use crate::{
     BufferRange, Dtype, Error, Result, Role, StateFormat,
     borrowed_buffers::{self, Place},
-    layout::BLOCK_ELEMS,
+    layout::TILE_ELEMS,
 };
 
 /// A tensor to quantize: name, length, formats.
@@ -105,7 +105,7 @@ pub(super) fn check(tensors: &[BlockTensor], alignment: u64) -> Result<()> {
     let mut uses = Vec::with_capacity(2 * tensors.len());
     for BlockTensor { spec, values, blocks } in tensors {
         // Kernels count the vec4s of blocks in 32 bits.
-        let most = (u64::from(u32::MAX) / 64) * BLOCK_ELEMS;
+        let most = (u64::from(u32::MAX) / 64) * TILE_ELEMS;
         if spec.len_elems > most {
             let size_bytes = spec.len_elems.saturating_mul(spec.dtype.size_bytes());
             let max_bytes = most * spec.dtype.size_bytes();

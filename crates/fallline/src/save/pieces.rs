@@ -5,7 +5,7 @@ use wgpu::{Buffer, BufferUsages};
 use super::{CHUNK_BYTES, CHUNK_LEN, Encoding, SavedEntry};
 use crate::{
     Error, Gpu, Optimizer, Result, StateFormat, TensorId, blocks,
-    layout::{BLOCK_ELEMS, blocks_of},
+    layout::{TILE_ELEMS, tiles_of},
     optimizer::SlotPlace,
     slot,
     transfer::fetch_mapped,
@@ -206,27 +206,27 @@ impl Optimizer {
             let entry = table.iter().position(is_it).ok_or_else(|| Error::SavedMissing {
                 entry: format!("{what} of tensor '{}'", info.spec.name),
             })?;
-            let tile_bytes = slot.format(info.state).block_bytes();
+            let tile_bytes = slot.format(info.state).tile_bytes();
             let in_tile = slot::tile_bytes(&slots[..number], info.state);
             let (format, last_elems) = (slot.format(info.state), 0);
             let part = Part { entry, first: 0, len: 0, tile_bytes, in_tile, format, last_elems };
             parts.push((part, table[entry].encoding));
         }
         let stride = slot::tile_bytes(&slots, info.state);
-        let (tiles, most) = (blocks_of(info.len_elems), CHUNK_BYTES / stride);
+        let (tiles, most) = (tiles_of(info.len_elems), CHUNK_BYTES / stride);
         let mut pieces = Vec::new();
         for first in (0..tiles).step_by(usize::try_from(most).unwrap_or(usize::MAX)) {
             let end = tiles.min(first + most);
             let part = |&(part, encoding): &(Part, Encoding)| {
                 let begin = first * part.tile_bytes;
-                let elems = info.len_elems.min(end * BLOCK_ELEMS);
+                let elems = info.len_elems.min(end * TILE_ELEMS);
                 let behind = encoding.size_bytes(elems).unwrap_or(begin);
-                let last_elems = usize::try_from(elems - (end - 1) * BLOCK_ELEMS).unwrap_or(0);
+                let last_elems = usize::try_from(elems - (end - 1) * TILE_ELEMS).unwrap_or(0);
                 Part { first: begin, len: behind - begin, last_elems, ..part }
             };
             pieces.push(Piece {
                 buffer: buffer.clone(),
-                offset: first_byte + (u64::from(place.first_block) + first) * stride,
+                offset: first_byte + (u64::from(place.first_tile) + first) * stride,
                 size_bytes: (end - first) * stride,
                 parts: parts.iter().map(part).collect(),
                 tiles: end - first,

@@ -79,10 +79,10 @@ fn check(gpu: &Gpu, state: StateFormat) {
     let items = LENGTHS.map(|len_elems| Item { kernel: 0, len_elems });
     let layout = Layout::new(&items, &[1 << 20]).unwrap();
     let stride = programs[0].state_bytes();
-    let of_slots: u64 = SLOTS.iter().map(|slot| slot.format(state).block_bytes()).sum();
+    let of_slots: u64 = SLOTS.iter().map(|slot| slot.format(state).tile_bytes()).sum();
     assert_eq!(stride, of_slots);
     let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
-    let size = u64::from(layout.segments[0].blocks) * stride;
+    let size = u64::from(layout.segments[0].tiles) * stride;
     let buffer = gpu.buffer("five slots", size, usage).unwrap();
     let memory = [SegmentBuffers { owned: None, state: Some((buffer.clone(), 0)), master: None }];
     let lend = gpu.buffer("lent", 1 << 14, usage).unwrap();
@@ -107,8 +107,8 @@ fn check(gpu: &Gpu, state: StateFormat) {
             len_elems: *len_elems,
             elem_bytes: (4, 4),
             place: *place,
-            home_bytes: programs[0].home_bytes(),
-            window_tiles: programs[0].window_blocks(),
+            state_or_master_bytes: programs[0].state_or_master_bytes(),
+            window_tiles: programs[0].window_tiles(),
         })
         .collect();
     for (tensor, place) in places.iter().enumerate() {
@@ -139,7 +139,7 @@ fn check(gpu: &Gpu, state: StateFormat) {
         extents: &extents,
         lent: &lending.tensors,
         buffers: &buffers.sizes,
-        segments: &[layout.segments[0].blocks],
+        segments: &[layout.segments[0].tiles],
         reach,
     };
     let grouping = tiles::group(&tiles::pieces(&extents, reach), ground);
@@ -161,11 +161,11 @@ fn check(gpu: &Gpu, state: StateFormat) {
         for (number, slot) in SLOTS.iter().enumerate() {
             let first = usize::try_from(tile_bytes(&SLOTS[..number], state)).unwrap();
             let format = slot.format(state);
-            let tile = usize::try_from(format.block_bytes()).unwrap();
+            let tile = usize::try_from(format.tile_bytes()).unwrap();
             let tiles = bytes
                 .chunks_exact(usize::try_from(stride).unwrap())
-                .skip(place.first_block as usize)
-                .take(place.blocks as usize);
+                .skip(place.first_tile as usize)
+                .take(place.tiles as usize);
             let own: Vec<u8> =
                 tiles.flat_map(|all| all[first..first + tile].iter().copied()).collect();
             let dtype = if format == StateFormat::Bf16 { Dtype::Bf16 } else { Dtype::F32 };

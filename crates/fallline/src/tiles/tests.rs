@@ -25,9 +25,9 @@ impl Laid {
     }
 }
 
-fn extent(len_elems: u64, first_block: u32, elem_bytes: (u64, u64)) -> Extent {
-    let place = Place { segment: 0, first_block, blocks: blocks_of(len_elems) as u32 };
-    Extent { len_elems, elem_bytes, place, home_bytes: 780, window_tiles: 64 }
+fn extent(len_elems: u64, first_tile: u32, elem_bytes: (u64, u64)) -> Extent {
+    let place = Place { segment: 0, first_tile, tiles: tiles_of(len_elems) as u32 };
+    Extent { len_elems, elem_bytes, place, state_or_master_bytes: 780, window_tiles: 64 }
 }
 
 /// Lays tensors out one behind the other, parameters and gradients in alternation, over
@@ -47,7 +47,7 @@ fn lay_out(lengths: &[u64], buffers: usize, elem_bytes: (u64, u64), gap: u64) ->
             grad: Some(lend(number / 2 + 1, elem_bytes.1)),
         });
         extents.push(extent(len_elems, tiles, elem_bytes));
-        tiles += blocks_of(len_elems) as u32;
+        tiles += tiles_of(len_elems) as u32;
     }
     Laid { extents, lent: tensors, buffers: ends, tiles }
 }
@@ -104,9 +104,9 @@ fn check(laid: &Laid, reach: Reach) -> Result<(), TestCaseError> {
             };
             prop_assert!(reached(lent.param, &windows.param, run.param_vec4, extent.elem_bytes.0));
             prop_assert!(reached(lent.grad.unwrap(), &grad, run.grad_vec4, extent.elem_bytes.1));
-            let home = extent.place.first_block + first as u32 / 256;
-            prop_assert_eq!(windows.state.start + run.state_tile + t, home);
-            prop_assert!(windows.state.contains(&home));
+            let state = extent.place.first_tile + first as u32 / 256;
+            prop_assert_eq!(windows.state.start + run.state_tile + t, state);
+            prop_assert!(windows.state.contains(&state));
         }
     }
     prop_assert!(seen.iter().flatten().all(|count| *count == 1), "an element is not met once");

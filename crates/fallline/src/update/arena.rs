@@ -5,10 +5,10 @@ use wgpu::BufferUsages;
 use super::{Bindings, Site, Staged};
 use crate::{
     Dtype, Result, abi,
-    dispatch::{Dispatch, Tables, blocks_part},
+    dispatch::{Dispatch, Tables, tiles_part},
     kernel::{self, Frame, Recipe},
-    layout::{BLOCK_ELEMS, BLOCK_VEC4, windows},
-    limits::{max_window_blocks, workgroup_tiles},
+    layout::{TILE_ELEMS, TILE_VEC4, windows},
+    limits::{max_window_tiles, workgroup_tiles},
 };
 
 /// The dispatches of an arena: the windows of every segment.
@@ -18,9 +18,9 @@ pub(crate) fn arena(site: Site<'_>) -> Result<Staged<Dispatch>> {
     for (number, segment) in layout.segments.iter().enumerate() {
         let Some((param, grad)) = &memory[number].owned else { continue };
         let program = &programs[segment.kernel];
-        let table = layout.block_table(number);
-        let most = max_window_blocks(gpu, program);
-        let windows = windows(segment.blocks, most, program.window_blocks());
+        let table = layout.tile_table(number);
+        let most = max_window_tiles(gpu, program);
+        let windows = windows(segment.tiles, most, program.window_tiles());
         let tiles = windows.iter().map(|w| &table[w.start as usize..w.end as usize]);
         let tiles = Tables::new(gpu, "fallline tiles", BufferUsages::STORAGE, tiles)?;
         let origins: Vec<_> = windows.iter().map(|window| origin(window.start)).collect();
@@ -28,18 +28,18 @@ pub(crate) fn arena(site: Site<'_>) -> Result<Staged<Dispatch>> {
             Tables::new(gpu, "fallline windows", BufferUsages::UNIFORM, origins.chunks(1))?;
         for (index, window) in windows.iter().enumerate() {
             let role = |buffer, dtype: Dtype| {
-                blocks_part(buffer, 0, window, BLOCK_ELEMS * dtype.size_bytes())
+                tiles_part(buffer, 0, window, TILE_ELEMS * dtype.size_bytes())
             };
             let bound = Bindings {
                 tiles: tiles.part(index),
                 param: role(param, program.formats.param),
                 grad: Some(role(grad, program.formats.grad)),
-                home: (number, window),
+                state: (number, window),
                 last: origins.part(index),
             };
-            let blocks = u64::from(window.end - window.start);
+            let tiles_len = u64::from(window.end - window.start);
             for &stage in program.stages() {
-                let workgroups = blocks.div_ceil(workgroup_tiles(gpu, stage));
+                let workgroups = tiles_len.div_ceil(workgroup_tiles(gpu, stage));
                 let (x, y) = kernel::fold(workgroups, gpu.limits());
                 let update = program.update(Frame::Arena, records.tensors_in, stage);
                 let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
@@ -52,7 +52,7 @@ pub(crate) fn arena(site: Site<'_>) -> Result<Staged<Dispatch>> {
 }
 
 /// Where a window of an arena begins, in every role.
-fn origin(first_block: u32) -> abi::Window {
-    let vec4 = first_block * BLOCK_VEC4;
+fn origin(first_tile: u32) -> abi::Window {
+    let vec4 = first_tile * TILE_VEC4;
     abi::Window { first_vec4: vec4, padding0: 0, padding1: 0, padding2: 0 }
 }

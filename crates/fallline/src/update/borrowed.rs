@@ -51,7 +51,7 @@ pub(crate) fn borrowed(
                     tiles: table.tiles.clone(),
                     param: lent(param),
                     grad: grad.as_ref().map(lent),
-                    home: (segment, state),
+                    state: (segment, state),
                     last: table.runs.clone(),
                 };
                 bound.bind(site, "fallline borrowed window", &kernel, stage)

@@ -13,9 +13,9 @@ pub(crate) use self::{
 };
 use crate::{
     Gpu, Result,
-    dispatch::{PART_ALIGNMENT, bind, blocks_part, part},
+    dispatch::{PART_ALIGNMENT, bind, part, tiles_part},
     kernel::{HYPERS_BYTES, Kernel, Program, SUM_BYTES, Stage},
-    layout::{BLOCK_ELEMS, Layout},
+    layout::{Layout, TILE_ELEMS},
     records::Records,
 };
 
@@ -97,8 +97,8 @@ struct Bindings<'a> {
     param: BindingResource<'a>,
     /// `None`: the parameter's binding reaches the gradients too.
     grad: Option<BindingResource<'a>>,
-    /// A segment, and which blocks of it.
-    home: (usize, &'a Range<u32>),
+    /// A segment, and which tiles of it.
+    state: (usize, &'a Range<u32>),
     last: BindingResource<'a>,
 }
 
@@ -113,24 +113,24 @@ impl Bindings<'_> {
         stage: Stage,
     ) -> Result<BindGroup> {
         let none = |number: u64| part(site.dummy, number * PART_ALIGNMENT, PART_ALIGNMENT);
-        let (segment, blocks) = self.home;
-        let (home, number) = (&site.memory[segment], site.layout.segments[segment].kernel);
+        let (segment, tiles) = self.state;
+        let (memory, number) = (&site.memory[segment], site.layout.segments[segment].kernel);
         let program = &site.programs[number];
         let records = site.records.buffer.as_entire_binding();
         let mut bound = vec![records, self.tiles.clone(), self.param.clone()];
         bound.push(self.grad.clone().unwrap_or_else(|| none(0)));
-        bound.push(match &home.state {
-            Some((buffer, first)) => blocks_part(buffer, *first, blocks, program.state_bytes()),
+        bound.push(match &memory.state {
+            Some((buffer, first)) => tiles_part(buffer, *first, tiles, program.state_bytes()),
             None => none(1),
         });
-        let master_bytes = BLOCK_ELEMS * program.formats.precision.size_bytes();
-        let master = home.master.as_ref();
-        bound.push(master.map_or_else(|| none(2), |b| blocks_part(b, 0, blocks, master_bytes)));
+        let master_bytes = TILE_ELEMS * program.formats.precision.size_bytes();
+        let master = memory.master.as_ref();
+        bound.push(master.map_or_else(|| none(2), |b| tiles_part(b, 0, tiles, master_bytes)));
         bound.push(part(site.hypers, program.hypers_at, HYPERS_BYTES));
         bound.push(self.last.clone());
         if let (Stage::Reduce, Some(sums)) = (stage, site.sums) {
             let first = site.layout.first_sum(segment) * SUM_BYTES;
-            bound.push(blocks_part(sums, first, blocks, SUM_BYTES));
+            bound.push(tiles_part(sums, first, tiles, SUM_BYTES));
         }
         bind(site.gpu, label, kernel, &bound)
     }
