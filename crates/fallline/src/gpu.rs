@@ -126,7 +126,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::DeviceLost`].
     pub fn check_lost(&self) -> Result<()> {
-        self.liveness.check(self)
+        self.liveness.check(|buffer| self.write("liveness", buffer, 0, &[0u32]))
     }
 
     /// Runs `call` so that whatever wgpu reports during it comes back as an error, not as a panic:

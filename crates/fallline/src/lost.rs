@@ -1,6 +1,6 @@
 //! Whether a device is lost.
 //!
-//! wgpu tells of that through a callback. Natively there is one, which may be the caller's; but a lost
+//! wgpu reports that through a callback. Natively there is one, which may be the caller's; but a lost
 //! device also gives no memory for a write, which is asked for four bytes. In a browser writes never fail, but
 //! any number may listen: a callback is one more, and replaces none.
 
@@ -10,7 +10,7 @@ pub(crate) use self::imp::Liveness;
 mod imp {
     use wgpu::{Buffer, BufferUsages};
 
-    use crate::{Error, Gpu, Result, late::Late};
+    use crate::{Error, Result, late::Late};
 
     /// What is written to.
     #[derive(Clone, Debug)]
@@ -33,8 +33,9 @@ mod imp {
             Ok(Self(buffer))
         }
 
-        pub(crate) fn check(&self, gpu: &Gpu) -> Result<()> {
-            gpu.write("liveness", &self.0, 0, &[0u32])
+        /// Writes, which a lost device has no memory for.
+        pub(crate) fn check(&self, write: impl FnOnce(&Buffer) -> Result<()>) -> Result<()> {
+            write(&self.0)
         }
     }
 }
@@ -46,7 +47,7 @@ mod imp {
         atomic::{AtomicBool, Ordering::Relaxed},
     };
 
-    use crate::{Error, Gpu, Result, late::Late};
+    use crate::{Error, Result, late::Late};
 
     /// What was heard.
     #[derive(Clone, Debug)]
@@ -60,7 +61,7 @@ mod imp {
             Ok(Self(lost))
         }
 
-        pub(crate) fn check(&self, _: &Gpu) -> Result<()> {
+        pub(crate) fn check(&self, _: impl FnOnce(&wgpu::Buffer) -> Result<()>) -> Result<()> {
             if self.0.load(Relaxed) { Err(Error::DeviceLost) } else { Ok(()) }
         }
     }

@@ -1,6 +1,9 @@
 //! What holds for a whole optimizer, beside its groups.
 
-use crate::{Error, Gpu, Group, LossScaler, Result, rules::narrow};
+use crate::{
+    Error, Gpu, Group, LossScaler, Result,
+    factors::{check, positive},
+};
 
 /// Clipping, loss scaling and overflow checks. The default does none of these.
 ///
@@ -79,14 +82,4 @@ impl Options {
 
 fn check_max_norm(what: String, value: f64) -> Result<()> {
     check(what, ">= 2^-126", value, value == f64::INFINITY || positive(value))
-}
-
-/// Whether the value is finite and positive, also in the f32 that the GPU gets; a GPU may take a
-/// subnormal number for zero.
-pub(crate) fn positive(value: f64) -> bool {
-    narrow(value).is_normal() && value > 0.0
-}
-
-pub(crate) fn check(what: String, expected: &'static str, found: f64, ok: bool) -> Result<()> {
-    if ok { Ok(()) } else { Err(Error::Factor { what, expected, found }) }
 }

@@ -46,7 +46,7 @@ impl Ring {
         wait::turn(gpu.device());
         #[cfg(not(target_family = "wasm"))]
         if self.free.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            crate::shell::wait_for_submissions(gpu.device());
+            wait::native::wait(gpu.device(), || false);
         }
         if let Some(entry) = self.free() {
             return Ok(entry);

@@ -4,7 +4,7 @@ use wgpu::{Buffer, BufferUsages};
 
 use crate::{
     Gpu, Result, abi,
-    options::{check, positive},
+    factors::{check, positive},
     rules::narrow,
     transfer,
 };

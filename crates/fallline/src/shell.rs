@@ -13,7 +13,7 @@ use wgpu::{Adapter, Backends};
 
 use crate::{
     Gpu, GpuOptions, LoadOptions, LoadSource, LossScaler, Optimizer, Quantizer, Result, SaveSink,
-    StepReport, Sums, TensorId, adapters::request_adapters, wait,
+    StepReport, Sums, TensorId, adapters::request_adapters,
 };
 
 /// Waits for a future.
@@ -32,11 +32,6 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
             Poll::Pending => thread::park(),
         }
     }
-}
-
-/// Waits until something that was submitted is done.
-pub(crate) fn wait_for_submissions(device: &wgpu::Device) {
-    wait::native::wait(device, || false);
 }
 
 /// All adapters of these backends; [`request_adapters`] that waits.

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     Gpu, Group, LossScaler, Options, Result,
     abi::{Decision, Norm, Partial, Span, Total},
+    compile,
     dispatch::{BindGroups, Dispatch, PartDispatch, bind, part},
     kernel::{self, Recipe},
     limits::{max_binding_bytes, max_workgroups},
@@ -61,12 +62,12 @@ impl Measure {
         let spans = upload_spans(gpu, groups, options, &rows.starts)?;
         let totals_bytes = groups.len().max(1) * size_of::<Total>();
         let totals = gpu.buffer("fallline totals", totals_bytes as u64, usage)?;
-        let kernel = kernel::kernel(gpu, Recipe::Total)?;
+        let kernel = compile::kernel(gpu, Recipe::Total)?;
         let bound = [&spans, &partials, &totals].map(Buffer::as_entire_binding);
         let bind_group = bind(gpu, "fallline total", &kernel, &bound)?;
         let (x, y) = kernel::fold(groups.len() as u64, gpu.limits());
         let total = Dispatch { kernel, bind_group, workgroups: [x, y, 1] };
-        let kernel = kernel::kernel(gpu, Recipe::Decide { skip_non_finite: options.skips() })?;
+        let kernel = compile::kernel(gpu, Recipe::Decide { skip_non_finite: options.skips() })?;
         let buffers = [&spans, &totals, scaler.buffer(), decision, &history];
         let decide = decide(gpu, &kernel, inputs, buffers)?;
         let decision = decision.clone();
@@ -106,7 +107,7 @@ impl Measure {
         let mut dispatches = Vec::with_capacity(rows.len());
         for (dispatch, &offset) in rows.iter().zip(offsets) {
             let RowWindow { dtype: grad, ragged, grad: bound } = &dispatch.window;
-            let kernel = kernel::kernel(gpu, Recipe::Measure { grad: *grad, ragged: *ragged })?;
+            let kernel = compile::kernel(gpu, Recipe::Measure { grad: *grad, ragged: *ragged })?;
             let bind_group = bind_groups.get(&dispatch.window, step, || {
                 // Of no gradient, anything will do: nothing of it counts.
                 let lent = bound.as_ref().and_then(|bound| Some((buffers(bound.buffer)?, bound)));

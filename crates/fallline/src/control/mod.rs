@@ -20,6 +20,7 @@ pub use sums::Sums;
 use crate::{
     Error, Gpu, Group, Options, Result,
     abi::{self, Placement},
+    compile,
     dispatch::{Dispatch, PartDispatch, bind},
     kernel::{self, Kernel, Recipe},
     limits::max_workgroups,
@@ -102,7 +103,7 @@ impl Control {
         let (x, y) = workgroups(gpu, tensors.div_ceil(64))?;
         let mut advance = Vec::new();
         for (number, key) in (0u32..).zip(&rules.keys) {
-            let kernel = kernel::kernel(gpu, Recipe::Advance { key: key.clone(), number })?;
+            let kernel = compile::kernel(gpu, Recipe::Advance { key: key.clone(), number })?;
             let bind_group = bind_advance(gpu, &kernel, &inputs, buffers)?;
             advance.push(Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
         }
@@ -112,7 +113,7 @@ impl Control {
             let (x, y) = workgroups(gpu, tensors)?;
             let buffers = [&placements, sums, &records.buffer];
             for (number, key) in (0u32..).zip(&rules.keys).filter(|(_, key)| key.reduces) {
-                let kernel = kernel::kernel(gpu, Recipe::Finish { key: key.clone(), number })?;
+                let kernel = compile::kernel(gpu, Recipe::Finish { key: key.clone(), number })?;
                 let bind_group = bind_finish(gpu, &kernel, &inputs, buffers)?;
                 finish.push(Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
             }

@@ -1,7 +1,7 @@
-//! From a rule and formats to a compute pipeline. Each distinct kernel is compiled once per device.
+//! Which kernels there are, and from a rule and formats to the text, the constants and the bindings of one.
 
 mod check;
-mod compile;
+mod constants;
 mod outline;
 mod page;
 #[cfg(test)]
@@ -10,13 +10,16 @@ mod sources;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
 
 use fallline_shaders::{Source, control, probes};
 use wgpu::{BindGroupLayout, ComputePipeline};
 
 pub(crate) use check::check as check_rule;
-pub(crate) use compile::{KernelCache, fold, kernel, row_workgroups, workgroup_size};
+pub(crate) use constants::{fold, row_workgroups, workgroup_size};
 pub use page::{KernelPlaces, KernelStage, kernel_wgsl};
 
 use crate::{
@@ -307,4 +310,5 @@ pub(crate) struct Update {
     pub(crate) formats: Formats,
 }
 
-type Kernels = HashMap<Recipe, Kernel>;
+/// The kernels of a device that were compiled so far.
+pub(crate) type KernelCache = Mutex<HashMap<Recipe, Kernel>>;

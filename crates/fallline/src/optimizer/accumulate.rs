@@ -7,10 +7,10 @@ use crate::{
     BufferRange, Dtype, Error, Gpu, Precision, Result,
     abi::Tensor,
     borrowed_buffers::{Buffers, Lending, ToLend},
+    factors::{check, positive},
     kernel::{HYPERS_BYTES, KernelKey, Program},
     layout::{Item, Layout, Place},
     limits,
-    options::check,
     records::Records,
     ring::{ENTRIES, Entry, Ring},
     rules::narrow,
@@ -190,7 +190,7 @@ impl Accumulator {
     }
 
     fn prepare(&self, factor: f64) -> Result<(u32, Entry)> {
-        let ok = crate::options::positive(factor);
+        let ok = positive(factor);
         check("the factor of a micro-batch".into(), "finite and >= 2^-126", factor, ok)?;
         let entry = self.ring.take(&self.gpu)?;
         let offset = entry.number * ENTRY_BYTES;

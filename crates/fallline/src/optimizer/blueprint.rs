@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use wgpu::{Buffer, BufferUsages};
 
-use super::{Info, Lies, Optimizer, tensors::Roster, vectors::Vectors};
+use super::{Info, Lies, Optimizer, vectors::Vectors};
 use crate::{
-    Error, Gpu, Group, Options, Result,
+    Error, Gpu, Group, Options, Result, TensorSpec,
     abi::Placement,
     control::{Control, Measured},
     kernel::{Program, SUM_BYTES},
@@ -18,6 +18,20 @@ use crate::{
     transfer::OWNED,
     update::{SegmentBuffers, Site},
 };
+
+/// The tensors of an optimizer, those that left included: their numbers are not given again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Roster {
+    pub(super) specs: Vec<TensorSpec>,
+    pub(super) gone: Vec<bool>,
+}
+
+impl Roster {
+    pub(super) fn new(specs: Vec<TensorSpec>) -> Self {
+        let gone = vec![false; specs.len()];
+        Self { specs, gone }
+    }
+}
 
 /// What both modes need.
 pub(super) struct Blueprint {

@@ -8,6 +8,7 @@ use super::Info;
 use crate::{
     BorrowedTensor, BufferRange, Error, Gpu, Result,
     borrowed_buffers::{Buffers, Lending, ToLend},
+    compile,
     control::{Control, Input, RowDispatch, RowPieces, RowWindow, StepInputs, Written},
     dispatch::{BindGroups, Dispatch, PartDispatch, bind, part},
     kernel::{self, KernelKey, Recipe, Stage, TableIn},
@@ -411,7 +412,7 @@ impl Ready {
 }
 
 fn expand(gpu: &Gpu, inputs: &StepInputs, tiles: &(Buffer, u64)) -> Result<Dispatch> {
-    let kernel = kernel::kernel(gpu, Recipe::Expand)?;
+    let kernel = compile::kernel(gpu, Recipe::Expand)?;
     let bound = [inputs.places(), part(&tiles.0, tiles.1, tiles.1)];
     let bind_group = bind(gpu, "fallline expand", &kernel, &bound)?;
     Ok(Dispatch { kernel, bind_group, workgroups: [0; 3] })

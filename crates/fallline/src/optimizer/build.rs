@@ -2,9 +2,8 @@
 
 use super::{
     Lies, Optimizer,
-    blueprint::Blueprint,
+    blueprint::{Blueprint, Roster},
     borrowed::{Borrowed, Outline, Placed, pack},
-    tensors::Roster,
 };
 use crate::{
     BorrowedTensor, Error, Gpu, Group, Options, Places, Result, TensorSpec,

@@ -2,22 +2,8 @@
 
 use wgpu::CommandEncoder;
 
-use super::{Lies, Optimizer, borrowed::Placed};
+use super::{Lies, Optimizer, blueprint::Roster, borrowed::Placed};
 use crate::{BorrowedTensor, BufferRange, Error, Result, TensorId, TensorSpec, layout::TILE_ELEMS};
-
-/// The tensors of an optimizer, those that left included: their numbers are not given again.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Roster {
-    pub(super) specs: Vec<TensorSpec>,
-    pub(super) gone: Vec<bool>,
-}
-
-impl Roster {
-    pub(super) fn new(specs: Vec<TensorSpec>) -> Self {
-        let gone = vec![false; specs.len()];
-        Self { specs, gone }
-    }
-}
 
 impl Optimizer {
     /// Adds tensors to an arena. The others keep their ids, state, step counters and numbers in stochastic

@@ -4,7 +4,7 @@ use wgpu::BufferUsages;
 
 use super::{Bindings, Site, Staged};
 use crate::{
-    Dtype, Result, abi,
+    Dtype, Result, abi, compile,
     dispatch::{Dispatch, Tables, tiles_part},
     kernel::{self, Frame, Recipe},
     layout::{TILE_ELEMS, TILE_VEC4, windows},
@@ -42,7 +42,7 @@ pub(crate) fn arena(site: Site<'_>) -> Result<Staged<Dispatch>> {
                 let workgroups = tiles_len.div_ceil(workgroup_tiles(gpu, stage));
                 let (x, y) = kernel::fold(workgroups, gpu.limits());
                 let update = program.update(Frame::Arena, records.tensors_in, stage);
-                let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
+                let kernel = compile::kernel(gpu, Recipe::Update(update))?;
                 let bind_group = bound.bind(site, "fallline arena window", &kernel, stage)?;
                 dispatches.push(stage, Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
             }

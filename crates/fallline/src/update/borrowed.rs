@@ -6,8 +6,9 @@ use super::{Bindings, Site, Staged};
 use crate::{
     Gpu, Result,
     borrowed_buffers::Buffers,
+    compile,
     dispatch::{BindGroups, Dispatch, PartDispatch, part},
-    kernel::{self, Frame, Recipe, Stage, TableIn, UNIFORM_RUNS_BYTES},
+    kernel::{Frame, Recipe, Stage, TableIn, UNIFORM_RUNS_BYTES},
     limits::workgroup_tiles,
     tiles::{Bound, Grouping, TileDispatch, Windows},
 };
@@ -41,7 +42,7 @@ pub(crate) fn borrowed(
             let workgroups = tiles_len.div_ceil(workgroup_tiles(gpu, stage));
             let x = u32::try_from(workgroups).unwrap_or(u32::MAX);
             let update = program.update(frame, records.tensors_in, stage);
-            let kernel = kernel::kernel(gpu, Recipe::Update(update))?;
+            let kernel = compile::kernel(gpu, Recipe::Update(update))?;
             let bind_group = bind_groups.get(&(windows.clone(), stage), step, || {
                 let lent = |Bound { buffer, bytes }: &Bound| {
                     let buffer = buffers.get(*buffer).unwrap_or(site.dummy);
