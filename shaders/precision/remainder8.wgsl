@@ -4,7 +4,7 @@
 //   magnitude of the value = (magnitude of the bf16 << 16) + (remainder << 8),  -128 <= remainder <= 127
 //
 // on the bits: the remainder of precision/remainder.wgsl without its lower half. What these 24 bits do
-// not hold is rounded up or down by chance, from seed, tensor, step and element, so that updates below the last
+// not hold is rounded up or down stochastically, from seed, tensor, step and element, so that updates below the last
 // bit count on the average. The bf16 is the nearest code, ties away from zero.
 
 alias MasterWord = u32;

@@ -1,4 +1,4 @@
-// Precision: the parameter's own, rounded up or down by chance, so that small updates are kept on
+// Precision: the parameter's own, rounded up or down stochastically, so that small updates are kept on
 // the average. (Gupta et al. 2015, "Deep Learning with Limited Numerical Precision".)
 //
 //   P(away from zero) = dropped bits / unit in the last place

@@ -104,7 +104,7 @@ pub(crate) fn specs(sizes: &[usize]) -> Vec<TensorSpec> {
     sizes.iter().enumerate().map(|(i, len)| TensorSpec::new(format!("t{i}"), [*len])).collect()
 }
 
-/// Sizes around everything that the engine counts in: vec4s, blocks, workgroups; primes.
+/// Sizes around everything that the engine counts in: vec4s, tiles, workgroups; primes.
 pub(crate) const AWKWARD: [usize; 14] =
     [0, 1, 2, 3, 5, 31, 255, 256, 257, 1021, 1024, 1025, 4097, 40_009];
 

@@ -166,9 +166,9 @@ struct FeaturesReport {
     buffer_binding_array: bool,
 }
 
-/// Elements of a block of the arena, and their bytes in f32.
-const BLOCK_ELEMS: u64 = 256;
-const BLOCK_BYTES: u64 = 1024;
+/// Elements of a tile of the arena, and their bytes in f32.
+const TILE_ELEMS: u64 = 256;
+const TILE_BYTES: u64 = 1024;
 
 impl Report {
     fn new(adapter: &Adapter) -> Self {
@@ -186,7 +186,7 @@ impl Report {
                 buffer_binding_array: features.contains(Features::BUFFER_BINDING_ARRAY),
             },
             subgroup_size: [info.subgroup_min_size, info.subgroup_max_size],
-            window_elems: limits.max_storage_buffer_binding_size / BLOCK_BYTES * BLOCK_ELEMS,
+            window_elems: limits.max_storage_buffer_binding_size / TILE_BYTES * TILE_ELEMS,
             limits: LimitsReport {
                 max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
                 max_buffer_size: limits.max_buffer_size,

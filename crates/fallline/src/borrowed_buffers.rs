@@ -151,7 +151,7 @@ pub(crate) struct Place {
     pub(crate) alignment: u64,
 }
 
-/// Whether these bytes can be bound, of a buffer of which so many can be reached.
+/// Whether these bytes can be bound, of a buffer whose first `reachable` bytes can be reached.
 pub(crate) fn check_place(
     tensor: &str,
     role: Role,
@@ -172,7 +172,7 @@ pub(crate) fn check_place(
 }
 
 /// Parameters are written, so nothing may share a byte with one; gradients may share with another.
-/// Tells two that do.
+/// Gives two that do.
 fn check_overlap(mut uses: Vec<Use<'_>>) -> Result<Option<(String, String)>> {
     uses.sort_unstable_by_key(|range| (range.buffer, range.start));
     // The furthest-reaching range so far, of all and of the parameters only.

@@ -50,7 +50,7 @@ impl Gpu {
     /// to the queue's device, which panics by default.)
     ///
     /// # Errors
-    /// [`Error::DeviceLost`] if the device is lost already (in a browser a later call tells so),
+    /// [`Error::DeviceLost`] if the device is lost already (in a browser a later call reports it),
     /// [`Error::DeviceLimit`] if it has less than the kernels need.
     pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Result<Self> {
         let limits = device.limits();

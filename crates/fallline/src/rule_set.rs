@@ -112,7 +112,7 @@ impl RuleSet {
     }
 }
 
-/// Bytes for the constants of so many groups.
+/// Bytes for the constants of `groups` groups.
 fn span(groups: usize) -> usize {
     (groups * size_of::<abi::Hyper>()).next_multiple_of(ALIGNMENT)
 }

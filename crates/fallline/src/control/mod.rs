@@ -65,7 +65,7 @@ pub(crate) struct Start<'a> {
     pub(crate) sums: Option<Buffer>,
     /// The rows to measure, if anything is measured.
     pub(crate) rows: Option<RowPieces>,
-    /// Where tensors lie at first, and room for so many bytes of other places.
+    /// Where tensors lie at first, and how many bytes of other places there is room for.
     pub(crate) places: &'a [u8],
     pub(crate) room: usize,
 }
@@ -254,7 +254,7 @@ impl Control {
     }
 }
 
-/// The grid of so many workgroups, if the device has them.
+/// The grid of this many workgroups, if the device has them.
 fn workgroups(gpu: &Gpu, expected: usize) -> Result<(u32, u32)> {
     let (expected, found) = (expected as u64, max_workgroups(gpu.limits()));
     if expected > found {

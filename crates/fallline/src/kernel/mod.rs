@@ -280,12 +280,12 @@ pub(crate) enum TableIn {
 }
 
 impl TableIn {
-    /// For so many tensors' records.
+    /// For the records of `tensors` tensors.
     pub(crate) fn for_tensors(tensors: usize, limits: &wgpu::Limits) -> Self {
         Self::new(tensors, MAX_UNIFORM_TENSORS, size_of::<abi::Tensor>(), limits)
     }
 
-    /// For so many runs.
+    /// For `runs` runs.
     pub(crate) fn for_runs(runs: usize, limits: &wgpu::Limits) -> Self {
         Self::new(runs, MAX_UNIFORM_RUNS, size_of::<abi::Run>(), limits)
     }
