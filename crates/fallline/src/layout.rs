@@ -7,6 +7,8 @@
 
 use std::ops::Range;
 
+use crate::fits::fits;
+
 /// Elements of a tile: 32 lanes with two vec4s each; the blocks of every format divide it.
 pub(crate) const TILE_ELEMS: u64 = 256;
 
@@ -105,7 +107,7 @@ impl Layout {
         let segment = &self.segments[segment];
         let mut table = Vec::with_capacity(segment.tiles as usize);
         for &tensor in &segment.tensors {
-            let number = u32::try_from(tensor).unwrap_or(u32::MAX);
+            let number = fits(tensor, "tensors are counted in 32 bits");
             table.resize(table.len() + self.places[tensor].tiles as usize, number);
         }
         table

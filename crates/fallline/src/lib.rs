@@ -94,6 +94,7 @@ mod convert;
 mod dispatch;
 mod error;
 mod factors;
+mod fits;
 mod gpu;
 mod kernel;
 mod late;

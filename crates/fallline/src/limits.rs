@@ -2,12 +2,13 @@
 
 use crate::{
     Error, Gpu, Result,
+    fits::fits,
     kernel::{self, Program, Stage},
     layout::{Item, Layout, REDUCE_LANES, TILE_LANES, TILE_VEC4, TooLarge, tiles_of},
     tiles::Reach,
 };
 
-/// Places tensors in buffers of the device for these programs; `name` tells which one is too large.
+/// Places tensors in buffers of the device for these programs; `name` names the one that is too large.
 pub(crate) fn layout(
     gpu: &Gpu,
     programs: &[Program],
@@ -28,9 +29,9 @@ pub(crate) fn layout(
     }
     let max_bytes = gpu.limits().max_buffer_size;
     // Kernels count the vec4s of a buffer in 32 bits.
-    let countable = u32::MAX / TILE_VEC4;
+    let countable = u64::from(u32::MAX / TILE_VEC4);
     let most = |program: &Program| {
-        u32::try_from(max_bytes / program.tile_bytes()).unwrap_or(u32::MAX).min(countable)
+        fits((max_bytes / program.tile_bytes()).min(countable), "no more than can be counted")
     };
     let most_tiles: Vec<u32> = programs.iter().map(most).collect();
     Layout::new(items, &most_tiles).map_err(|TooLarge { tensor }| {
@@ -38,7 +39,7 @@ pub(crate) fn layout(
         Error::TensorTooLarge {
             tensor: name(tensor),
             size_bytes: tiles_of(items[tensor].len_elems).saturating_mul(tile_bytes),
-            max_bytes: max_bytes.min(u64::from(countable) * tile_bytes),
+            max_bytes: max_bytes.min(countable * tile_bytes),
         }
     })
 }
@@ -47,10 +48,10 @@ pub(crate) fn layout(
 pub(crate) fn max_window_tiles(gpu: &Gpu, program: &Program) -> u32 {
     let limits = gpu.limits();
     let reached = (max_binding_bytes(limits) / program.tile_bytes()).min(max_tiles(limits));
-    u32::try_from(reached).unwrap_or(u32::MAX)
+    fits(reached, "no more than the tiles of a dispatch, which are counted in 32 bits")
 }
 
-/// Bytes of a binding. wgpu tells Metal's kernels the size of a binding in 32 bits, and naga clamps
+/// Bytes of a binding. wgpu passes the size of a binding to Metal's kernels in 32 bits, and naga clamps
 /// indices with it; the other backends have this limit themselves.
 pub(crate) fn max_binding_bytes(limits: &wgpu::Limits) -> u64 {
     limits.max_storage_buffer_binding_size.min((1 << 31) - 1)
@@ -62,7 +63,7 @@ pub(crate) fn reach(gpu: &Gpu) -> Reach {
     let tiles = u64::from(kernel::row_workgroups(limits)) * workgroup_tiles(gpu, Stage::Update);
     Reach {
         max_binding_bytes: max_binding_bytes(limits),
-        max_tiles: u32::try_from(tiles).unwrap_or(u32::MAX),
+        max_tiles: fits(tiles, "a row of a dispatch is short"),
         tight: None,
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     Error, Gpu, Result,
     abi::{Decision, Norm},
     control::entry_bytes,
+    fits::fits,
     transfer, wait,
 };
 
@@ -96,7 +97,7 @@ impl Reports {
         };
         Ok(Self {
             history: history.clone(),
-            entry_bytes: usize::try_from(entry_bytes(groups)).unwrap_or(usize::MAX),
+            entry_bytes: fits(entry_bytes(groups), "an entry is short"),
             staging: (0..STAGING).map(|_| staging()).collect::<Result<_>>()?,
             next: 0,
             delivered: 0,

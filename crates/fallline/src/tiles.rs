@@ -11,6 +11,7 @@ use std::{collections::HashMap, ops::Range};
 
 use crate::{
     abi::{Run, Tensor},
+    fits::fits,
     layout::{Place, TILE_ELEMS, tiles_of},
 };
 
@@ -41,7 +42,7 @@ pub(crate) struct Extent {
     pub(crate) place: Place,
     /// Bytes of a tile in the larger of the engine's own buffers; 0 if there is none.
     pub(crate) state_or_master_bytes: u64,
-    /// Windows of these buffers begin at a multiple of so many tiles.
+    /// Windows of these buffers begin at a multiple of this many tiles.
     pub(crate) window_tiles: u32,
 }
 
@@ -64,7 +65,7 @@ pub(crate) struct Reach {
     pub(crate) max_binding_bytes: u64,
     /// Tiles of one dispatch.
     pub(crate) max_tiles: u32,
-    /// Windows around no more than a piece, from a multiple of so many bytes on: for kernels that bind other
+    /// Windows around no more than a piece, from a multiple of this many bytes on: for kernels that bind other
     /// parts of the same buffers. `None`: windows on the grid.
     pub(crate) tight: Option<u64>,
 }
@@ -82,8 +83,8 @@ impl Reach {
         self.max_binding_bytes / 4 / ALIGNMENT * ALIGNMENT
     }
 
-    /// The least that a binding must hold, for tiles of so many bytes in its largest buffer and in the
-    /// engine's own, whose windows begin at a multiple of so many tiles.
+    /// The least that a binding must hold, for tiles of these bytes in its largest buffer and in the
+    /// engine's own, whose windows begin at a multiple of `window_tiles` tiles.
     pub(crate) fn least(tile_bytes: u64, state_or_master_bytes: u64, window_tiles: u32) -> u64 {
         let quarters = (4 * tile_bytes.next_multiple_of(ALIGNMENT)).max(4 * ALIGNMENT);
         quarters.max((u64::from(window_tiles) * 4).div_ceil(3) * state_or_master_bytes)
@@ -108,8 +109,9 @@ pub(crate) fn pieces(extents: &[Extent], reach: Reach) -> Vec<Piece> {
         let whole = tiles_of(extent.len_elems) - ragged_tiles;
         let mut add = |tiles: Range<u64>, ragged| {
             let end = (tiles.end * TILE_ELEMS).min(extent.len_elems);
-            // A piece's bytes fit a binding, and tiles are counted in 32 bits.
-            let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+            let number = |value: u64| {
+                fits(value, "a piece's bytes fit a binding, and tiles are counted in 32 bits")
+            };
             pieces.push(Piece {
                 tensor,
                 first_tile: number(tiles.start),
@@ -299,6 +301,7 @@ fn state_window(extent: &Extent, piece: Piece, tiles: u32, reach: Reach) -> Rang
     if extent.state_or_master_bytes == 0 {
         return 0..0;
     }
+    // Saturates: more than there are tiles.
     let most =
         u32::try_from(reach.max_binding_bytes / extent.state_or_master_bytes).unwrap_or(u32::MAX);
     if tiles <= most {
@@ -307,8 +310,7 @@ fn state_window(extent: &Extent, piece: Piece, tiles: u32, reach: Reach) -> Rang
     let unit = extent.window_tiles;
     let step = (u64::from(most) * 3 / 4 / u64::from(unit)).max(1) * u64::from(unit);
     let first = u64::from(extent.place.first_tile + piece.first_tile);
-    // At most the number of the piece's own first tile.
-    let start = u32::try_from(first / step * step).unwrap_or(0);
+    let start = fits(first / step * step, "at most the number of the piece's own first tile");
     start..start.saturating_add(most).min(tiles)
 }
 
@@ -318,8 +320,8 @@ fn run(piece: Piece, dispatch: &TileDispatch, first_tile: u32, ground: Ground<'_
     let lent = &ground.lent[piece.tensor as usize];
     let vec4 = |lent: Lent, bound: &Bound, elem_bytes: u64| {
         let first = lent.offset + u64::from(piece.first_tile) * TILE_ELEMS * elem_bytes;
-        // What a binding holds is counted in 32 bits.
-        u32::try_from((first - bound.bytes.start) / (4 * elem_bytes)).unwrap_or(u32::MAX)
+        let vec4 = (first - bound.bytes.start) / (4 * elem_bytes);
+        fits(vec4, "the vec4s of a binding are counted in 32 bits")
     };
     let grad = lent.grad.unwrap_or(lent.param);
     let state_tile = extent.place.first_tile.wrapping_add(piece.first_tile);

@@ -2,13 +2,13 @@
 
 use wgpu::{Buffer, BufferUsages};
 
-use crate::{Error, Gpu, Result, Role, wait::Callback};
+use crate::{Error, Gpu, Result, Role, fits::fits, wait::Callback};
 
 /// Usages of buffers that the engine owns.
 pub(crate) const OWNED: BufferUsages =
     BufferUsages::STORAGE.union(BufferUsages::COPY_SRC).union(BufferUsages::COPY_DST);
 
-/// Whether what belongs to a tensor has so many elements.
+/// Whether what belongs to a tensor has the expected number of elements.
 pub(crate) fn check_len(tensor: &str, what: &str, expected: u64, found: u64) -> Result<()> {
     if expected == found {
         return Ok(());
@@ -90,7 +90,7 @@ pub(crate) fn write<T: bytemuck::Pod>(
     gpu.write("upload", buffer, offset, values)
 }
 
-/// Reads so many bytes; copies are made in words.
+/// Reads `size` bytes; copies are made in words.
 pub(crate) async fn fetch_bytes(
     gpu: &Gpu,
     buffer: &Buffer,
@@ -98,7 +98,7 @@ pub(crate) async fn fetch_bytes(
     size: u64,
 ) -> Result<Vec<u8>> {
     let mut bytes = fetch(gpu, buffer, offset, size.next_multiple_of(4)).await?;
-    bytes.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+    bytes.truncate(fits(size, "no more than was read"));
     Ok(bytes)
 }
 

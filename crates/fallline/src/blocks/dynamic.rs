@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::{Codec, nearest};
+use crate::fits::fits;
 
 pub(super) const SIGNED: Codec = Codec {
     block_elems: 256,
@@ -77,7 +78,7 @@ fn code(book: Book, value: f32, absmax: f32) -> u8 {
         Book::Unsigned if quotient > 0.0 && is_zero => 1,
         _ => nearest,
     };
-    u8::try_from(code).unwrap_or(u8::MAX)
+    fits(code, "a code book has 256 codes")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use wgpu::{Buffer, BufferBinding, BufferSize, BufferUsages};
 use crate::{
     Error, Gpu, Result,
     abi::{self, StepInput, Total},
+    fits::fits,
     kernel::{TableIn, UNIFORM_RUNS_BYTES},
     ring::{ENTRIES, Entry, Ring},
 };
@@ -73,7 +74,7 @@ pub(crate) struct Written {
 const ALIGNMENT: u64 = 256;
 
 impl StepInputs {
-    /// Entries with room for so many bytes of places, or what the device has of it; those of the beginning
+    /// Entries with room for `room` bytes of places, or what the device has of it; those of the beginning
     /// are written now.
     pub(crate) fn new(gpu: &Gpu, sizes: EntrySizes, places: &[u8], room: usize) -> Result<Self> {
         let EntrySizes { tensors, groups, hypers_bytes, has_totals } = sizes;
@@ -102,7 +103,7 @@ impl StepInputs {
             });
         }
         let usage = BufferUsages::STORAGE | BufferUsages::UNIFORM | BufferUsages::COPY_DST;
-        let narrow = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let narrow = |bytes: u64| fits(bytes, "all entries together are within 32 bits");
         let buffer = gpu.buffer("fallline step inputs", size, usage)?;
         gpu.write("fallline first places", &buffer, u64::from(ENTRIES) * entry, places)?;
         Ok(Self {
@@ -164,7 +165,7 @@ impl StepInputs {
     /// The binding of runs, which places begin with: with a dynamic offset.
     pub(crate) fn runs(&self, runs_in: TableIn) -> wgpu::BindingResource<'_> {
         match runs_in {
-            TableIn::Uniform => self.binding(u32::try_from(UNIFORM_RUNS_BYTES).unwrap_or(u32::MAX)),
+            TableIn::Uniform => self.binding(fits(UNIFORM_RUNS_BYTES, "64 KiB")),
             TableIn::Storage => self.places(),
         }
     }

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use crate::{
     Dtype,
     abi::Rows,
+    fits::fits,
     layout::{TILE_ELEMS, tiles_of},
     tiles::{Bound, Lent},
 };
@@ -74,7 +75,7 @@ impl RowDispatch {
 }
 
 impl RowPieces {
-    /// For bindings of so many bytes, and dispatches of so many workgroups.
+    /// For bindings and dispatches that are at most this large.
     pub(crate) fn new(
         measured: &[Measured],
         groups: usize,
@@ -83,8 +84,8 @@ impl RowPieces {
     ) -> Self {
         // Windows are two halves of a binding long and begin at multiples of one: see `tiles`.
         let half_bytes = max_binding_bytes / 2 / 256 * 256;
-        let number = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-        let max_rows = number(max_workgroups);
+        let number = |value: u64| fits(value, "a piece fits a binding and a dispatch");
+        let max_rows: u32 = fits(max_workgroups, "workgroups of a dispatch are counted in 32 bits");
         let (mut pieces, mut starts) = (Vec::new(), vec![0]);
         let mut partial = 0u32;
         for group in 0..groups {
@@ -139,8 +140,8 @@ impl RowPieces {
                 ragged: piece.ragged,
                 grad: grad.map(|grad| self.window(grad.buffer, start(grad), buffers)),
             };
-            let fits = |at: &usize| self.max_rows - dispatches[*at].len() >= piece.rows;
-            let at = open.get(&window).copied().filter(fits).unwrap_or_else(|| {
+            let has_room = |at: &usize| self.max_rows - dispatches[*at].len() >= piece.rows;
+            let at = open.get(&window).copied().filter(has_room).unwrap_or_else(|| {
                 open.insert(window.clone(), dispatches.len());
                 let rows = vec![bytemuck::Zeroable::zeroed()];
                 dispatches.push(RowDispatch { window: window.clone(), rows });
@@ -154,8 +155,10 @@ impl RowPieces {
                 first_row: rows[0].first_row,
                 tensor: piece.tensor,
                 len_elems: if grad.is_some() { piece.len_elems } else { 0 },
-                // What a binding holds is counted in 32 bits.
-                grad_vec4: u32::try_from(offset / (4 * dtype.size_bytes())).unwrap_or(u32::MAX),
+                grad_vec4: fits(
+                    offset / (4 * dtype.size_bytes()),
+                    "the vec4s of a binding are counted in 32 bits",
+                ),
                 partial: piece.partial,
                 lead_tiles: piece.lead_tiles,
                 padding0: 0,

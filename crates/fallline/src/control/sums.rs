@@ -3,6 +3,7 @@
 use crate::{
     Error, Result,
     abi::{LIMBS, Total},
+    fits::fits,
 };
 
 /// What some optimizers measured, to be added up: exact sums of squares of each group, as whole numbers.
@@ -75,13 +76,14 @@ impl Sums {
             let mut above = 0u64;
             for (limb, word) in total.limbs.iter_mut().zip(words) {
                 let sum = word.saturating_add(above);
-                *limb = u32::try_from(sum & 0xffff).unwrap_or(0);
+                *limb = fits(sum & 0xffff, "16 bits");
                 above = sum >> 16;
             }
             let mark = |word: usize| u32::from(words[word] != 0);
             (total.infinite, total.not_a_number) = (mark(LIMBS), mark(LIMBS + 1));
             // What no limb holds is beyond every norm.
             total.infinite |= u32::from(above != 0);
+            // Saturates: beyond every bound.
             total.largest = u32::try_from(*largest).unwrap_or(u32::MAX);
             total
         };

@@ -1,7 +1,7 @@
 //! The `override` constants of kernels, and the sizes of their grids.
 
 use super::{Frame, Kind, Recipe, Update};
-use crate::{SlotKind, StateFormat, slot::mask};
+use crate::{SlotKind, StateFormat, fits::fits, slot::mask};
 
 impl Recipe {
     /// The kernel's `override` constants on a device with these limits.
@@ -10,7 +10,7 @@ impl Recipe {
         let row = ("ROW_WORKGROUPS", f64::from(row_workgroups(limits)));
         match self {
             Recipe::Update(update) => {
-                let slots = u8::try_from(update.key.slots.len()).unwrap_or(u8::MAX);
+                let slots = fits::<u8>(update.key.slots.len(), "a rule has at most eight slots");
                 let frame = [
                     ("SLOTS", f64::from(slots)),
                     (
@@ -90,6 +90,6 @@ pub(crate) fn fold(workgroups: u64, limits: &wgpu::Limits) -> (u32, u32) {
     let row = u64::from(row_workgroups(limits));
     let rows = workgroups.div_ceil(row);
     debug_assert!(rows <= limits.max_compute_workgroups_per_dimension.into(), "a window too large");
-    let fit = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let fit = |n: u64| fits(n, "a dispatch has rows and columns of 32 bits");
     (fit(workgroups.min(row)), fit(rows))
 }

@@ -9,6 +9,7 @@ use crate::{
     Error, Gpu, Group, Options, Result, TensorSpec,
     abi::Placement,
     control::{Control, Measured},
+    fits::fits,
     kernel::{Program, SUM_BYTES},
     layout::{Item, Layout, TILE_ELEMS, TILE_VEC4},
     limits,
@@ -121,8 +122,8 @@ impl Blueprint {
             |(index, (info, place)): (usize, (&Info, &crate::layout::Place))| Placement {
                 group: number(info.group),
                 first_vec4: place.first_tile * TILE_VEC4,
-                len_vec4: number(info.len_elems / 4),
-                tail_elems: number(info.len_elems % 4),
+                len_vec4: fits(info.len_elems / 4, "the vec4s of a segment are counted in 32 bits"),
+                tail_elems: fits(info.len_elems % 4, "less than 4"),
                 number: info.spec.whole.map_or_else(|| number(index), |whole| whole.number),
                 whole_vec4: number(info.whole_elem() / 4),
                 first_sum: number(
@@ -250,7 +251,8 @@ impl Blueprint {
     }
 }
 
-/// A number that an earlier check has shown to fit.
+/// A number in 32 bits. Saturates: nothing checks how long the whole is that a tensor is a piece of, nor how
+/// many tiles all segments have together where nothing is summed.
 fn number(value: impl TryInto<u32>) -> u32 {
     value.try_into().unwrap_or(u32::MAX)
 }

@@ -67,7 +67,7 @@ pub(super) struct Borrowed {
     buffers: Buffers,
     updates: BindGroups<(Windows, Stage)>,
     rows: BindGroups<RowWindow>,
-    /// The tiles of the beginning, those of a step, and room behind them: each of so many bytes.
+    /// The tiles of the beginning, those of a step, and room behind them, with the bytes of each.
     tiles: (Buffer, u64),
     expand: Dispatch,
     /// Steps that were recorded, and how many of them when tensors last moved.
@@ -445,6 +445,7 @@ pub(super) fn pack(gpu: &Gpu, grouping: &Grouping, rows: &[RowDispatch]) -> (Vec
     let mut offsets = Vec::with_capacity(rows.len());
     for dispatch in rows {
         packed.resize(packed.len().next_multiple_of(256), 0);
+        // Saturates: what does not fit 32 bits fits no entry of the ring, which is an error later.
         offsets.push(u32::try_from(packed.len()).unwrap_or(u32::MAX));
         packed.extend_from_slice(bytemuck::cast_slice(&dispatch.rows));
     }

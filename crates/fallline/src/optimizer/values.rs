@@ -5,7 +5,7 @@ use wgpu::{Buffer, BufferSlice, BufferUsages};
 use super::{Info, Lies, Optimizer, borrowed::Placed, vectors::len_elems};
 use crate::{
     Dtype, Error, Gpu, Precision, Result, Role, Slot, SlotShape, StateFormat, TensorId, abi,
-    blocks, convert, layout::TILE_ELEMS, slot, transfer,
+    blocks, convert, fits::fits, layout::TILE_ELEMS, slot, transfer,
 };
 
 impl Optimizer {
@@ -202,8 +202,8 @@ impl Optimizer {
                     buffer,
                     offset: first + u64::from(place.first_tile) * stride,
                     size_bytes: u64::from(place.tiles) * stride,
-                    stride: usize::try_from(stride).unwrap_or(usize::MAX),
-                    first: usize::try_from(before).unwrap_or(usize::MAX),
+                    stride: fits(stride, "a tile is short"),
+                    first: fits(before, "a tile is short"),
                 }))
             }
         }
@@ -297,7 +297,7 @@ impl TilesPlace<'_> {
     }
 
     fn tile_bytes(&self) -> usize {
-        usize::try_from(self.format.tile_bytes()).unwrap_or(usize::MAX)
+        fits(self.format.tile_bytes(), "a tile is short")
     }
 
     /// The slot's tiles of those of all slots.

@@ -5,6 +5,7 @@ use wgpu::{Buffer, BufferUsages};
 use super::{CHUNK_BYTES, CHUNK_LEN, Encoding, SavedEntry};
 use crate::{
     Error, Gpu, Optimizer, Result, StateFormat, TensorId, blocks,
+    fits::fits,
     layout::{TILE_ELEMS, tiles_of},
     optimizer::SlotPlace,
     slot,
@@ -41,7 +42,7 @@ impl Piece {
     /// Bytes of all slots in a tile.
     fn stride(&self) -> usize {
         let of_slots: u64 = self.parts.iter().map(|part| part.tile_bytes).sum();
-        usize::try_from(of_slots).unwrap_or(usize::MAX)
+        fits(of_slots, "a tile is short")
     }
 
     /// The bytes of each entry: where in it they begin, and these.
@@ -106,11 +107,11 @@ pub(super) fn batches(pieces: &[Piece]) -> impl Iterator<Item = &[Piece]> {
     let mut rest = pieces;
     std::iter::from_fn(move || {
         let mut bytes = 0;
-        let fits = |piece: &&Piece| {
+        let is_within = |piece: &&Piece| {
             bytes += piece.size_bytes.next_multiple_of(4);
             bytes <= CHUNK_BYTES
         };
-        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let count = rest.iter().take_while(is_within).count().max(1).min(rest.len());
         let (batch, behind) = rest.split_at(count);
         rest = behind;
         (!batch.is_empty()).then_some(batch)

@@ -8,6 +8,7 @@ use crate::{
     borrowed_buffers::Buffers,
     compile,
     dispatch::{BindGroups, Dispatch, PartDispatch, part},
+    fits::fits,
     kernel::{Frame, Recipe, Stage, TableIn, UNIFORM_RUNS_BYTES},
     limits::workgroup_tiles,
     tiles::{Bound, Grouping, TileDispatch, Windows},
@@ -40,7 +41,7 @@ pub(crate) fn borrowed(
         for &stage in program.stages() {
             let tiles_len = u64::from(tiles.end - tiles.start);
             let workgroups = tiles_len.div_ceil(workgroup_tiles(gpu, stage));
-            let x = u32::try_from(workgroups).unwrap_or(u32::MAX);
+            let x = fits(workgroups, "no more than tiles, which are counted in 32 bits");
             let update = program.update(frame, records.tensors_in, stage);
             let kernel = compile::kernel(gpu, Recipe::Update(update))?;
             let bind_group = bind_groups.get(&(windows.clone(), stage), step, || {
