@@ -15,6 +15,7 @@ mod candidates;
 mod data;
 
 #[path = "../../tests/common/mod.rs"]
+#[allow(dead_code, reason = "the tests use the rest")]
 mod common;
 
 /// Words of four elements, a multiple of the data's.

@@ -1,5 +1,4 @@
 //! What the GPU tests share: the device, numbers, and a rule in both crates' terms.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::sync::Arc;
 

@@ -1,13 +1,12 @@
 //! What rules want summed over whole tensors: as exact as f32 can be, wherever tensors lie.
 
-mod common;
-
-use common::{Rng, bits, buffer, gpu, tiny_gpu};
 use fallline::{
     BorrowedTensor, BufferRange, Gpu, Group, Lamb, Optimizer, StateFormat, Step, TensorId,
     TensorSpec, wgpu,
 };
 use fallline_reference as reference;
+
+use crate::common::{Rng, bits, buffer, gpu, tiny_gpu};
 
 const LEN: usize = 1_500_003;
 

@@ -1,42 +1,23 @@
-//! A step maps no buffer, counted in wgpu's own log.
+//! A step maps no buffer.
 
-mod common;
-
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use common::{gpu, specs};
 use fallline::{AdamW, DynamicScale, Group, LossScaler, Optimizer, Options, Step, TensorId, wgpu};
 
-static MAPS: AtomicUsize = AtomicUsize::new(0);
-
-/// Counts the calls of `Buffer::map_async`, which wgpu tells of at the level of trace.
-struct CountMaps;
-
-impl log::Log for CountMaps {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        if record.args().to_string().contains("Buffer::map_async") {
-            MAPS.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn flush(&self) {}
-}
+use crate::{
+    Log,
+    common::{gpu, specs},
+};
 
 #[test]
 fn a_whole_mixed_precision_step_maps_nothing() {
-    log::set_logger(&CountMaps).unwrap();
-    log::set_max_level(log::LevelFilter::Trace);
+    let log = Log::listen();
     let gpu = gpu();
     let scaler = LossScaler::dynamic(&gpu, DynamicScale::default()).unwrap();
     let options = Options { max_norm: Some(1.0), loss_scaler: Some(scaler), ..Options::default() };
     let groups = [Group::new("all", AdamW::default())];
     let mut optimizer = Optimizer::arena_with(&gpu, &groups, &specs(&[5000, 3]), &options).unwrap();
     let grads = [vec![1.0; 5000], vec![f32::INFINITY; 3]];
-    MAPS.store(0, Ordering::Relaxed);
+    let maps = || log.with(&["Buffer::map_async"]).len();
+    log.forget();
 
     for number in 0..100 {
         optimizer.write_grad(TensorId::new(0), &grads[0]).unwrap();
@@ -48,9 +29,9 @@ fn a_whole_mixed_precision_step_maps_nothing() {
         gpu.queue().submit([encoder.finish()]);
         optimizer.step(&Step::new()).unwrap();
     }
-    assert_eq!(MAPS.load(Ordering::Relaxed), 0);
+    assert_eq!(maps(), 0);
 
     // The count is one that counts.
     assert_eq!(optimizer.wait_reports().unwrap().len(), 64);
-    assert_eq!(MAPS.load(Ordering::Relaxed), 1);
+    assert_eq!(maps(), 1);
 }

@@ -2,13 +2,12 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "lengths of test tensors are small")]
 
-mod common;
-
-use common::{Rng, bits, gpu};
 use fallline::{
     AdamW, DynamicScale, Error, Gpu, Group, LossScaler, Optimizer, Options, Sgd, SkipReason,
     StateFormat, Step, StepReport, TensorId, TensorSpec, Whole,
 };
+
+use crate::common::{Rng, bits, gpu};
 
 const LEN: usize = 50_000;
 const PIECES: [std::ops::Range<usize>; 3] = [0..16_384, 16_384..32_768, 32_768..LEN];

@@ -3,13 +3,12 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "the oracle is rounded to f32 on purpose")]
 
-mod common;
-
-use common::{AWKWARD, Case, Rng, buffer, cases, gpu, read, specs};
 use fallline::{
     BorrowedTensor, BufferRange, Group, Optimizer, Slot, SlotShape, Step, TensorSpec, wgpu,
 };
 use fallline_reference::{self as reference, ulp};
+
+use crate::common::{AWKWARD, Case, Rng, buffer, cases, gpu, read, specs};
 
 /// WGSL leaves the last bits of division (2.5 ULP) and square root (as 1 / inverseSqrt, 2 ULP more)
 /// open and lets a driver contract a multiplication and an addition; drivers tried so far give 0 to 2.

@@ -1,10 +1,9 @@
 //! What the arena promises: one pass, dispatches that do not depend on the number of tensors, own
 //! step counters, the same bits whatever the limits.
 
-mod common;
-
-use common::{AWKWARD, Rng, bits, cases, gpu, specs, tiny_gpu, webgpu_default_gpu};
 use fallline::{AdamW, Gpu, Group, Lion, Optimizer, Sgd, Step, TensorId, TensorSpec, wgpu};
+
+use crate::common::{self, AWKWARD, Rng, bits, cases, gpu, specs, tiny_gpu, webgpu_default_gpu};
 
 fn ids(optimizer: &Optimizer) -> Vec<TensorId> {
     optimizer.tensors().map(|(id, _)| id).collect()

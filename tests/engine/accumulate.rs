@@ -1,8 +1,5 @@
 //! Gradients of micro-batches, added up on the GPU.
 
-mod common;
-
-use common::{AWKWARD, Rng, bits, buffer, gpu, specs};
 use fallline::{
     Accumulator, BorrowedTensor, BufferRange, Dtype, Error, Gpu, Group, MicroGrad, Optimizer,
     Options, Sgd, Step, TensorId, TensorSpec, wgpu,
@@ -11,6 +8,8 @@ use fallline_reference::{
     formats::{bf16, f16},
     ulp,
 };
+
+use crate::common::{self, AWKWARD, Rng, bits, buffer, gpu, specs};
 
 fn round(dtype: Dtype, value: f32) -> f32 {
     match dtype {

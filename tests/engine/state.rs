@@ -1,13 +1,12 @@
 //! Optimizer state in fewer than 32 bits.
 
-mod common;
-
-use common::{Rng, bits, cases, gpu, specs};
 use fallline::{
     AdamW, Dtype, Group, Optimizer, Options, Precision, SlotShape, StateFormat, Step, TensorId,
     TensorSpec,
 };
 use fallline_reference::{self as reference, formats::bf16, functions::noise};
+
+use crate::common::{self, Rng, bits, cases, gpu, specs};
 
 const SEED: u32 = 5;
 

@@ -1,12 +1,11 @@
 //! Hyperparameters and learning rates that change from step to step.
 
-mod common;
-
-use common::{bits, buffer, cases, gpu, specs, submit, write_grads};
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Error, Gpu, Group, Lion, NAdam, Optimizer, Rule, Sgd, Step,
     TensorId, TensorSpec, wgpu,
 };
+
+use crate::common::{self, bits, buffer, cases, gpu, specs, submit, write_grads};
 
 const ID: TensorId = TensorId::new(0);
 

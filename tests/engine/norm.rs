@@ -2,13 +2,12 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "the oracle is rounded to f32 on purpose")]
 
-mod common;
-
-use common::{AWKWARD, Rng, bits, buffer, gpu, specs, step, tiny_gpu, write_grads};
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Dtype, Gpu, Group, Optimizer, Options, Sgd, Step, TensorId,
     TensorSpec, wgpu,
 };
+
+use crate::common::{AWKWARD, Rng, bits, buffer, gpu, specs, step, tiny_gpu, write_grads};
 
 fn sgd() -> Group {
     Group::new("all", Sgd::new().lr(1.0))

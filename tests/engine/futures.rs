@@ -1,8 +1,6 @@
 //! What waits is a future that makes progress by itself: under a ten-line executor, under tokio, dropped in
 //! the middle.
 
-mod common;
-
 use std::{
     future::Future,
     pin::pin,
@@ -11,11 +9,12 @@ use std::{
     thread::{self, Thread},
 };
 
-use common::{gpu, specs};
 use fallline::{
     BlockSpec, Dtype, Error, Gpu, GpuOptions, Group, LossScaler, Optimizer, Options, Quantizer,
     Sgd, StateFormat, Step, TensorId, TensorSpec,
 };
+
+use crate::common::{gpu, specs};
 
 const ID: TensorId = TensorId::new(0);
 

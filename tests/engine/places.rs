@@ -3,14 +3,13 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "indices of test tensors are small")]
 
-mod common;
-
-use common::{Rng, bits, buffer, gpu, read, tiny_gpu};
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Dtype, Error, Gpu, Group, Optimizer, Options, Places,
     Precision, Sgd, StateFormat, Step, TensorId, TensorSpec,
     wgpu::{self, Buffer, BufferUsages},
 };
+
+use crate::common::{self, Rng, bits, buffer, gpu, read, tiny_gpu};
 
 const USAGE: BufferUsages = BufferUsages::STORAGE;
 const LENGTHS: [usize; 7] = [1, 255, 256, 1021, 4096, 20_001, 40_009];

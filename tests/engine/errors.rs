@@ -1,9 +1,6 @@
 //! Bad input gets a typed error that names the thing, what was expected and what was found, before
 //! anything is written; a lost device is an error, not a panic.
 
-mod common;
-
-use common::{buffer, gpu, tiny_gpu};
 use std::sync::Arc;
 
 use fallline::{
@@ -12,6 +9,8 @@ use fallline::{
     TensorSpec,
     wgpu::{self, BufferUsages},
 };
+
+use crate::common::{buffer, gpu, tiny_gpu};
 
 fn arena(group: Group, tensors: &[TensorSpec]) -> Result<Optimizer, Error> {
     Optimizer::arena(&gpu(), &[group], tensors)

@@ -1,11 +1,10 @@
 //! What rules derive once for each tensor and step, for every number of steps.
 #![allow(clippy::cast_possible_truncation, reason = "rounding to f32 is what the engine does")]
 
-mod common;
-
-use common::{Case, buffer, cases, gpu, read};
 use fallline::{Gpu, SlotShape, wgpu};
 use fallline_shaders::{functions, join, structs};
+
+use crate::common::{self, Case, buffer, cases, gpu, read};
 
 /// Steps that f32 counts.
 const MOST: u32 = 1 << 24;

@@ -1,17 +1,16 @@
 //! State in blocks of eight bits and fewer: codes against an exact nearest-code computation, and awkward
 //! input.
 
-mod common;
-
-use common::{
-    AWKWARD, FORMATS, InBlocks, Rng, bits, buffer, cases, gpu, in_blocks_of, round_trip, specs,
-    tiny_gpu,
-};
 use fallline::{
     AdamW, BlockSpec, BorrowedTensor, BufferRange, Gpu, Group, Optimizer, Options, Sgd, SlotShape,
     StateFormat, Step, TensorId, TensorSpec, wgpu,
 };
 use fallline_reference::formats::{dynamic, e4m3, nibble};
+
+use crate::common::{
+    AWKWARD, FORMATS, InBlocks, Rng, bits, buffer, cases, gpu, in_blocks_of, round_trip, specs,
+    tiny_gpu,
+};
 
 /// How near to the middle between two codes either will do, in ULP of the quotient. In WGSL a quotient
 /// may itself be wrong by 2.5, and a square root by more; int8 and int4 compare with borders instead.

@@ -2,13 +2,12 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "indices of test tensors are small")]
 
-mod common;
-
-use common::{AWKWARD, Rng, buffer, gpu, specs, step, tiny_gpu};
 use fallline::{
     BorrowedTensor, BufferRange, Dtype, DynamicScale, Gpu, Group, LossScaler, Optimizer, Options,
     Precision, Sgd, Step, TensorId, TensorSpec, wgpu,
 };
+
+use crate::common::{AWKWARD, Rng, buffer, gpu, specs, step, tiny_gpu};
 
 fn sgd(name: &str) -> Group {
     Group::new(name, Sgd::new().lr(1.0))

@@ -2,13 +2,12 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "lengths of test tensors are small")]
 
-mod common;
-
-use common::{Rng, bits, buffer, cases, gpu};
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Dtype, Gpu, Group, Optimizer, Options, Precision,
     SlotShape, StateFormat, Step, TensorId, TensorSpec, Whole, wgpu::BufferUsages,
 };
+
+use crate::common::{self, Rng, bits, buffer, cases, gpu};
 
 const LEN: usize = 40_009;
 /// At rows of a norm, and anywhere else that a piece may begin.

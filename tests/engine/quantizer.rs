@@ -1,15 +1,14 @@
 //! Quantizing and dequantizing buffers: what comes back, whose bytes are touched, and bad input.
 
-mod common;
-
-use common::{
-    AWKWARD, FORMATS, Rng, bits, buffer, gpu, in_blocks_of, round_trip, submit, tiny_gpu,
-};
 use fallline::{
     BlockRange, BlockSpec, BlockTensor, BufferRange, Dtype, Error, Group, Optimizer, Quantizer,
     Role, Sgd, StateFormat, Step, TensorId, TensorSpec, wgpu,
 };
 use fallline_reference::formats::{dynamic, e4m3, nibble};
+
+use crate::common::{
+    self, AWKWARD, FORMATS, Rng, bits, buffer, gpu, in_blocks_of, round_trip, submit, tiny_gpu,
+};
 
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
 

@@ -1,13 +1,12 @@
 //! Rules of a caller's own: what is wrong with them is told by their own lines, and what they keep in other
 //! shapes than the parameter's is kept.
 
-mod common;
-
-use common::{bits, gpu};
 use fallline::{
     Encoding, Error, Group, Optimizer, OutOfRange, Rule, Saved, Slot, SlotShape, Source,
     StateFormat, Step, TensorId, TensorSpec,
 };
+
+use crate::common::{bits, gpu};
 
 /// SGD that keeps something in every shape, and counts its steps in a scalar.
 const TEXT: &str = "\

@@ -2,18 +2,15 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "indices of test tensors are small")]
 
-mod common;
-
-use std::io;
-
-use common::{Rng, bits, buffer, cases, gpu, write_grads};
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Dtype, DynamicScale, Encoding, Error, Gpu, Group, IntoRule,
     Lion, LoadOptions, LoadSource, LossScaler, Optimizer, Options, Precision, Rule, SaveSink,
     Saved, SavedEntry, Sgd, StateFormat, Step, TensorId, TensorSpec, wgpu::BufferUsages,
 };
+
+use crate::common::{self, Rng, bits, buffer, cases, gpu, write_grads};
 
 const LENGTHS: [usize; 4] = [5001, 4096, 3, 300];
 const STATES: [StateFormat; 6] = [

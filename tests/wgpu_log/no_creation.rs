@@ -1,45 +1,17 @@
-//! A step creates no GPU object, and brings its input by one write: counted in wgpu's own log.
+//! A step creates no GPU object, and brings its input by one write.
 
-mod common;
-
-use std::sync::{
-    Mutex,
-    atomic::{AtomicUsize, Ordering},
-};
-
-use common::{buffer, gpu};
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Group, Optimizer, Options, Places, Step, TensorSpec, wgpu,
 };
 
-static CREATED: Mutex<Vec<String>> = Mutex::new(Vec::new());
-static WRITTEN: AtomicUsize = AtomicUsize::new(0);
-
-/// Keeps what wgpu reports of objects that are created, and counts writes.
-struct Creations;
-
-impl log::Log for Creations {
-    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let text = record.args().to_string();
-        // The encoder is the caller's.
-        if text.contains("Device::create_") && !text.contains("create_command_encoder") {
-            CREATED.lock().unwrap().push(text);
-        } else if text.contains("Queue::write_buffer") || text.contains("create_staging_buffer") {
-            WRITTEN.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn flush(&self) {}
-}
+use crate::{
+    Log,
+    common::{buffer, gpu},
+};
 
 #[test]
 fn a_step_creates_nothing_wherever_gradients_have_been_before() {
-    log::set_logger(&Creations).unwrap();
-    log::set_max_level(log::LevelFilter::Trace);
+    let log = Log::listen();
     let gpu = gpu();
     let usage = wgpu::BufferUsages::STORAGE;
     let pools = [(); 4].map(|()| buffer(&gpu, &[0.5; 5000], usage));
@@ -61,11 +33,16 @@ fn a_step_creates_nothing_wherever_gradients_have_been_before() {
     let options = Options { max_norm: Some(1.0), ..Options::default() };
     let groups = [Group::new("all", AdamW::default())];
     let mut optimizer = Optimizer::borrowed_with(&gpu, &groups, &tensors, &options).unwrap();
+    let created = || {
+        let mut lines = log.with(&["Device::create_"]);
+        // The encoder is the caller's.
+        lines.retain(|line| !line.contains("create_command_encoder"));
+        lines
+    };
     for step in 0..100 {
         if step == 20 {
-            assert!(!CREATED.lock().unwrap().is_empty(), "the list is one that lists");
-            CREATED.lock().unwrap().clear();
-            WRITTEN.store(0, Ordering::Relaxed);
+            assert!(!created().is_empty(), "the list is one that lists");
+            log.forget();
         }
         let descriptor = wgpu::CommandEncoderDescriptor::default();
         let mut encoder = gpu.device().create_command_encoder(&descriptor);
@@ -73,6 +50,6 @@ fn a_step_creates_nothing_wherever_gradients_have_been_before() {
         optimizer.encode_step_at(&mut encoder, &Step::new(), &Places::of_grads(&places)).unwrap();
         gpu.queue().submit([encoder.finish()]);
     }
-    assert_eq!(*CREATED.lock().unwrap(), [""; 0]);
-    assert_eq!(WRITTEN.load(Ordering::Relaxed), 80);
+    assert_eq!(created(), [""; 0]);
+    assert_eq!(log.with(&["Queue::write_buffer", "create_staging_buffer"]).len(), 80);
 }

@@ -1,14 +1,13 @@
 //! Parameters and gradients in buffers of the caller's: one or many, shared or not, of any size.
 //! (That borrowed buffers give the arena's bits, and that nothing else is written, is in `twin.rs`.)
 
-mod common;
-
-use common::{Rng, bits, buffer, gpu, read, tiny_gpu, webgpu_default_gpu};
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Gpu, Group, Lion, Optimizer, Sgd, Step, TensorSpec,
     wgpu::{self, BufferUsages},
 };
 use fallline_reference::ulp;
+
+use crate::common::{Rng, bits, buffer, gpu, read, tiny_gpu, webgpu_default_gpu};
 
 const STORAGE: BufferUsages = BufferUsages::STORAGE;
 

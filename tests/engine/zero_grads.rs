@@ -1,12 +1,11 @@
 //! Gradients set to zero in the step's own pass.
 
-mod common;
-
-use common::{buffer, gpu, read, specs};
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Error, Group, Optimizer, Options, Sgd, Step, TensorId,
     TensorSpec, wgpu,
 };
+
+use crate::common::{buffer, gpu, read, specs};
 
 fn sgd(name: &str) -> Group {
     Group::new(name, Sgd::new().lr(1.0))

@@ -1,12 +1,11 @@
 //! Loss scaling, skipped steps and reports, decided on the GPU.
 
-mod common;
-
-use common::{AWKWARD, Rng, bits, cases, gpu, specs, step, write_grads};
 use fallline::{
     AdamW, Dtype, DynamicScale, Error, Gpu, Group, LossScaler, Optimizer, Options, Precision, Sgd,
     Step, TensorId, wgpu,
 };
+
+use crate::common::{AWKWARD, Rng, bits, cases, gpu, specs, step, write_grads};
 
 fn adamw() -> Group {
     Group::new("all", AdamW::default())

@@ -3,12 +3,11 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "codes are lower halves of words")]
 
-mod common;
-
-use common::{Rng, gpu};
 use fallline::{Gpu, wgpu};
 use fallline_reference::formats::{bf16, f16};
 use fallline_shaders::{formats, functions, join, packing, precision, structs};
+
+use crate::common::{self, Rng, gpu};
 
 /// Runs `output = expression` for each vec4 `codes` of the input, with `random` beside it.
 fn run(gpu: &Gpu, expression: &str, codes: &[u32], random: &[u32]) -> Vec<u32> {

@@ -1,14 +1,13 @@
 //! Numbers at the ends of f32: what is switched off touches none of them, and one element does not take
 //! others along.
 
-mod common;
-
-use common::{FORMATS, Rng, cases, gpu, specs, step, write_grads};
 use fallline::{
     Adam, AdamW, Error, Group, IntoRule, LossScaler, Optimizer, Options, Sgd, SkipReason,
     StateFormat, Step, TensorId, TensorSpec,
 };
 use fallline_reference as reference;
+
+use crate::common::{self, FORMATS, Rng, cases, gpu, specs, step, write_grads};
 
 const ID: TensorId = TensorId::new(0);
 

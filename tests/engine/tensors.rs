@@ -2,13 +2,12 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "lengths of test tensors are small")]
 
-mod common;
-
-use common::{Rng, bits, buffer, gpu};
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Dtype, Error, Gpu, Group, LossScaler, MicroGrad, Optimizer,
     Options, Places, Precision, Saved, Sgd, StateFormat, Step, TensorId, TensorSpec, wgpu,
 };
+
+use crate::common::{self, Rng, bits, buffer, gpu};
 
 fn group() -> [Group; 1] {
     [Group::new("all", AdamW::new().lr(1e-2)).state(StateFormat::Int8)]

@@ -1,8 +1,5 @@
 //! Parameters and gradients in 16 bits through the whole engine, in the arena and in borrowed buffers.
 
-mod common;
-
-use common::{AWKWARD, Rng, bits, gpu, read_bytes, tiny_gpu, webgpu_default_gpu};
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Dtype, Gpu, Group, Optimizer, Options, Precision, Sgd,
     Step, TensorId, TensorSpec, wgpu,
@@ -13,6 +10,8 @@ use fallline_reference::{
     functions::noise,
     ulp,
 };
+
+use crate::common::{self, AWKWARD, Rng, bits, gpu, read_bytes, tiny_gpu, webgpu_default_gpu};
 
 const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
 

@@ -1,0 +1,34 @@
+//! The engine on the device at hand.
+//!
+//! One binary, since each links all of wgpu and naga anew. A test must bear others beside it, in threads of the
+//! same process with devices of their own; what must be alone is a binary of its own, as `wgpu_log` is.
+
+mod accumulate;
+mod arena;
+mod borrowed;
+mod conversions;
+mod custom_rules;
+mod edge_numbers;
+mod errors;
+mod examples;
+mod formats;
+mod futures;
+mod halves;
+mod hyperparameters;
+mod measure;
+mod norm;
+mod pieces;
+mod places;
+mod quantizer;
+mod save;
+mod scalars;
+mod scaler;
+mod state;
+mod state_blocks;
+mod sums;
+mod tensors;
+mod twin;
+mod zero_grads;
+
+#[path = "../common/mod.rs"]
+mod common;
