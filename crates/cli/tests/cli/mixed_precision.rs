@@ -1,16 +1,15 @@
 //! `fallline replay` with clipping, loss scaling and 16-bit formats.
 
-mod common;
-
 use std::{fs, path::PathBuf};
 
-use common::{config, replay, scratch, trace, trace_in};
 use half::f16;
 use safetensors::{
     Dtype::{BF16, F16, F32, F64},
     SafeTensors,
 };
 use serde_json::{Value, json};
+
+use crate::common::{config, replay, scratch, trace, trace_in};
 
 const SGD: &str = "[optimizer]\nrule = 'sgd'\nlr = 0.5\n";
 

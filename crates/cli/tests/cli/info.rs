@@ -1,11 +1,10 @@
 //! `fallline info`, as a user runs it.
 
-mod common;
-
 use std::fs;
 
-use common::{fallline, scratch};
 use serde_json::Value;
+
+use crate::common::{fallline, scratch};
 
 #[test]
 fn info_lists_the_adapters() {

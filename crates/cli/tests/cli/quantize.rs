@@ -1,12 +1,11 @@
 //! `fallline quantize` and `fallline dequantize`: what a file becomes, what comes back, and what is told about it.
 
-mod common;
-
 use std::{collections::HashMap, fs};
 
-use common::{Tensor, convert, read, scratch, write};
 use safetensors::Dtype;
 use serde_json::Value;
+
+use crate::common::{Tensor, convert, read, scratch, write};
 
 const FORMATS: [&str; 5] = ["int8", "int4", "fp8", "companded", "bf16"];
 

@@ -1,7 +1,4 @@
 //! Where results go, and what must not be touched on the way.
-#![cfg(unix)]
-
-mod common;
 
 use std::{
     collections::HashMap,
@@ -11,17 +8,16 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{Ran, Tensor, read, run_in};
 use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;
+
+use crate::common::{Ran, Tensor, read, run_in, write};
 
 /// An empty folder, but for a file to quantize.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let tensor = Tensor::new("w", Dtype::F32, &[300], &[1.5; 300]);
-    // Among the files of the other tests it has a name of its own.
-    let name = folder.path().file_name().unwrap().to_str().unwrap();
-    let made = common::write(&format!("outputs{name}"), &[tensor], HashMap::new());
+    let made = write("in", &[tensor], HashMap::new());
     fs::copy(&made, folder.path().join("in")).unwrap();
     fs::remove_file(made).unwrap();
     folder

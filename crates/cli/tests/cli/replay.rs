@@ -1,22 +1,17 @@
 //! `fallline replay`: PyTorch's own traces, and everything that can be wrong with a trace.
 
-mod common;
-
 use std::{
     collections::{HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
-    sync::LazyLock,
 };
 
-use common::{Tensor, config, golden, replay, scratch, trace, write};
 use safetensors::{Dtype, SafeTensors};
 
+use crate::common::{Tensor, config, golden, replay, scratch, trace, write};
+
 fn sgd() -> PathBuf {
-    // Once: another test may be about to read it.
-    static PATH: LazyLock<PathBuf> =
-        LazyLock::new(|| config("sgd.toml", "[optimizer]\nrule = \"sgd\"\nlr = 0.5\n"));
-    PATH.clone()
+    config("sgd.toml", "[optimizer]\nrule = \"sgd\"\nlr = 0.5\n")
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Files that are no safetensors files: each message names what is wrong, once; and odd ones that are.
 
-mod common;
-
 use std::{collections::HashMap, fs, path::PathBuf};
 
-use common::{Tensor, convert, read, scratch, write};
 use safetensors::Dtype;
+
+use crate::common::{Tensor, convert, read, scratch, write};
 
 /// A file of this header and data.
 fn file(name: &str, header: &[u8], data: &[u8]) -> PathBuf {

@@ -1,10 +1,8 @@
 //! Help, wrong usage and a missing adapter: the same for each command.
 
-mod common;
-
 use std::process::Command;
 
-use common::{fallline, golden, run, unread};
+use crate::common::{fallline, golden, run, unread};
 
 const COMMANDS: [&str; 6] = ["info", "train", "replay", "quantize", "dequantize", "bench"];
 

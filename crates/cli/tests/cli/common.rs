@@ -1,5 +1,4 @@
 //! The binary, run as a user runs it.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::{
     collections::HashMap,
@@ -7,6 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    thread,
 };
 
 use half::{bf16, f16};
@@ -70,9 +70,9 @@ pub(crate) fn unread<S: AsRef<OsStr>>(arguments: &[S]) -> Ran {
     run(Command::new(env!("CARGO_BIN_EXE_fallline")).args(arguments).stdout(closed))
 }
 
-/// Runs a command among the scratch files.
+/// Runs a command among the files of this test.
 pub(crate) fn run(command: &mut Command) -> Ran {
-    run_in(Path::new(env!("CARGO_TARGET_TMPDIR")), command)
+    run_in(&scratch(""), command)
 }
 
 /// Runs a command in a folder.
@@ -82,9 +82,13 @@ pub(crate) fn run_in(folder: &Path, command: &mut Command) -> Ran {
     command.stdin(Stdio::null()).output().expect("the binary was built").into()
 }
 
-/// A file for this test alone.
+/// A file of this test, in a folder of its own.
 pub(crate) fn scratch(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name)
+    // Tests run each in a thread of its name, or one after the other in one thread.
+    let test = thread::current().name().unwrap_or("tests").replace("::", ".");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    fs::create_dir_all(&folder).expect("a folder");
+    folder.join(name)
 }
 
 /// A golden file.

@@ -1,11 +1,12 @@
 //! Names from files, and of files, that would forge a line or command the terminal.
 
-mod common;
-
 use std::{collections::HashMap, fs};
 
-use common::{Ran, Tensor, config, convert, fallline, replay, scratch, trace, write};
 use safetensors::Dtype;
+
+use crate::common::{
+    Ran, Tensor, config, convert, fallline, replay, scratch, trace, trace_in, write,
+};
 
 const NAME: &str = "a\nb\u{1b}[31m";
 const SAFE: &str = r"a\nb\u{1b}[31m";
@@ -53,7 +54,7 @@ fn errors_spell_names_out() {
     ran.says(&format!("tensor 'odd/{SAFE}': the name must be"));
     // In a message of the engine's.
     let half = [(param.as_str(), Dtype::F16, &[1][..], 1.0)];
-    let ran = replay(&common::trace_in("control.half", &half), &sgd, &[]);
+    let ran = replay(&trace_in("control.half", &half), &sgd, &[]);
     is_plain(&ran);
     ran.refuses(&format!("tensor '{SAFE}': a 16-bit remainder needs"));
 }

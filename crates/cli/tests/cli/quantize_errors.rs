@@ -1,15 +1,14 @@
 //! `fallline quantize` and `fallline dequantize`: everything that can be wrong with files and paths.
 
-mod common;
-
 use std::{
     collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
 
-use common::{Tensor, convert, read, scratch, write};
 use safetensors::Dtype;
+
+use crate::common::{Tensor, convert, read, scratch, write};
 
 #[test]
 fn what_cannot_be_quantized_is_named() {

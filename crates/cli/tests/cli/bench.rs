@@ -1,11 +1,10 @@
 //! `fallline bench`, as a user runs it.
 
-mod common;
-
 use std::{path::Path, process::Command};
 
-use common::{fallline, run, scratch};
 use serde_json::Value;
+
+use crate::common::{fallline, run, scratch};
 
 fn rows(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("the JSON was written");

@@ -1,11 +1,10 @@
 //! `fallline train`, as a user runs it.
 
-mod common;
-
 use std::fs;
 
-use common::{Ran, fallline, scratch, unread};
 use serde_json::Value;
+
+use crate::common::{Ran, fallline, scratch, unread};
 
 /// A short run whose files all have this stem.
 fn train(stem: &str, more: &[&str]) -> Ran {
@@ -254,8 +253,8 @@ fn paths_that_cannot_be_written_are_found_first() {
     for option in ["--svg", "--csv", "--json"] {
         fallline(&["train", option, "/no/such/folder/x"]).says("cannot write /no/such/folder/x");
     }
-    let folder = env!("CARGO_TARGET_TMPDIR");
-    fallline(&["train", "--svg", folder]).says("it is a directory");
+    let folder = scratch("");
+    fallline(&["train", "--svg", folder.to_str().unwrap()]).says("it is a directory");
     fallline(&["train", "--svg", "same", "--json", "same"])
         .refuses("same is given for two outputs");
 }

@@ -1,0 +1,19 @@
+//! The binary `fallline`, run as a user runs it.
+//!
+//! One test binary, since each is linked anew. Its tests run in threads of one process, each with a folder of its
+//! own.
+
+mod bench;
+mod headers;
+mod info;
+mod mixed_precision;
+mod names;
+#[cfg(unix)]
+mod outputs;
+mod quantize;
+mod quantize_errors;
+mod replay;
+mod train;
+mod usage;
+
+mod common;
