@@ -202,7 +202,8 @@ fn check(gpu: &Gpu, site: Site, dtype: Dtype, precision: Precision, grad_dtype: 
             }
         }
         assert_eq!(bits(&optimizer.read_grad(id).unwrap()), bits(grad), "{what}");
-        for (slot, expected) in ["exp_avg", "exp_avg_sq"].into_iter().zip(&twin.slots) {
+        for slot in ["exp_avg", "exp_avg_sq"] {
+            let expected = twin.get(&*adamw, slot);
             let found = optimizer.read_state(id, slot).unwrap();
             let close = found.iter().zip(expected).all(|(a, b)| ulp::distance(*a, *b) <= 2);
             assert!(close, "{what} {index} {slot}");
@@ -364,14 +365,14 @@ fn formats_mix_freely_in_one_optimizer() {
     let mut optimizer =
         Optimizer::arena_with(&gpu, &[Group::new("all", adamw())], &specs, &options).unwrap();
     // A kernel for each pair, a measurement for each gradient format and its buffers, and three more.
-    assert_eq!(optimizer.dispatches(), 27 + 27 + 3);
+    assert_eq!(optimizer.dispatches(), specs.len() + specs.len() + 3);
     for index in 0..specs.len() {
         optimizer.write_grad(TensorId::new(index), &[2.0; 1000]).unwrap();
         optimizer.write_param(TensorId::new(index), &[1.0; 1000]).unwrap();
     }
     optimizer.step(&Step::new()).unwrap();
     let report = &optimizer.wait_reports().unwrap()[0];
-    assert_eq!(report.norm, (27_000f32 * 4.0).sqrt());
+    assert_eq!(report.norm, (specs.len() as f32 * 1000.0 * 4.0).sqrt());
     for (index, spec) in specs.iter().enumerate() {
         // p - lr * wd * p - lr = 0.989
         let param = optimizer.read_param(TensorId::new(index)).unwrap();
