@@ -13,7 +13,10 @@ F32; those with a * may also be F16 or BF16, a gradient of the same dtype in all
     expect/<name>               * the parameter after the last step, as the model sees it
     expect_master/<name>        the f32 master copy of a 16-bit parameter after the last step
     expect_state/<slot>/<name>  the optimizer's state after the last step, where it holds any, under
-                                PyTorch's names: exp_avg, momentum_buffer, ...; but for `step`
+                                PyTorch's names and in PyTorch's shapes: exp_avg, row_var, ...; but
+                                for `step`; with Lookahead `slow`, its slow weights, besides
+    expect_average/<name>       the moving average of the parameter, with `ema_decay` only
+    expect_d                    shape [1], Prodigy's estimate d after the last step
     expect_report/<what>        shape [steps], a value for every step:
         scale                   what its gradients were scaled by; with loss scaling only
         skipped                 1 if it was skipped for an overflow, else 0; with loss scaling only
@@ -37,6 +40,9 @@ the options that differ:
     state = "f32"               # in what the replay keeps the state, in other groups too: a format
                                 # of `fallline bench --state`
     min_state_elems = 4096      # smaller tensors keep their state in f32
+    lookahead_k = 5             # both or neither: after so many steps of a tensor Lookahead moves
+    lookahead_alpha = 0.5       # its slow weights this far to the parameter, which returns to them
+    ema_decay = 0.999           # of the moving average of each parameter, a copy in its first step
 
     [clip]                      # with both, norm first
     norm = 1.0                  # of all gradients; inf only measures it
@@ -76,6 +82,13 @@ Where they are unscaled or clipped before, say so, and have them taken after eve
         scaler.step(optimizer)
         scaler.update()
 
+Give the recorder pytorch-optimizer's Lookahead like any optimizer; and if you keep a moving average
+of the parameters, say which and how, where every tensor has a gradient in every step:
+
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    recorder = Recorder(Lookahead(optimizer, k=5, alpha=0.5), model.named_parameters(),
+                        average=average, ema_decay=0.999)
+
 Parameters that the optimizer itself has in fp16 or bf16 are recorded so, with master = "none".
 PyTorch then keeps their state in 16 bits too and rounds after every operation, where a replay
 computes a step in f32 and rounds the parameter once. They agree in every bit only where PyTorch has
@@ -113,6 +126,9 @@ OPTIONS = {  # of each rule, besides lr
     "nadam": ("betas", "eps", "weight_decay", "momentum_decay", "decoupled_weight_decay",
               "maximize"),
     "lamb": ("betas", "eps", "weight_decay"),
+    "adafactor": ("beta2_decay", "eps", "d", "weight_decay", "maximize"),
+    "prodigy": ("betas", "beta3", "eps", "weight_decay", "decouple", "use_bias_correction",
+                "safeguard_warmup", "d0", "d_coef", "growth_rate"),
 }
 
 
@@ -124,7 +140,8 @@ class Recorder:
     """Listens to an optimizer and keeps, on the CPU, what it is given in every step."""
 
     def __init__(self, optimizer, named_parameters, *, scaler=None, clip_norm=None,
-                 clip_value=None, master="none", dtypes=None, grad_dtypes=None, state="f32"):
+                 clip_value=None, master="none", dtypes=None, grad_dtypes=None, state="f32",
+                 average=None, ema_decay=None):
         """`named_parameters` yields (name, parameter), as `Module.named_parameters()` does.
 
         scaler       the GradScaler, or a fixed loss scale
@@ -139,8 +156,16 @@ class Recorder:
                      finds them if not told
         state        in what the replay keeps the state, as in the config. What is recorded is the
                      optimizer's own state, from which a rounded one differs
+        average      the AveragedModel that holds the moving average of the parameters
+        ema_decay    its decay, which it does not tell
         """
-        self.optimizer = optimizer
+        self.lookahead = optimizer if _is_lookahead(optimizer) else None
+        self.optimizer = optimizer = optimizer.optimizer if self.lookahead else optimizer
+        if self.lookahead and self.lookahead.pullback_momentum != "none":
+            raise TraceError("Lookahead must leave the momentum alone: pullback_momentum='none'")
+        if (average is None) != (ema_decay is None):
+            raise TraceError("average and ema_decay go together")
+        self.average, self.ema_decay = average, ema_decay
         self.scaler = None if isinstance(scaler, GradScaler) and not scaler.is_enabled() else scaler
         self.clip = {"norm": clip_norm, "value": clip_value}
         self.clip = {key: float(limit) for key, limit in self.clip.items() if limit is not None}
@@ -162,6 +187,7 @@ class Recorder:
         if isinstance(self.scaler, GradScaler) and self.scaler.state_dict()["_growth_tracker"]:
             raise TraceError("the scaler has been in use: record from the first step on")
         self.steps = 0
+        self.own_steps = {}  # of every parameter that has made any: its name, their number
         self.taken = False  # whether `gradients` has been called for the coming step
         self.tensors = {}
         self.learning_rates = []  # in every step: of every group
@@ -196,9 +222,16 @@ class Recorder:
             else:
                 tensors[f"expect_master/{name}"] = master = _copy(parameter, name)
                 tensors[f"expect/{name}"] = master.to(dtype)
-            for slot, value in _slots(self.optimizer, parameter).items():
+            slots = _slots(self.optimizer, parameter)
+            if self.lookahead and name in self.own_steps:
+                slots["slow"] = self.lookahead.state[parameter]["slow_params"]
+            for slot, value in slots.items():
                 value = _copy(value, f"{slot} of {name}")
                 tensors[f"expect_state/{slot}/{name}"] = value
+        tensors |= self._averages()
+        if _rule(self.optimizer) == "prodigy":
+            estimate = self.optimizer.param_groups[0]["d"]
+            tensors["expect_d"] = torch.tensor([estimate], dtype=torch.float32)
 
         path, kind = Path(path), type(self.optimizer).__name__
         metadata = {"format": "fallline-trace", "torch": str(torch.__version__),
@@ -211,6 +244,21 @@ class Recorder:
         config_path = path.with_suffix(".toml")
         config_path.write_text(self._config_text(rule), encoding="utf-8", newline="\n")
         return config_path
+
+    def _averages(self):
+        """What `expect_average` holds."""
+        if self.average is None:
+            return {}
+        taken = self.steps - int(sum(self.reports["skipped"]))
+        if self.average.n_averaged != taken:
+            raise TraceError(f"average was updated {int(self.average.n_averaged)} times in {taken} "
+                             "steps: update it after every one")
+        for name, own in self.own_steps.items():
+            if own != taken:
+                raise TraceError(f"{name} made {own} of {taken} steps: without a gradient PyTorch "
+                                 "goes on to average it, and a replay does not")
+        return {f"expect_average/{name}": _copy(value, f"average of {name}")
+                for name, value in self.average.module.named_parameters() if name in self.own_steps}
 
     def _parameters(self):
         """Yield every parameter of the optimizer, with its name."""
@@ -239,8 +287,24 @@ class Recorder:
                 raise TraceError("call gradients() before the gradients are unscaled or clipped")
             self._take()
         self.taken = False
+        self._count_steps()
         # A fused optimizer skips the step by itself.
         self.reports["skipped"][-1] = float(bool(getattr(optimizer, "found_inf", False)))
+
+    def _count_steps(self):
+        """Count the steps of every parameter. Lookahead counts those of a group."""
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                name = self.names[parameter]
+                own = self.own_steps[name] = self.own_steps.get(name, 0) + 1
+                if not self.lookahead:
+                    continue
+                k = self.lookahead.k
+                if (own % k == 0) != (group["counter"] + 1 >= k):
+                    raise TraceError(f"{name} was without a gradient: in its step {own} Lookahead "
+                                     f"and a replay, which goes by {k} steps of a tensor, part")
 
     def _alters_gradients(self):
         """Does anything happen to the gradients between backward pass and step?"""
@@ -320,12 +384,19 @@ class Recorder:
         narrow = self.dtypes or any(dtype != torch.float32 for dtype in parameters)
         kept = {"master": self.master, "stochastic_rounding": False} if narrow else {}
         kept |= {"state": self.state} if self.state != "f32" else {}
+        if self.lookahead:
+            kept |= {"lookahead_k": self.lookahead.k,
+                     "lookahead_alpha": float(self.lookahead.alpha)}
+        kept |= {"ema_decay": float(self.ema_decay)} if self.average is not None else {}
         lines = ["[optimizer]", *_toml({"rule": rule} | tables[0] | kept)]
         if self.clip:
             lines += ["", "[clip]", *_toml(self.clip)]
         if self.scaler is not None:
             lines += ["", "[loss_scale]", *_toml(self._loss_scale())]
-        for names, table in zip(self.members[1:], tables[1:]):
+        for number, (names, table) in enumerate(zip(self.members[1:], tables[1:]), start=1):
+            for key in tables[0].keys() - table.keys():
+                raise TraceError(f"{key} of group {number} is None, and in the config it would "
+                                 f"inherit group 0's {tables[0][key]}")
             own = {key: value for key, value in table.items() if value != tables[0].get(key)}
             lines += ["", "[[group]]", *_toml({"names": names} | own)]
         return "\n".join(lines) + "\n"
@@ -364,8 +435,17 @@ def _sort_metadata(file):
 def _slots(optimizer, parameter):
     """What the optimizer keeps for a parameter, but for the number of its steps."""
     state = optimizer.state.get(parameter, {})
-    return {slot: value for slot, value in state.items()
-            if slot != "step" and isinstance(value, torch.Tensor)}
+    slots = {slot: value for slot, value in state.items()
+             if slot != "step" and isinstance(value, torch.Tensor)}
+    if _rule(optimizer) == "prodigy":  # has these flat, and a single 0 for a parameter of zeros
+        slots |= {slot: value.broadcast_to(parameter.numel()).reshape(parameter.shape)
+                  for slot, value in slots.items() if slot in ("s", "p0")}
+    return slots
+
+
+def _is_lookahead(optimizer):
+    kind = type(optimizer)
+    return kind.__name__ == "Lookahead" and kind.__module__.startswith("pytorch_optimizer.")
 
 
 def _rule(optimizer):
@@ -374,12 +454,14 @@ def _rule(optimizer):
     if kind in (torch.optim.Adam, torch.optim.AdamW):
         decoupled = {group["decoupled_weight_decay"] for group in optimizer.param_groups}
         return {(False,): "adam", (True,): "adamw"}.get(tuple(decoupled))
-    if kind in (torch.optim.SGD, torch.optim.RMSprop, torch.optim.NAdam):
+    if kind in (torch.optim.SGD, torch.optim.RMSprop, torch.optim.NAdam, torch.optim.Adafactor):
         return kind.__name__.lower()
     if kind.__name__ == "OptaxLamb":  # of tests/golden/make.py
         return "lamb"
     if kind.__name__ == "Lion" and kind.__module__.startswith("lion_pytorch."):
         return "lion"
+    if kind.__name__ == "Prodigy" and kind.__module__.startswith("prodigyopt."):
+        return "prodigy"
     return None
 
 
@@ -389,12 +471,20 @@ def _options(optimizer, group):
     options = {}
     for name in OPTIONS.get(rule, ()):
         value = group[name]
-        if name == "betas":
+        if name == "eps" and isinstance(value, (list, tuple)):
+            if value[0] is not None:
+                options[name] = [float(eps) for eps in value]
+            elif value[1] != 1e-3:
+                raise TraceError(f"eps is {value}: the config has no None beside another than 1e-3")
+        elif name == "betas":
             options[name] = [float(beta) for beta in value]
-        else:
+        elif value is not None:  # the config has no None, which stands for what is not told
             options[name] = value if isinstance(value, bool) else float(value)
     if rule == "lion" and optimizer.decoupled_wd:  # lion-pytorch then divides in every step
         options["weight_decay"] /= optimizer._init_lr
+    if rule == "prodigy" and (group["slice_p"] != 1 or group["fsdp_in_use"]):
+        raise TraceError("Prodigy must look at every element, and at all of a parameter: with "
+                         "slice_p=1 and without fsdp_in_use")
     if "clip_norm" in group:
         options["clip_norm"] = float(group["clip_norm"])
     return options

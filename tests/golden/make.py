@@ -1,6 +1,7 @@
-"""Write the golden traces in this directory anew.
+r"""Write the golden traces in this directory anew.
 
-    pip install torch==2.15.0 numpy safetensors==0.8.0 lion-pytorch==0.2.5 optax==0.2.8 jax==0.10.2
+    pip install torch==2.15.0 numpy safetensors==0.8.0 lion-pytorch==0.2.5 optax==0.2.8 \
+        jax==0.10.2 prodigyopt==1.1.2 pytorch-optimizer==4.1.0
     python tests/golden/make.py             # all cases
     python tests/golden/make.py adamw sgd_plain
 
@@ -22,6 +23,8 @@ import numpy
 import optax
 import torch
 from lion_pytorch import Lion
+from prodigyopt import Prodigy
+from pytorch_optimizer import Lookahead
 from torch import bfloat16, float16, float32
 from torch.amp import GradScaler
 from torch.nn.utils import (
@@ -30,8 +33,9 @@ from torch.nn.utils import (
     clip_grads_with_norm_,
     get_total_norm,
 )
-from torch.optim import SGD, Adam, AdamW, NAdam, RMSprop
+from torch.optim import SGD, Adafactor, Adam, AdamW, NAdam, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 HERE = Path(__file__).resolve().parent
 sys.dont_write_bytecode = True
@@ -49,7 +53,7 @@ SHORT = SMALL | {"empty": [0]}
 def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1, missing=None,
            start=1.0, groups=None, schedule=None, loss_scale=None, planted=None, clip_norm=None,
            clip_value=None, master="none", dtypes=None, grad_dtypes=None, native=False,
-           globs=False):
+           globs=False, sizes=None, drift=None, lookahead=None, ema_decay=None):
     """Run one case and write `<case>.safetensors` and `<case>.toml`.
 
     seed         a text, on which the random numbers depend; without it the case's name. Where a
@@ -65,9 +69,15 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
     native       PyTorch has parameters in dtypes itself, instead of widened
     globs        the config's groups list their tensors as globs, which plain names are too; without
                  it as the recorder writes them, by names
+    sizes        by name: by what the gradients of this tensor are multiplied
+    drift        function of the step: how much of the initial parameters is added to the gradients,
+                 so that there is a way downhill
+    lookahead    arguments of Lookahead
+    ema_decay    of the moving average of the parameters
     """
     generator = torch.Generator().manual_seed(zlib.crc32((seed or case).encode()))
     dtypes, grad_dtypes, planted = dtypes or {}, grad_dtypes or {}, planted or {}
+    sizes = sizes or {}
 
     def random(shape):  # drawn in float64, where it does not depend on the processor
         return torch.randn(shape, generator=generator, dtype=torch.float64).float()
@@ -91,16 +101,25 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
     options = options | {loop: False for loop in ("foreach", "fused") if loop in known}
     optimizer = kind(groups, **options)
     scheduler = schedule(optimizer) if schedule else None
+    optimizer = Lookahead(optimizer, **lookahead) if lookahead else optimizer
+    average = None
+    if ema_decay is not None:
+        model = torch.nn.ParameterDict(parameters)
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay))
+    initial = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     fixed_scale = isinstance(loss_scale, float)
     arguments = {"init_scale": loss_scale} if fixed_scale else loss_scale or {"enabled": False}
     scaler = GradScaler("cpu", **arguments)
     recorder = Recorder(optimizer, parameters.items(),
                         scaler=loss_scale if fixed_scale else scaler, clip_norm=clip_norm,
                         clip_value=clip_value, master=master, dtypes=dtypes,
-                        grad_dtypes=grad_dtypes)
+                        grad_dtypes=grad_dtypes, average=average, ema_decay=ema_decay)
     for step in range(1, steps + 1):
         for name, parameter in parameters.items():
             gradient = (size(step) if callable(size) else size) * random(parameter.shape)
+            if drift:
+                gradient += drift(step) * initial[name]
+            gradient *= sizes.get(name, 1.0)
             if name == "embed":
                 gradient[::16] = 0.0  # rows of an embedding that no sample looks up
             gradient = rounded(scaler.scale(gradient), name, grad_dtypes)
@@ -114,6 +133,8 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
         clip(optimizer, clip_norm, clip_value)
         scaler.step(optimizer)
         scaler.update(loss_scale if fixed_scale else None)
+        if average:
+            average.update_parameters(model)
         if scheduler:
             scheduler.step()
         if master == "none" and not native:
@@ -249,6 +270,77 @@ CASES = {
         options=dict(lr=1e-2, betas=(0.8, 0.99), eps=1e-3, weight_decay=0.1),
         shapes=SHAPES | {"zero": [6]},
         missing=lambda step, name: name == "weight" and step in (1, 5, 6),
+    ),
+    "adafactor": dict(  # PyTorch's defaults
+        kind=Adafactor,
+        options={},
+        steps=40,
+        shapes=SMALL | {"embed": [257], "conv": [3, 2, 5, 7], "large": [70, 300], "line": [1, 9],
+                        "column": [6, 1], "zero": [6], "tiny": [4, 6], "faint": [5]},
+        sizes=dict(tiny=1e-3, faint=1e-7),
+        missing=lambda step, name: name == "large" and step not in (1, 2, 30),
+    ),
+    "adafactor_options": dict(
+        kind=Adafactor,
+        options=dict(lr=0.9, beta2_decay=-0.5, eps=(1e-7, 1e-3), d=1.5, weight_decay=0.1,
+                     maximize=True),
+        shapes=SMALL | {"conv": [3, 2, 5, 7], "tiny": [4, 6], "faint": [5]},
+        sizes=dict(tiny=1e-3, faint=1e-7),
+        size=waves(0.1),
+        missing=lambda step, name: step in {"weight": (1, 5, 6), "bias": (2, 9)}.get(name, [7]),
+        groups=[
+            dict(params=["weight", "conv", "tiny", "scale"]),
+            dict(params=["bias", "faint"], lr=0.05, beta2_decay=-0.8, eps=(1e-3, 0.3), d=1.0,
+                 weight_decay=0.0),
+        ],
+        schedule=lambda optimizer: CosineAnnealingLR(optimizer, T_max=20, eta_min=2e-3),
+    ),
+    # What f32 loses of p0 - p stays in d: the parameters are small, so that it is little.
+    "prodigy": dict(  # its defaults
+        kind=Prodigy,
+        options={},
+        steps=40,
+        shapes=SHAPES | {"zero": [6]},
+        start=1e-4,
+        drift=lambda step: 1e3 if step <= 14 else 0.0,
+    ),
+    "prodigy_options": dict(
+        kind=Prodigy,
+        options=dict(lr=0.5, betas=(0.8, 0.99), eps=1e-6, weight_decay=3.0,
+                     use_bias_correction=True, safeguard_warmup=True, d0=1e-5, d_coef=4.0,
+                     growth_rate=1.2),
+        steps=40,
+        shapes=SMALL | {"zero": [6]},
+        start=1e-4,
+        # No gradient at all in step 7; all of them 0 in the first, when there is no d to be had.
+        size=lambda step: 0.0 if step == 1 else 0.1,
+        drift=lambda step: 1e4 if 1 < step <= 30 else 0.0,
+        missing=lambda step, name: step in {"weight": (5, 6, 7), "bias": (1, 2, 3, 7)}.get(name, [7]),
+    ),
+    "prodigy_coupled": dict(
+        kind=Prodigy,
+        options=dict(lr=2.0, beta3=0.9, weight_decay=0.1, decouple=False, d0=1e-5),
+        shapes=SMALL,
+        start=1e-3,
+        drift=lambda step: 1e2 if step <= 10 else 0.0,
+        groups=[dict(params=["weight", "scale"]), dict(params=["bias"], weight_decay=0.0)],
+        schedule=lambda optimizer: LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 10)),
+    ),
+    "lookahead": dict(
+        kind=AdamW,
+        options=dict(lr=1e-2, weight_decay=0.1),
+        steps=23,
+        lookahead=dict(k=5, alpha=0.8),
+        # Lookahead counts a group's steps, a replay a tensor's: they agree where k are left out.
+        missing=lambda step, name: step in {"weight": range(3, 8), "bias": range(6)}.get(name, ()),
+    ),
+    "ema": dict(kind=SGD, options=dict(lr=0.1, momentum=0.9), ema_decay=0.9),
+    "lookahead_ema": dict(
+        kind=SGD,
+        options=dict(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+        shapes=SHORT,
+        lookahead=dict(k=3, alpha=0.5),
+        ema_decay=0.8,
     ),
     "missing_grads": dict(
         kind=AdamW,
