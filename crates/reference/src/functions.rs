@@ -32,6 +32,44 @@ pub fn exact_bias_correction(t: u32, beta: f64) -> f64 {
     -(f64::from(t) * beta.ln()).exp_m1()
 }
 
+/// `functions/power.wgsl`, operation by operation: `t^exponent` for `t >= 1` and an exponent of at most 0, which is
+/// given in two parts.
+#[must_use]
+pub fn power(t: f32, [exponent_hi, exponent_lo]: [f32; 2]) -> f32 {
+    let bits = t.to_bits();
+    let mut k = (bits >> 23) as f32 - 127.0;
+    let mut m = f32::from_bits(bits & 0x7f_ffff | 0x3f80_0000);
+    if m > std::f32::consts::SQRT_2 {
+        m *= 0.5;
+        k += 1.0;
+    }
+    let s = (m - 1.0) / (m + 1.0);
+    let s2 = s * s;
+    let mut series = 1.0 / 9.0;
+    for coefficient in [1.0 / 7.0, 1.0 / 5.0, 1.0 / 3.0] {
+        series = series * s2 + coefficient;
+    }
+    let log2_m = 2.0 * std::f32::consts::LOG2_E * (s + s * s2 * series);
+    let rest = k * exponent_lo + (exponent_hi + exponent_lo) * log2_m;
+    let whole = (k * exponent_hi + rest).round_ties_even();
+    if whole < -126.0 {
+        return 0.0;
+    }
+    let x = ((k * exponent_hi - whole) + rest) * std::f32::consts::LN_2;
+    let mut tail = 1.0 / 5040.0;
+    for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5] {
+        tail = tail * x + coefficient;
+    }
+    whole.exp2() * (1.0 + (x + x * x * tail))
+}
+
+/// An exponent in the parts that [`power`] takes: the first has 12 bits, the second is the rest.
+#[must_use]
+pub fn split_exponent(exponent: f64) -> [f32; 2] {
+    let high = f32::from_bits((exponent as f32).to_bits() & 0xffff_f000);
+    [high, (exponent - f64::from(high)) as f32]
+}
+
 /// `functions/lerp.wgsl`: torch.lerp.
 #[must_use]
 pub fn lerp(start: f32, end: f32, weight: f32) -> f32 {
@@ -71,7 +109,7 @@ pub fn noise(counter: [u32; 4]) -> [u32; 4] {
 
 #[cfg(test)]
 mod tests {
-    use super::{bias_correction, exact_bias_correction, expm1, noise};
+    use super::{bias_correction, exact_bias_correction, expm1, noise, power, split_exponent};
 
     #[test]
     fn noise_is_even_in_every_bit_for_neighbouring_counters() {
@@ -121,5 +159,36 @@ mod tests {
             }
         }
         assert!(worst < 5e-7, "{worst:e}");
+    }
+
+    /// The largest relative error of [`power`] for the exponents that Adafactor may have.
+    fn worst_power(steps: impl Iterator<Item = u32> + Clone) -> f64 {
+        let mut worst = 0.0f64;
+        for exponent in [-0.8, -0.5, -1.0, 0.0, -0.3, -0.999, -2.7] {
+            let parts = split_exponent(exponent);
+            for t in steps.clone() {
+                let exact = f64::from(t).powf(exponent);
+                let found = f64::from(power(t as f32, parts));
+                worst = worst.max((found / exact - 1.0).abs());
+            }
+        }
+        worst
+    }
+
+    #[test]
+    fn powers_are_within_3e_7_up_to_2_to_the_24() {
+        let first = 1..1 << 15;
+        let worst = worst_power(first.chain((1 << 15..1 << 24).step_by(97)).chain([1 << 24]));
+        assert!(worst < 3e-7, "{worst:e}");
+        assert_eq!(power(1.0, split_exponent(-0.8)), 1.0);
+        assert_eq!(power(16_777_215.0, split_exponent(0.0)), 1.0);
+        assert_eq!(power(16_777_215.0, split_exponent(-50.0)), 0.0);
+    }
+
+    #[test]
+    #[ignore = "some seconds"]
+    fn powers_are_within_3e_7_for_every_t_up_to_2_to_the_24() {
+        let worst = worst_power(1..=1 << 24);
+        assert!(worst < 3e-7, "{worst:e}");
     }
 }
