@@ -1,6 +1,6 @@
 //! Twin of `shaders/rules/adam.wgsl`.
 
-use super::{Rule, Scalars};
+use super::{Extent, Rule, Scalars, Slot};
 use crate::functions::{bias_correction, exact_bias_correction, l2, lerp, maximum};
 
 /// Options that tests step it with.
@@ -11,7 +11,11 @@ pub const CASES: &[&str] = &[
 ];
 
 /// The slots of Adam and AdamW.
-pub(super) const SLOTS: [&str; 3] = ["exp_avg", "exp_avg_sq", "max_exp_avg_sq"];
+pub(super) const SLOTS: [Slot; 3] = [
+    ("exp_avg", Extent::Element),
+    ("exp_avg_sq", Extent::Element),
+    ("max_exp_avg_sq", Extent::Element),
+];
 
 /// `torch.optim.Adam`.
 #[derive(Clone, Debug, serde::Deserialize)]
@@ -32,7 +36,7 @@ impl Default for Adam {
 }
 
 impl Rule for Adam {
-    fn slots(&self) -> &'static [&'static str] {
+    fn slots(&self, _: &[usize]) -> &'static [Slot] {
         &SLOTS
     }
 

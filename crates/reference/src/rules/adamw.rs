@@ -1,7 +1,7 @@
 //! Twin of `shaders/rules/adamw.wgsl`.
 
 use super::{
-    Rule, Scalars,
+    Rule, Scalars, Slot,
     adam::{corrections, exact_corrections, oracle_step, step},
 };
 
@@ -27,7 +27,7 @@ impl Default for AdamW {
 }
 
 impl Rule for AdamW {
-    fn slots(&self) -> &'static [&'static str] {
+    fn slots(&self, _: &[usize]) -> &'static [Slot] {
         &super::adam::SLOTS
     }
 

@@ -1,6 +1,6 @@
 //! Twin of `shaders/rules/lamb.wgsl`.
 
-use super::{Rule, Scalars};
+use super::{Extent, Rule, Scalars, Scope, Slot};
 use crate::functions::{bias_correction, exact_bias_correction, l2, lerp};
 
 /// Options that tests step it with.
@@ -40,8 +40,8 @@ impl Lamb {
 }
 
 impl Rule for Lamb {
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
+    fn slots(&self, _: &[usize]) -> &'static [Slot] {
+        &[("exp_avg", Extent::Element), ("exp_avg_sq", Extent::Element)]
     }
 
     fn maximize(&self) -> bool {
@@ -60,8 +60,8 @@ impl Rule for Lamb {
         [lr, 1.0 / exact_bias_correction(t, beta1), second, 0.0]
     }
 
-    fn reduces(&self) -> bool {
-        true
+    fn scope(&self) -> Scope {
+        Scope::Tensor
     }
 
     fn terms(
@@ -76,7 +76,13 @@ impl Rule for Lamb {
         [param * param, direction * direction]
     }
 
-    fn decide(&self, [params, directions]: [f64; 2], scalars: Scalars<f64>) -> Scalars<f64> {
+    fn decide(
+        &self,
+        [params, directions]: [f64; 2],
+        _: usize,
+        scalars: Scalars<f64>,
+        _: &Scalars<f64>,
+    ) -> Scalars<f64> {
         let is_positive = |sum: f64| sum > 0.0 && sum.is_finite();
         let is_trusted = is_positive(params) && is_positive(directions);
         let trust = if is_trusted { (params / directions).sqrt() } else { 1.0 };

@@ -1,6 +1,6 @@
 //! Twin of `shaders/rules/lion.wgsl`.
 
-use super::{Rule, Scalars};
+use super::{Extent, Rule, Scalars, Slot};
 
 /// Options that tests step it with.
 pub const CASES: &[&str] = &[
@@ -24,8 +24,8 @@ impl Default for Lion {
 }
 
 impl Rule for Lion {
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg"]
+    fn slots(&self, _: &[usize]) -> &'static [Slot] {
+        &[("exp_avg", Extent::Element)]
     }
 
     fn jumps(&self) -> bool {

@@ -3,16 +3,76 @@
 /// What a rule keeps or derives once for each tensor and step.
 pub type Scalars<T> = [T; 4];
 
+/// What a slot has a value for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Each element.
+    Element,
+    /// Each row of the last two dimensions, for each index of those before.
+    Row,
+    /// Each column of the last two dimensions, for each index of those before.
+    Column,
+}
+
+/// A state slot: its name, and what it has a value for.
+pub type Slot = (&'static str, Extent);
+
+impl Extent {
+    /// The slot's shape, for a parameter of this shape.
+    ///
+    /// # Panics
+    /// If rows or columns are asked of less than two dimensions.
+    #[must_use]
+    pub fn dims(self, shape: &[usize]) -> Vec<usize> {
+        let (mut dims, len) = (shape.to_vec(), shape.len());
+        match self {
+            Self::Element => {}
+            Self::Row => dims[len - 1] = 1,
+            Self::Column => dims[len - 2] = 1,
+        }
+        dims
+    }
+
+    /// Which of its values an element of the parameter belongs to.
+    pub(crate) fn index(self, shape: &[usize], element: usize) -> usize {
+        let columns = || shape[shape.len() - 1];
+        match self {
+            Self::Element => element,
+            Self::Row => element / columns(),
+            Self::Column => {
+                let matrix = shape[shape.len() - 2] * columns();
+                element / matrix * columns() + element % columns()
+            }
+        }
+    }
+}
+
+/// How far a rule looks before it applies anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// At each element by itself.
+    Element,
+    /// At the whole tensor.
+    Tensor,
+    /// At all tensors of the optimizer that have a gradient and a learning rate.
+    Optimizer,
+}
+
 /// A rule on the CPU, with its hyperparameters.
 ///
 /// The twin's scalars and elements are computed as the shader's, in f32; the oracle's in f64.
 pub trait Rule: std::fmt::Debug {
-    /// The state slots of the parameter's shape that the rule can have; a switch may leave the last unused.
-    fn slots(&self) -> &'static [&'static str];
+    /// The state slots that the rule can have for a parameter of this shape; a switch may leave the last unused.
+    fn slots(&self, shape: &[usize]) -> &'static [Slot];
 
-    /// What it keeps for the tensor, up to four.
+    /// What it keeps for the tensor, up to four; for the optimizer if that is its scope.
     fn kept(&self) -> &'static [&'static str] {
         &[]
+    }
+
+    /// What these are before the first step.
+    fn initial(&self) -> Scalars<f64> {
+        [0.0; 4]
     }
 
     /// Whether f32 and f64 may take different steps from nearly the same numbers, as close to the zero of a sign.
@@ -34,12 +94,30 @@ pub trait Rule: std::fmt::Debug {
         [lr, 0.0, 0.0, 0.0]
     }
 
-    /// Whether it looks at the whole tensor before it applies anything.
-    fn reduces(&self) -> bool {
-        false
+    /// How far it looks before it applies anything.
+    fn scope(&self) -> Scope {
+        Scope::Element
     }
 
-    /// What of an element is summed over the tensor then.
+    /// Whether it looks at more than an element.
+    fn reduces(&self) -> bool {
+        self.scope() != Scope::Element
+    }
+
+    /// What the twin makes of a row's or a column's value and the mean of its squared gradients.
+    fn fold(&self, scalars: &Scalars<f32>, mean: f32, value: f32) -> f32 {
+        let _ = (scalars, mean);
+        value
+    }
+
+    /// What the oracle makes of them.
+    fn exact_fold(&self, scalars: &Scalars<f64>, mean: f64, value: f64) -> f64 {
+        let _ = (scalars, mean);
+        value
+    }
+
+    /// What of an element is summed over the scope then. (The twin's sums are exact: the order of the shader's is
+    /// its own.)
     fn terms(
         &self,
         t: u32,
@@ -52,13 +130,26 @@ pub trait Rule: std::fmt::Debug {
         [0.0; 2]
     }
 
-    /// The scalars by these sums. (The twin's sums are exact: the order of the shader's is its own.)
-    fn decide(&self, sums: [f64; 2], scalars: Scalars<f64>) -> Scalars<f64> {
+    /// What the optimizer keeps, by the sums over its tensors, if that is the scope.
+    fn settle(&self, sums: [f64; 2], kept: Scalars<f64>) -> Scalars<f64> {
         let _ = sums;
+        kept
+    }
+
+    /// The scalars of a tensor with so many elements, by these sums and by what is kept now.
+    fn decide(
+        &self,
+        sums: [f64; 2],
+        count: usize,
+        scalars: Scalars<f64>,
+        kept: &Scalars<f64>,
+    ) -> Scalars<f64> {
+        let _ = (sums, count, kept);
         scalars
     }
 
-    /// One element of the twin: the shader's `propose` and `apply`.
+    /// One element of the twin: the shader's `propose` and `apply`. Of a row or a column the state has the value,
+    /// which stays, and behind all slots, for each of rows, the mean over the matrix.
     fn twin(&self, t: u32, scalars: &Scalars<f32>, param: &mut f32, grad: f32, state: &mut [f32]);
 
     /// One element of the oracle: the reference's formula.

@@ -1,6 +1,6 @@
 //! Twin of `shaders/rules/nadam.wgsl`.
 
-use super::{Rule, Scalars};
+use super::{Extent, Rule, Scalars, Slot};
 use crate::functions::{bias_correction, exact_bias_correction, expm1, l2, lerp};
 
 /// Options that tests step it with.
@@ -55,8 +55,8 @@ impl NAdam {
 }
 
 impl Rule for NAdam {
-    fn slots(&self) -> &'static [&'static str] {
-        &["exp_avg", "exp_avg_sq"]
+    fn slots(&self, _: &[usize]) -> &'static [Slot] {
+        &[("exp_avg", Extent::Element), ("exp_avg_sq", Extent::Element)]
     }
 
     fn kept(&self) -> &'static [&'static str] {

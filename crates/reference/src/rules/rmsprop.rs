@@ -1,6 +1,6 @@
 //! Twin of `shaders/rules/rmsprop.wgsl`.
 
-use super::{Rule, Scalars};
+use super::{Extent, Rule, Scalars, Slot};
 use crate::functions::{l2, lerp, maximum};
 
 /// Options that tests step it with.
@@ -37,8 +37,8 @@ impl Default for RmsProp {
 }
 
 impl Rule for RmsProp {
-    fn slots(&self) -> &'static [&'static str] {
-        &["square_avg", "grad_avg", "momentum_buffer"]
+    fn slots(&self, _: &[usize]) -> &'static [Slot] {
+        &[("square_avg", Extent::Element), ("grad_avg", Extent::Element), ("momentum_buffer", Extent::Element)]
     }
 
     fn maximize(&self) -> bool {

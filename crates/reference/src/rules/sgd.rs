@@ -1,6 +1,6 @@
 //! Twin of `shaders/rules/sgd.wgsl`.
 
-use super::{Rule, Scalars};
+use super::{Extent, Rule, Scalars, Slot};
 use crate::functions::l2;
 
 /// Options that tests step it with.
@@ -22,8 +22,8 @@ pub struct Sgd {
 }
 
 impl Rule for Sgd {
-    fn slots(&self) -> &'static [&'static str] {
-        &["momentum_buffer"]
+    fn slots(&self, _: &[usize]) -> &'static [Slot] {
+        &[("momentum_buffer", Extent::Element)]
     }
 
     fn maximize(&self) -> bool {

@@ -1,0 +1,304 @@
+//! A tensor that a rule steps, and a step of some together.
+
+use crate::{
+    number::Number,
+    rules::{Extent, Rule, Scalars, Scope},
+};
+
+/// A tensor that a rule steps: parameter, state and step counter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tensor<T> {
+    /// The parameter.
+    pub param: Vec<T>,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// The state slots in the order of the rule, each as long as its extent says.
+    pub slots: Vec<Vec<T>>,
+    /// What the rule keeps for the tensor, or for the optimizer, of which each of its tensors then has a copy.
+    pub kept: Scalars<T>,
+    /// Steps taken.
+    pub step: u32,
+    /// Lookahead, if it is on.
+    pub slow: Option<Slow<T>>,
+    /// The moving average, if there is one.
+    pub average: Option<Average<T>>,
+}
+
+/// Lookahead (Zhang et al. 2019): weights that follow every `k` steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slow<T> {
+    k: u32,
+    alpha: f64,
+    weights: Vec<T>,
+}
+
+/// The exponential moving average of a parameter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Average<T> {
+    decay: f64,
+    weights: Vec<T>,
+}
+
+impl<T: Number> Tensor<T> {
+    /// A tensor of one dimension whose state is zero.
+    #[must_use]
+    pub fn new(rule: &dyn Rule, param: Vec<T>) -> Self {
+        Self::shaped(rule, &[param.len()], param)
+    }
+
+    /// A tensor of this shape whose state is zero.
+    ///
+    /// # Panics
+    /// If the shape has another number of elements.
+    #[must_use]
+    pub fn shaped(rule: &dyn Rule, shape: &[usize], param: Vec<T>) -> Self {
+        assert_eq!(shape.iter().product::<usize>(), param.len(), "elements of {shape:?}");
+        let slot = |extent: Extent| vec![T::default(); extent.dims(shape).iter().product()];
+        Self {
+            slots: rule.slots(shape).iter().map(|(_, extent)| slot(*extent)).collect(),
+            kept: rule.initial().map(T::nearest),
+            param,
+            shape: shape.to_vec(),
+            step: 0,
+            slow: None,
+            average: None,
+        }
+    }
+
+    /// With Lookahead: after every `k` steps `slow`, at first the parameter, moves `alpha` of the way to the
+    /// parameter, which returns to it.
+    ///
+    /// # Panics
+    /// If `k` is 0.
+    #[must_use]
+    pub fn lookahead(mut self, k: u32, alpha: f64) -> Self {
+        assert!(k > 0, "no steps before the slow weights move");
+        self.slow = Some(Slow { k, alpha, weights: vec![T::default(); self.param.len()] });
+        self
+    }
+
+    /// With a moving average, `average`: a copy of the parameter after the first step; later ones add
+    /// `1 - decay` of it. Lookahead comes first.
+    #[must_use]
+    pub fn ema(mut self, decay: f64) -> Self {
+        self.average = Some(Average { decay, weights: vec![T::default(); self.param.len()] });
+        self
+    }
+
+    /// A slot or a kept scalar by name; `slow` and `average` too.
+    ///
+    /// # Panics
+    /// If there is no such slot.
+    #[must_use]
+    pub fn get(&self, rule: &dyn Rule, name: &str) -> &[T] {
+        match (self.place(rule, name), &self.slow, &self.average) {
+            (Place::Slot(number), ..) => &self.slots[number],
+            (Place::Kept(number), ..) => &self.kept[number..=number],
+            (Place::Slow, Some(slow), _) => &slow.weights,
+            (Place::Average, _, Some(average)) => &average.weights,
+            _ => panic!("{name} is off"),
+        }
+    }
+
+    /// Sets a slot or a kept scalar by name; `slow` and `average` too.
+    ///
+    /// # Panics
+    /// If there is no such slot, or it has another length.
+    pub fn set(&mut self, rule: &dyn Rule, name: &str, values: &[T]) {
+        let slot = match (self.place(rule, name), &mut self.slow, &mut self.average) {
+            (Place::Slot(number), ..) => &mut self.slots[number],
+            (Place::Kept(number), ..) => &mut self.kept[number..=number],
+            (Place::Slow, Some(slow), _) => &mut slow.weights,
+            (Place::Average, _, Some(average)) => &mut average.weights,
+            _ => panic!("{name} is off"),
+        };
+        slot.copy_from_slice(values);
+    }
+
+    fn place(&self, rule: &dyn Rule, name: &str) -> Place {
+        if let Some(slot) = rule.slots(&self.shape).iter().position(|(known, _)| *known == name) {
+            return Place::Slot(slot);
+        }
+        if let Some(kept) = rule.kept().iter().position(|known| *known == name) {
+            return Place::Kept(kept);
+        }
+        match name {
+            "slow" => Place::Slow,
+            "average" => Place::Average,
+            _ => panic!("{rule:?} has no {name} for {:?}", self.shape),
+        }
+    }
+
+    /// One step; as [`step_all`] of this tensor alone.
+    pub fn step(&mut self, rule: &dyn Rule, lr: f64, grad: &[T]) {
+        step_all(rule, std::slice::from_mut(self), &[lr], &[Some(grad)]);
+    }
+
+    /// What is known before anything is summed: the step is counted, rows and columns are folded.
+    fn begin(&mut self, rule: &dyn Rule, lr: f64, grad: &[T]) -> Scalars<T> {
+        self.step += 1;
+        if self.step == 1
+            && let Some(slow) = &mut self.slow
+        {
+            slow.weights.clone_from(&self.param);
+        }
+        let scalars = T::scalars(rule, self.step, lr, &mut self.kept);
+        for (slot, (_, extent)) in rule.slots(&self.shape).iter().enumerate() {
+            if *extent == Extent::Element {
+                continue;
+            }
+            let values = self.slots[slot].len();
+            let mut sums = vec![0.0; values];
+            for (index, grad) in grad.iter().enumerate() {
+                let grad: f64 = (*grad).into();
+                sums[extent.index(&self.shape, index)] += grad * grad;
+            }
+            // None of no elements: their mean is 0.
+            let count = (grad.len() / values.max(1)).max(1) as f64;
+            for (value, sum) in self.slots[slot].iter_mut().zip(sums) {
+                *value = T::fold(rule, &scalars, T::nearest(sum / count), *value);
+            }
+        }
+        scalars
+    }
+
+    /// The means of each slot for rows over the matrices of the tensor.
+    fn row_means(&self, rule: &dyn Rule) -> Vec<Vec<T>> {
+        let of_rows = |(slot, (_, extent)): (&Vec<T>, &(&str, Extent))| {
+            let rows = self.shape[self.shape.len().checked_sub(2)?];
+            let mean = |rows: &[T]| {
+                let sum: f64 = rows.iter().map(|value| (*value).into()).sum();
+                T::nearest(sum / rows.len() as f64)
+            };
+            (*extent == Extent::Row).then(|| slot.chunks(rows.max(1)).map(mean).collect())
+        };
+        self.slots.iter().zip(rule.slots(&self.shape)).filter_map(of_rows).collect()
+    }
+
+    /// What a rule's functions are given of an element: each slot's value, and the means of rows.
+    fn state(&self, extents: &[(&str, Extent)], row_means: &[Vec<T>], index: usize) -> Vec<T> {
+        let slots = self.slots.iter().zip(extents);
+        let of_element = slots.map(|(slot, (_, extent))| slot[extent.index(&self.shape, index)]);
+        let matrix: usize = self.shape.iter().rev().take(2).product();
+        let means = row_means.iter().map(|means| means[index / matrix.max(1)]);
+        of_element.chain(means).collect()
+    }
+
+    /// What the rule wants summed over the tensor, in f64: the order of the shader's sums is its own.
+    fn sums(&self, rule: &dyn Rule, scalars: &Scalars<T>, grad: &[T]) -> [f64; 2] {
+        let (extents, row_means) = (rule.slots(&self.shape), self.row_means(rule));
+        let scalars = scalars.map(Into::into);
+        let mut sums = [0.0; 2];
+        for (index, (param, grad)) in self.param.iter().zip(grad).enumerate() {
+            let state: Vec<f64> =
+                self.state(extents, &row_means, index).into_iter().map(Into::into).collect();
+            let terms = rule.terms(self.step, &scalars, (*param).into(), (*grad).into(), &state);
+            sums = [sums[0] + terms[0], sums[1] + terms[1]];
+        }
+        sums
+    }
+
+    /// Updates every element by the scalars.
+    fn apply(&mut self, rule: &dyn Rule, scalars: &Scalars<T>, grad: &[T]) {
+        let (extents, row_means) = (rule.slots(&self.shape), self.row_means(rule));
+        for (index, grad) in grad.iter().enumerate() {
+            let mut state = self.state(extents, &row_means, index);
+            T::update(rule, self.step, scalars, &mut self.param[index], *grad, &mut state);
+            for ((slot, (_, extent)), value) in self.slots.iter_mut().zip(extents).zip(state) {
+                if *extent == Extent::Element {
+                    slot[index] = value;
+                }
+            }
+        }
+        if let Some(slow) = &mut self.slow
+            && self.step.is_multiple_of(slow.k)
+        {
+            for (weight, param) in slow.weights.iter_mut().zip(&self.param) {
+                *weight = T::lerp(*weight, *param, slow.alpha);
+            }
+            self.param.clone_from(&slow.weights);
+        }
+        if let Some(average) = &mut self.average {
+            for (weight, param) in average.weights.iter_mut().zip(&self.param) {
+                let is_first = self.step == 1;
+                let later = T::lerp(*weight, *param, 1.0 - average.decay);
+                *weight = if is_first { *param } else { later };
+            }
+        }
+    }
+}
+
+enum Place {
+    Slot(usize),
+    Kept(usize),
+    Slow,
+    Average,
+}
+
+/// One step of these tensors with one rule; for each its learning rate and its gradient, if it has one.
+///
+/// # Panics
+/// If there is not one of each.
+pub fn step_all<T: Number>(
+    rule: &dyn Rule,
+    tensors: &mut [Tensor<T>],
+    lrs: &[f64],
+    grads: &[Option<&[T]>],
+) {
+    step_groups(&vec![rule; tensors.len()], tensors, lrs, grads);
+}
+
+/// One step of these tensors, each with a rule of its own; those that sum over the optimizer differ in no more
+/// than what a group may have of its own.
+///
+/// # Panics
+/// If there is not one of each.
+pub fn step_groups<T: Number>(
+    rules: &[&dyn Rule],
+    tensors: &mut [Tensor<T>],
+    lrs: &[f64],
+    grads: &[Option<&[T]>],
+) {
+    let len = tensors.len();
+    assert_eq!([rules.len(), lrs.len(), grads.len()], [len; 3], "one of each for {len} tensors");
+    let is_of_all = rules.iter().any(|rule| rule.scope() == Scope::Optimizer);
+    let mut proposals = Vec::new();
+    for (index, (tensor, (rule, lr))) in tensors.iter_mut().zip(rules.iter().zip(lrs)).enumerate() {
+        // A rule that sums over the optimizer freezes what has no learning rate.
+        let Some(grad) = grads[index].filter(|_| !is_of_all || *lr > 0.0) else { continue };
+        let turned = |grad: &T| if rule.maximize() { -*grad } else { *grad };
+        let grad: Vec<T> = grad.iter().map(turned).collect();
+        let scalars = tensor.begin(*rule, *lr, &grad);
+        let sums = match rule.scope() {
+            Scope::Element => [0.0; 2],
+            Scope::Tensor | Scope::Optimizer => tensor.sums(*rule, &scalars, &grad),
+        };
+        proposals.push(Proposal { index, scalars, grad, sums });
+    }
+    if is_of_all {
+        let mut total = [0.0; 2];
+        for Proposal { sums, .. } in &proposals {
+            total = [total[0] + sums[0], total[1] + sums[1]];
+        }
+        let kept = rules[0].settle(total, tensors[0].kept.map(Into::into)).map(T::nearest);
+        tensors.iter_mut().for_each(|tensor| tensor.kept = kept);
+        proposals.iter_mut().for_each(|proposal| proposal.sums = total);
+    }
+    for Proposal { index, mut scalars, grad, sums } in proposals {
+        let (rule, tensor) = (rules[index], &mut tensors[index]);
+        if rule.scope() != Scope::Element {
+            let kept = tensor.kept.map(Into::into);
+            let decided = rule.decide(sums, grad.len(), scalars.map(Into::into), &kept);
+            scalars = decided.map(T::nearest);
+        }
+        tensor.apply(rule, &scalars, &grad);
+    }
+}
+
+/// What a tensor brings to a step before anything is decided.
+struct Proposal<T> {
+    index: usize,
+    scalars: Scalars<T>,
+    grad: Vec<T>,
+    sums: [f64; 2],
+}
