@@ -302,3 +302,132 @@ struct Proposal<T> {
     grad: Vec<T>,
     sums: [f64; 2],
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{Tensor, step_all};
+    use crate::{NAMES, Number, cases, rule};
+
+    /// Numbers of magnitude 0.5 to 1, of either sign.
+    fn numbers<T: Number>(len: usize, seed: u32) -> Vec<T> {
+        let counters = (0u32..).take(len);
+        let words = counters.map(|index| crate::functions::noise([index, seed, 0, 0])[0]);
+        let magnitude = |word: u32| 0.5 + f64::from(word >> 9) / f64::from(1u32 << 24);
+        let value = |word: u32| if word & 1 == 0 { magnitude(word) } else { -magnitude(word) };
+        words.map(|word| T::nearest((value(word) as f32).into())).collect()
+    }
+
+    /// Tensors of some shapes after three steps, in which one has no gradient at first.
+    fn stepped<T: Number>(name: &str, options: &str) -> Vec<Tensor<T>> {
+        let rule = rule(name, &serde_json::from_str(options).unwrap());
+        let shapes: [&[usize]; 7] =
+            [&[], &[5], &[3, 4], &[2, 3, 1, 5], &[0], &[2, 0, 3], &[2, 3, 0]];
+        let mut seed = 0;
+        let mut tensor = |shape: &&[usize]| {
+            seed += 1;
+            let param = numbers(shape.iter().product(), seed);
+            Tensor::<T>::shaped(&*rule, shape, param).lookahead(2, 0.3).ema(0.8)
+        };
+        let mut tensors: Vec<_> = shapes.iter().map(&mut tensor).collect();
+        for step in 0..3 {
+            let grads: Vec<Vec<T>> = tensors
+                .iter()
+                .zip(0u32..)
+                .map(|(tensor, number)| numbers(tensor.param.len(), 100 * (1 + step) + number))
+                .collect();
+            let has = |(number, grad)| (step > 0 || number != 1).then_some(grad);
+            let grads: Vec<_> = grads.iter().map(Vec::as_slice).enumerate().map(has).collect();
+            step_all(&*rule, &mut tensors, &[1e-2; 7], &grads);
+        }
+        tensors
+    }
+
+    #[test]
+    fn twin_and_oracle_agree_for_every_case_and_shape() {
+        for name in NAMES {
+            for options in cases(name) {
+                let (twins, oracles) =
+                    (stepped::<f32>(name, options), stepped::<f64>(name, options));
+                for (twin, oracle) in twins.iter().zip(&oracles) {
+                    let what = format!("{name} {options} {:?}", twin.shape);
+                    assert_eq!(
+                        (twin.step, oracle.step),
+                        [(3, 3), (2, 2)][usize::from(twin.shape == [5])]
+                    );
+                    let states = twin.slots.iter().zip(&oracle.slots);
+                    for (found, expected) in states.chain([(&twin.param, &oracle.param)]) {
+                        assert_eq!(found.len(), expected.len(), "{what}");
+                        for (found, expected) in found.iter().zip(expected) {
+                            let error = (f64::from(*found) - expected).abs();
+                            assert!(
+                                error <= 1e-5 * expected.abs().max(0.1),
+                                "{what}: {found} {expected}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_and_columns_are_of_the_last_two_dimensions() {
+        let adafactor = rule("adafactor", &json!({}));
+        let mut tensor = Tensor::<f64>::shaped(&*adafactor, &[2, 2, 3], vec![0.0; 12]);
+        let grad: Vec<f64> = (0u32..12).map(f64::from).collect();
+        tensor.step(&*adafactor, 1e-2, &grad);
+        // The first step takes the means as they are.
+        let rows = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]];
+        let columns = [[0, 3], [1, 4], [2, 5], [6, 9], [7, 10], [8, 11]];
+        let mean = |of: &[u32]| {
+            of.iter().map(|index| f64::from(index * index)).sum::<f64>() / of.len() as f64
+        };
+        assert_eq!(tensor.get(&*adafactor, "row_var"), rows.map(|row| mean(&row)));
+        assert_eq!(tensor.get(&*adafactor, "col_var"), columns.map(|column| mean(&column)));
+    }
+
+    #[test]
+    fn slow_weights_and_the_average_go_by_the_tensors_own_steps() {
+        let sgd = rule("sgd", &json!({}));
+        let mut tensors = [1.0, 1.0]
+            .map(|param| Tensor::<f64>::new(&*sgd, vec![param]).lookahead(2, 0.25).ema(0.5));
+        let grad: &[f64] = &[1.0];
+        step_all(&*sgd, &mut tensors, &[1.0; 2], &[Some(grad), None]);
+        assert_eq!(tensors[1].param, [1.0]);
+        step_all(&*sgd, &mut tensors, &[1.0; 2], &[Some(grad); 2]);
+        // 1, 0, -1, of which a quarter of the way from 1 is 0.5; averages are 0, then 0.25.
+        let [first, second] = &tensors;
+        assert_eq!((first.param[0], first.get(&*sgd, "slow")[0]), (0.5, 0.5));
+        assert_eq!(first.get(&*sgd, "average"), [0.25]);
+        assert_eq!((second.param[0], second.get(&*sgd, "slow")[0]), (0.0, 1.0));
+        assert_eq!(second.get(&*sgd, "average"), [0.0]);
+    }
+
+    #[test]
+    fn prodigy_freezes_what_has_no_learning_rate_and_waits_for_a_gradient() {
+        let prodigy = rule("prodigy", &json!({ "d0": 1e-2, "weight_decay": 0.1 }));
+        let mut tensors = [1.0, 2.0].map(|param| Tensor::<f64>::new(&*prodigy, vec![param]));
+        let d_and_k = |tensor: &Tensor<f64>| [tensor.kept[0], tensor.kept[3]];
+        // No gradient that is not 0, so no d to be had: steps are counted, and that is all.
+        let (none, one): (&[f64], &[f64]) = (&[0.0], &[1.0]);
+        step_all(&*prodigy, &mut tensors, &[1.0; 2], &[Some(none), None]);
+        assert_eq!((tensors[0].step, tensors[0].param[0]), (1, 1.0));
+        assert_eq!(tensors[0].get(&*prodigy, "p0"), [1.0]);
+        assert_eq!(d_and_k(&tensors[0]), [1e-2, 0.0]);
+
+        let frozen = tensors[1].clone();
+        step_all(&*prodigy, &mut tensors, &[1.0, 0.0], &[Some(one); 2]);
+        assert_eq!((&tensors[1].slots, &tensors[1].param), (&frozen.slots, &frozen.param));
+        assert_eq!(tensors[1].step, 0);
+        assert!(tensors[0].param[0] < 1.0);
+        assert_eq!(d_and_k(&tensors[1]), [1e-2, 1.0], "of the optimizer");
+        // One of the two going on alone has the same d.
+        let mut alone = tensors[0].clone();
+        alone.step(&*prodigy, 1.0, &[1.0]);
+        step_all(&*prodigy, &mut tensors, &[1.0; 2], &[Some(one), None]);
+        assert_eq!(tensors[0], alone);
+        assert!(alone.get(&*prodigy, "d")[0] > 1e-2);
+    }
+}

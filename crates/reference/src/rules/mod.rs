@@ -202,4 +202,6 @@ catalog! {
     rmsprop: RmsProp,
     nadam: NAdam,
     lamb: Lamb,
+    adafactor: Adafactor,
+    prodigy: Prodigy,
 }
