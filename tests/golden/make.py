@@ -307,8 +307,8 @@ CASES = {
     ),
     "prodigy_options": dict(
         kind=Prodigy,
-        options=dict(lr=0.5, betas=(0.8, 0.99), eps=1e-6, weight_decay=3.0,
-                     use_bias_correction=True, safeguard_warmup=True, d0=1e-5, d_coef=4.0,
+        options=dict(lr=0.5, betas=(0.8, 0.99), eps=1e-2, weight_decay=3.0,
+                     use_bias_correction=True, safeguard_warmup=True, d0=1e-5, d_coef=30.0,
                      growth_rate=1.2),
         steps=40,
         shapes=SMALL | {"zero": [6]},

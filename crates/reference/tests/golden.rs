@@ -128,9 +128,9 @@ fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
 const CASES: &[(&str, &[&str], f64)] = &[
     ("adafactor", &["col_var", "param", "row_var", "variance"], 1e-6),
     ("adafactor_options", &["col_var", "param", "row_var", "variance"], 1e-6),
-    ("prodigy", &["d", "exp_avg", "exp_avg_sq", "p0", "param", "s"], 6e-6),
-    ("prodigy_options", &["d", "exp_avg", "exp_avg_sq", "p0", "param", "s"], 6e-6),
-    ("prodigy_coupled", &["d", "exp_avg", "exp_avg_sq", "p0", "param", "s"], 6e-6),
+    ("prodigy", &["d", "exp_avg", "exp_avg_sq", "p0", "param", "s"], 3e-6),
+    ("prodigy_options", &["d", "exp_avg", "exp_avg_sq", "p0", "param", "s"], 3e-6),
+    ("prodigy_coupled", &["d", "exp_avg", "exp_avg_sq", "p0", "param", "s"], 3e-6),
     ("lookahead", &["exp_avg", "exp_avg_sq", "param", "slow"], 1e-6),
     ("ema", &["average", "momentum_buffer", "param"], 1e-6),
     ("lookahead_ema", &["average", "momentum_buffer", "param", "slow"], 1e-6),
