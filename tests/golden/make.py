@@ -303,7 +303,7 @@ CASES = {
         steps=40,
         shapes=SHAPES | {"zero": [6]},
         start=1e-4,
-        drift=lambda step: 1e3 if step <= 14 else 0.0,
+        drift=lambda step: 1e3 if step <= 10 else 0.0,
     ),
     "prodigy_options": dict(
         kind=Prodigy,
@@ -323,7 +323,7 @@ CASES = {
         options=dict(lr=2.0, beta3=0.9, weight_decay=0.1, decouple=False, d0=1e-5),
         shapes=SMALL,
         start=1e-3,
-        drift=lambda step: 1e2 if step <= 10 else 0.0,
+        drift=lambda step: 1e2 if step <= 6 else 0.0,
         groups=[dict(params=["weight", "scale"]), dict(params=["bias"], weight_decay=0.0)],
         schedule=lambda optimizer: LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 10)),
     ),
