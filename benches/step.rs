@@ -36,7 +36,7 @@ fn rules(c: &mut Criterion) {
         AdamW::new().into_rule(),
     ];
     for rule in rules {
-        let name = format!("{} {} slots", rule.name(), rule.slots().len());
+        let name = format!("{} {} slots", rule.name(), rule.slots(&TensorSpec::new("", [1])).len());
         let mut optimizer = optimizer(&gpu, rule, 1);
         step_and_wait(&mut optimizer);
         let traffic = optimizer.traffic().expect("a live device");

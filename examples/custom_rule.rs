@@ -14,7 +14,7 @@ const SIGNUM: &str = "
     struct Scalars { lr: f32, decay: f32, padding0: vec2<f32>, }
     struct State { momentum_buffer: vec4<f32>, }
 
-    fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+    fn scalars(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> Scalars {
         return Scalars(lr, 1.0 - lr * hyper.weight_decay, vec2<f32>());
     }
     fn propose(
@@ -52,7 +52,7 @@ impl Rule for Signum {
         range::beta("momentum", self.momentum)?;
         range::non_negative("weight_decay", self.weight_decay)
     }
-    fn slots(&self) -> Vec<Slot> {
+    fn slots(&self, _: &TensorSpec) -> Vec<Slot> {
         vec![Slot::moment("momentum_buffer")]
     }
     fn hyper(&self) -> Vec<(&'static str, f64)> {

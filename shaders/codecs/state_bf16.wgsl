@@ -17,7 +17,7 @@ fn encode_slot(slot: u32, place: Place, value: vec4<f32>, tensor: Tensor) -> vec
     if (!STOCHASTIC_SLOTS) {
         return pack_codes(bf16_encode(value));
     }
-    let seed = tensor.seed ^ (0x9e3779b9u * (slot + 1u));
+    let seed = hypers.seed ^ (0x9e3779b9u * (slot + 1u));
     let random = noise(vec4<u32>(place.index, tensor.number, tensor.step, seed));
     return pack_codes(bf16_encode_stochastic(value, random));
 }

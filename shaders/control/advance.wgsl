@@ -1,7 +1,7 @@
 // Advance: one lane for each tensor counts its step and writes the record that the update reads.
 //
 //   step           <- step + 1, if the tensor has a gradient and the step is not skipped
-//   kept           <- keep(step, lr, kept, hyper), then too
+//   kept.tensor    <- keep(step, lr, kept, hyper), then too
 //   record.scalars <- scalars(step, lr, kept, hyper)
 //
 // A dispatch for each rule, over all tensors: others' are left alone. (A counter for each tensor, as torch
@@ -17,7 +17,7 @@
 //   3 placements   what is known of each tensor once and for all
 //   4 decision     from control/decide.wgsl; what it is at first, if nothing is to be decided
 //   5 steps        the step counters
-//   6 kept         what the rule keeps of each tensor, up to four scalars
+//   6 kept         the scalars that rules keep: of each tensor, then what tensors have in common
 //   7 tensors      the records (out)
 
 @group(0) @binding(0) var<storage, read> step_input: StepInput;
@@ -44,7 +44,7 @@ fn main(
     }
     let placement = placements[index];
     let group = groups[placement.group];
-    if (group.rule != RULE) {
+    if (placement.rule != RULE) {
         return;
     }
     let is_absent = ((absent[index / 32u] >> (index % 32u)) & 1u) != 0u;
@@ -53,10 +53,11 @@ fn main(
     // A record is whole also where nothing is stored, since lanes still load; t is then of no matter.
     let t = f32(max(step, 1u));
     let lr = step_input.rates[index];
-    var kept = kept_scalars[index];
+    let joint = kept_scalars[arrayLength(&placements) + group.joint];
+    var kept = Kept(kept_scalars[index], joint);
     if (is_stepped) {
-        kept = keep(t, lr, kept, group.step_hyper);
-        kept_scalars[index] = kept;
+        kept.tensor = keep(t, lr, kept, group.step_hyper);
+        kept_scalars[index] = kept.tensor;
         steps[index] = step;
     }
     tensors[index] = Tensor(
@@ -65,13 +66,13 @@ fn main(
         decision.norms[placement.group + 1u].clip_factor * step_input.grad_factor,
         select(0u, step, is_stepped),
         select(step_input.zero_grads, 0u, is_absent),
-        group.clip_value,
+        select(0.0, group.lookahead_alpha, step % max(group.lookahead_k, 1u) == 0u),
+        select(group.average_weight, 1.0, step == 1u),
         placement.len_vec4,
         placement.tail_elems,
         placement.first_vec4,
         group.hyper,
         placement.number,
-        group.seed,
         placement.whole_vec4,
     );
 }

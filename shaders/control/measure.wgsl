@@ -13,7 +13,7 @@
 // Rows are counted from the beginning of a tensor, or of the whole that it is a piece of: where its buffers
 // are cut, and where it lies, changes no sum.
 //
-// Joined with: packing, format and codec of the gradient; structs/partial.wgsl.
+// Joined with: packing, format and codec of the gradient; structs/{partial,piece}.wgsl.
 //
 // Bindings (group 0):
 //   0 absent       one bit for each tensor: no gradient in this step, so it counts as zero
@@ -21,26 +21,9 @@
 //   2 grad         a window of a buffer
 //   3 partials     (out)
 
-// Consecutive rows of one tensor, in the window of one dispatch.
-struct Rows {
-    // The run's first row among those of the dispatch.
-    first_row: u32,
-    tensor: u32,
-    // Elements from the run's first to its last; 0 counts as zero.
-    len_elems: u32,
-    // Where it begins in the window.
-    grad_vec4: u32,
-    // The partial of its first row.
-    partial: u32,
-    // By how many tiles the first row is short, since the tensor begins in the midst of it.
-    lead_tiles: u32,
-    padding0: u32,
-    padding1: u32,
-}
-
-// The first entry is a head: first_row is the number of all rows, tensor the number of entries behind it.
+// The first entry is a head: first_workgroup is the number of all rows, tensor the number of entries behind it.
 @group(0) @binding(0) var<storage, read> absent: array<u32>;
-@group(0) @binding(1) var<storage, read> rows: array<Rows>;
+@group(0) @binding(1) var<storage, read> rows: array<Piece>;
 @group(0) @binding(2) var<storage, read_write> grad: array<GradWord>;
 @group(0) @binding(3) var<storage, read_write> partials: array<Partial>;
 
@@ -65,13 +48,13 @@ fn main(
 ) {
     let row = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
     // Whole workgroups behind the end, in the last row of a folded dispatch: a uniform exit.
-    if (row >= rows[0].first_row) {
+    if (row >= rows[0].first_workgroup) {
         return;
     }
     let run = find(row);
-    let first_tile = (row - run.first_row) * LANES * TILES;
+    let first_tile = (row - run.first_workgroup) * LANES * TILES;
     let is_absent = ((absent[run.tensor / 32u] >> (run.tensor % 32u)) & 1u) != 0u;
-    let len_elems = select(run.len_elems, 0u, is_absent);
+    let len_elems = select(run.len, 0u, is_absent);
     var total = Partial(0.0, 2u);
     for (var i = 0u; i < TILES; i++) {
         let tile = first_tile + i * LANES + lane / LANES;
@@ -93,7 +76,7 @@ fn main(
     }
     workgroupBarrier();
     if (lane == 0u) {
-        partials[run.partial + row - run.first_row] = add_eight(
+        partials[run.first + row - run.first_workgroup] = add_eight(
             vec4<f32>(row_sums[0], row_sums[1], row_sums[2], row_sums[3]),
             vec4<u32>(row_exponents[0], row_exponents[1], row_exponents[2], row_exponents[3]),
             vec4<f32>(row_sums[4], row_sums[5], row_sums[6], row_sums[7]),
@@ -103,12 +86,12 @@ fn main(
 }
 
 // The run with this row: the last that begins at it or before.
-fn find(row: u32) -> Rows {
+fn find(row: u32) -> Piece {
     var low = 1u;
     var high = rows[0].tensor;
     while (low < high) {
         let middle = (low + high + 1u) / 2u;
-        if (rows[middle].first_row <= row) {
+        if (rows[middle].first_workgroup <= row) {
             low = middle;
         } else {
             high = middle - 1u;
@@ -118,9 +101,9 @@ fn find(row: u32) -> Rows {
 }
 
 // The sum of the squares of a lane's 32 elements of a tile, which is counted with the lead.
-fn measure(tile: u32, run: Rows, len_elems: u32, n: u32) -> Partial {
-    let exists = tile >= run.lead_tiles;
-    let t = select(0u, tile - run.lead_tiles, exists);
+fn measure(tile: u32, run: Piece, len_elems: u32, n: u32) -> Partial {
+    let exists = tile >= run.lead;
+    let t = select(0u, tile - run.lead, exists);
     let behind = min(t * 256u, len_elems);
     let len = select(0u, min(len_elems - behind, 256u), exists);
     let first = run.grad_vec4 + select(0u, t * 64u, len > 0u);

@@ -1,6 +1,6 @@
 // The frame of a reduction: what a rule wants summed over a tensor before it applies anything.
 //
-//   sums[tile] = sum of terms(param[i], direction[i], tensor, hyper)      over the elements i of a tile
+//   sums[tile] = sum of terms(param[i], grad[i], proposal[i], tensor, hyper)      over the elements i of a tile
 //
 // Loads what update.wgsl loads, proposes as it does, and stores one sum for each tile; control/finish.wgsl adds up
 // those of a tensor. The update proposes again: what it would have to load instead are as many words. Sums are trees
@@ -8,14 +8,11 @@
 //
 // Joined with: as update.wgsl, and a rule that has `terms` and `decide`; structs/terms.wgsl.
 //
-// Bindings (group 0): those of update.wgsl, and
-//   8 sums      of each tile, up to four (out)
+// Bindings (group 0): those of update.wgsl; sums go to tables/sums.wgsl or tables/vectors.wgsl.
 
 // Lanes of a tile, with eight vec4s each. (Measured on Mesa's software driver, where barriers are what a workgroup
 // costs: LAMB's roofline is 0.73 with 32 lanes, two vec4s each, and two barriers for eight tiles.)
 const TILE_LANES: u32 = 8u;
-
-@group(0) @binding(8) var<storage, read_write> sums: array<vec4<f32>>;
 
 // (A workgroup has at most 256 lanes; naga cannot size this by an override.)
 var<workgroup> of_lanes: array<vec2<f32>, 256>;
@@ -33,6 +30,7 @@ fn main(
     let tile = find_tile(lane_of_all / TILE_LANES);
     let tensor = load_tensor(tile.tensor);
     let hyper = load_hyper(tensor);
+    let axes = load_axes(tile.tensor);
 
     var sum = vec2<f32>();
     // As an update's lanes, by pairs that lie 32 vec4s apart.
@@ -46,10 +44,10 @@ fn main(
         let param_a = load_param(a);
         let param_b = load_param(b);
         let slots = load_slots(a, b);
-        let proposal_a = propose(param_a, grad_a, state_of(slots.a), tensor, hyper);
-        let proposal_b = propose(param_b, grad_b, state_of(slots.b), tensor, hyper);
-        let terms_a = terms(param_a, proposal_a.direction, tensor, hyper);
-        let terms_b = terms(param_b, proposal_b.direction, tensor, hyper);
+        let proposal_a = propose(param_a, grad_a, state_of(with_vectors(slots.a, axes, a, tensor)), tensor, hyper);
+        let proposal_b = propose(param_b, grad_b, state_of(with_vectors(slots.b, axes, b, tensor)), tensor, hyper);
+        let terms_a = terms(param_a, grad_a, proposal_a, tensor, hyper);
+        let terms_b = terms(param_b, grad_b, proposal_b, tensor, hyper);
         sum += vec2<f32>(
             existing(terms_a.first, exists_a) + existing(terms_b.first, exists_b),
             existing(terms_a.second, exists_a) + existing(terms_b.second, exists_b),
@@ -72,7 +70,8 @@ fn store_sum(n: u32, first: u32) {
         for (var l = first; l < first + TILE_LANES; l += 4u) {
             sum += (of_lanes[l] + of_lanes[l + 1u]) + (of_lanes[l + 2u] + of_lanes[l + 3u]);
         }
-        sums[place_of(tile, 0u, exists, 0u, tensor).tile] = vec4<f32>(sum, 0.0, 0.0);
+        let place = place_of(tile, 0u, exists, 0u, tensor);
+        store_tile_sum(tile.tensor, place, tensor, vec4<f32>(sum, 0.0, 0.0));
     }
 }
 

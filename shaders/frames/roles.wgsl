@@ -5,7 +5,7 @@
 //   2 param, 3 grad
 //   4 state     all slots: of each tile one slot behind the other
 //   5 master    master copy or remainder of the parameter
-//   6 hypers    the rule's constants, for each distinct set of them
+//   6 hypers    constants: tables/hyper.wgsl
 
 // Lanes of a workgroup; a multiple of 64.
 override WORKGROUP_SIZE: u32 = 256u;
@@ -14,4 +14,4 @@ override WORKGROUP_SIZE: u32 = 256u;
 @group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;
 @group(0) @binding(4) var<storage, read_write> state: array<StateWord>;
 @group(0) @binding(5) var<storage, read_write> master: array<MasterWord>;
-@group(0) @binding(6) var<uniform> hypers: array<Hyper, 512>;
+@group(0) @binding(6) var<uniform> hypers: Hypers;

@@ -39,6 +39,7 @@ fn main(
     let tile = find_tile(lane_of_all / TILE_LANES);
     let tensor = load_tensor(tile.tensor);
     let hyper = load_hyper(tensor);
+    let axes = load_axes(tile.tensor);
 
     // Neighbouring lanes own neighbouring vec4s, in both halves of the tile.
     let part = lane_of_all % TILE_LANES;
@@ -53,11 +54,15 @@ fn main(
     let param_a = load_param(a);
     let param_b = load_param(b);
     let slots = load_slots(a, b);
-    let proposal_a = propose(param_a, grad_a, state_of(slots.a), tensor, hyper);
-    let proposal_b = propose(param_b, grad_b, state_of(slots.b), tensor, hyper);
+    let after_a = load_after(a, tensor);
+    let after_b = load_after(b, tensor);
+    let proposal_a = propose(param_a, grad_a, state_of(with_vectors(slots.a, axes, a, tensor)), tensor, hyper);
+    let proposal_b = propose(param_b, grad_b, state_of(with_vectors(slots.b, axes, b, tensor)), tensor, hyper);
     if (STORES_PARAM) {
-        store_param(a, apply(param_a, proposal_a.direction, tensor, hyper), tensor);
-        store_param(b, apply(param_b, proposal_b.direction, tensor, hyper), tensor);
+        let new_a = apply(param_a, proposal_a.direction, tensor, hyper);
+        let new_b = apply(param_b, proposal_b.direction, tensor, hyper);
+        store_param(a, after(a, param_a, new_a, after_a, tensor), tensor);
+        store_param(b, after(b, param_b, new_b, after_b, tensor), tensor);
     }
     clear_grad(a, exists_a, tensor);
     clear_grad(b, exists_b, tensor);

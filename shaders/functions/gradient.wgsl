@@ -15,7 +15,7 @@ fn load_grad(place: Place, tensor: Tensor) -> vec4<f32> {
     let scaled = decode_grad(grad_codes(place.grad, place.count));
     let gradient = (scaled * tensor.grad_scale) * tensor.clip_factor;
     if (CLIP_VALUE) {
-        let limit = vec4<f32>(tensor.clip_value);
+        let limit = vec4<f32>(hypers.clip_value);
         let magnitude = bitcast<vec4<u32>>(scaled) & vec4<u32>(0x7fffffffu);
         let factor = bitcast<u32>(tensor.clip_factor) & 0x7fffffffu;
         // An infinity times a factor of 0 is none either.

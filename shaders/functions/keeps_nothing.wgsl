@@ -1,5 +1,5 @@
-// A rule without scalars of its own from step to step.
+// A rule without scalars of a tensor's own from step to step.
 
-fn keep(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> vec4<f32> {
-    return kept;
+fn keep(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> vec4<f32> {
+    return kept.tensor;
 }

@@ -4,6 +4,8 @@
 override SLOTS: u32 = 0u;
 // Bit n: slot n is kept in f32, whatever the format of the others: a weight or a sum, not a moment.
 override EXACT_SLOTS: u32 = 0u;
+// How many slots in f32 lie behind these: what comes after the update of any rule.
+override AFTER_SLOTS: u32 = 0u;
 
 fn is_exact(slot: u32) -> bool {
     return ((EXACT_SLOTS >> slot) & 1u) == 1u;
@@ -12,7 +14,12 @@ fn is_exact(slot: u32) -> bool {
 // The word of `state` at which a slot's part of a tile begins: of the 256 elements around a place.
 // (SLOT_WORDS and EXACT_WORDS are the format's: words of a tile in a slot that it codes, and in f32.)
 fn first_word(slot: u32, place: Place) -> u32 {
-    return place.tile * words_before(SLOTS) + words_before(slot);
+    return place.tile * (words_before(SLOTS) + AFTER_SLOTS * EXACT_WORDS) + words_before(slot);
+}
+
+// The same of a slot behind the rule's.
+fn after_word(slot: u32, place: Place) -> u32 {
+    return first_word(SLOTS, place) + slot * EXACT_WORDS;
 }
 
 fn words_before(slot: u32) -> u32 {

@@ -55,6 +55,8 @@ fn bounded(slots: Slots, grad: vec4<f32>) -> Slots {
         below_infinity(slots.slot5, is_kept),
         below_infinity(slots.slot6, is_kept),
         below_infinity(slots.slot7, is_kept),
+        slots.row,
+        slots.column,
     );
 }
 

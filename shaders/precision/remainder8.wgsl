@@ -15,7 +15,7 @@ fn load_param(place: Place) -> vec4<f32> {
 }
 
 fn store_param(place: Place, value: vec4<f32>, tensor: Tensor) {
-    let random = noise(vec4<u32>(place.index, tensor.number, tensor.step, tensor.seed));
+    let random = noise(vec4<u32>(place.index, tensor.number, tensor.step, hypers.seed));
     let bits = bitcast<vec4<u32>>(value);
     let is_nan = (bits & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
     let short = (bits + (random >> vec4<u32>(24u))) & vec4<u32>(0xffffff00u);

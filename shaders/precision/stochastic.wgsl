@@ -13,6 +13,6 @@ fn load_param(place: Place) -> vec4<f32> {
 }
 
 fn store_param(place: Place, value: vec4<f32>, tensor: Tensor) {
-    let random = noise(vec4<u32>(place.index, tensor.number, tensor.step, tensor.seed));
+    let random = noise(vec4<u32>(place.index, tensor.number, tensor.step, hypers.seed));
     set_param_codes(place.param, encode_param_stochastic(value, random), place.count);
 }

@@ -4,8 +4,6 @@
 
 const TILE_LANES: u32 = 8u;
 
-@group(0) @binding(8) var<storage, read_write> sums: array<vec4<f32>>;
-
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
     @builtin(workgroup_id) workgroup_id: vec3<u32>,
@@ -18,6 +16,7 @@ fn main(
     let lane_of_all = workgroup * WORKGROUP_SIZE + lane;
     let tile = find_tile(lane_of_all / TILE_LANES);
     let tensor = load_tensor(tile.tensor);
+    let axes = load_axes(tile.tensor);
     var words = vec4<u32>();
     for (var part = lane_of_all % TILE_LANES; part < 32u; part += TILE_LANES) {
         let a = place_of(tile, part, elems_at(tile, part, tensor), lane, tensor);
@@ -25,10 +24,12 @@ fn main(
         words ^= bits(load_grad(a, tensor)) ^ bits(load_grad(b, tensor));
         words ^= bits(load_param(a)) ^ bits(load_param(b));
         let slots = load_slots(a, b);
-        words ^= all_bits(slots.a) ^ all_bits(slots.b);
+        words ^= all_bits(with_vectors(slots.a, axes, a, tensor));
+        words ^= all_bits(with_vectors(slots.b, axes, b, tensor));
     }
     if (tensor.zero_grad != 0u) {
-        sums[place_of(tile, 0u, 4u, lane, tensor).tile] = bitcast<vec4<f32>>(words);
+        let place = place_of(tile, 0u, 4u, lane, tensor);
+        store_tile_sum(tile.tensor, place, tensor, bitcast<vec4<f32>>(words));
     }
 }
 
@@ -38,5 +39,6 @@ fn bits(value: vec4<f32>) -> vec4<u32> {
 
 fn all_bits(slots: Slots) -> vec4<u32> {
     return bits(slots.slot0) ^ bits(slots.slot1) ^ bits(slots.slot2) ^ bits(slots.slot3)
-        ^ bits(slots.slot4) ^ bits(slots.slot5) ^ bits(slots.slot6) ^ bits(slots.slot7);
+        ^ bits(slots.slot4) ^ bits(slots.slot5) ^ bits(slots.slot6) ^ bits(slots.slot7)
+        ^ bits(slots.row) ^ bits(slots.column);
 }

@@ -35,7 +35,8 @@ fn propose(
     hyper: Hyper,
 ) -> Proposal {
     let slots = state.slots;
-    return Proposal(mixed(param, grad, tensor), State(Slots(
+    let seen = bitcast<vec4<f32>>(bitcast<vec4<u32>>(slots.row) ^ bitcast<vec4<u32>>(slots.column));
+    return Proposal(mixed(mixed(param, grad, tensor), seen, tensor), State(Slots(
         mixed(slots.slot0, param, tensor),
         mixed(slots.slot1, param, tensor),
         mixed(slots.slot2, param, tensor),
@@ -44,6 +45,8 @@ fn propose(
         mixed(slots.slot5, param, tensor),
         mixed(slots.slot6, param, tensor),
         mixed(slots.slot7, param, tensor),
+        slots.row,
+        slots.column,
     )));
 }
 

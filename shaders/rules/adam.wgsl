@@ -43,7 +43,7 @@ struct State {
     max_exp_avg_sq: vec4<f32>,
 }
 
-fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+fn scalars(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> Scalars {
     let step_size = lr / bias_correction(t, hyper.ln_beta1);
     return Scalars(step_size, inverseSqrt(bias_correction(t, hyper.ln_beta2)), 0.0, 0.0);
 }

@@ -40,7 +40,7 @@ struct State {
     max_exp_avg_sq: vec4<f32>,
 }
 
-fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+fn scalars(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> Scalars {
     return Scalars(
         lr / bias_correction(t, hyper.ln_beta1),
         inverseSqrt(bias_correction(t, hyper.ln_beta2)),

@@ -43,7 +43,7 @@ struct State {
     exp_avg_sq: vec4<f32>,
 }
 
-fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+fn scalars(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> Scalars {
     let bias_correction2_rsqrt = inverseSqrt(bias_correction(t, hyper.ln_beta2));
     return Scalars(lr, 1.0 / bias_correction(t, hyper.ln_beta1), bias_correction2_rsqrt, 0.0);
 }
@@ -63,8 +63,14 @@ fn propose(
     return Proposal(decayed, State(exp_avg, exp_avg_sq));
 }
 
-fn terms(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> Terms {
-    return Terms(param * param, direction * direction);
+fn terms(
+    param: vec4<f32>,
+    grad: vec4<f32>,
+    proposal: Proposal,
+    tensor: Tensor,
+    hyper: Hyper,
+) -> Terms {
+    return Terms(param * param, proposal.direction * proposal.direction);
 }
 
 // Whether a sum is more than 0 and finite: by its bits, as a compiler may assume that numbers are.
@@ -73,7 +79,7 @@ fn is_positive(sum: f32) -> bool {
     return bits != 0u && bits < 0x7f800000u;
 }
 
-fn decide(sums: vec4<f32>, before: Scalars, hyper: StepHyper) -> Scalars {
+fn decide(sums: vec4<f32>, before: Scalars, kept: Kept, hyper: StepHyper) -> Scalars {
     var decided = before;
     if (is_positive(sums.x) && is_positive(sums.y)) {
         decided.step_size = before.step_size * (sqrt(sums.x) / sqrt(sums.y));

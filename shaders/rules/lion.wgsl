@@ -34,7 +34,7 @@ struct State {
     exp_avg: vec4<f32>,
 }
 
-fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+fn scalars(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> Scalars {
     return Scalars(lr, 1.0 - lr * hyper.weight_decay, 0.0, 0.0);
 }
 

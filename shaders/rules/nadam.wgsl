@@ -59,12 +59,12 @@ fn mu(t: f32, hyper: StepHyper) -> f32 {
     return hyper.beta1 * (1.0 - half_decayed(t, hyper));
 }
 
-fn keep(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> vec4<f32> {
-    return vec4<f32>(select(kept.x, 1.0, t == 1.0) * mu(t, hyper), kept.yzw);
+fn keep(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> vec4<f32> {
+    return vec4<f32>(select(kept.tensor.x, 1.0, t == 1.0) * mu(t, hyper), kept.tensor.yzw);
 }
 
-fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
-    let mu_product = kept.x;
+fn scalars(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> Scalars {
+    let mu_product = kept.tensor.x;
     let mu_next = mu(t + 1.0, hyper);
     // Without cancellation where beta1 is close to 1.
     let one_minus_mu = hyper.one_minus_beta1 + hyper.beta1 * half_decayed(t, hyper);

@@ -44,7 +44,7 @@ struct State {
     momentum_buffer: vec4<f32>,
 }
 
-fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+fn scalars(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> Scalars {
     return Scalars(lr, 0.0, 0.0, 0.0);
 }
 

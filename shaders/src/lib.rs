@@ -25,19 +25,28 @@
 //!   `struct StepHyper`, both of f32 in 32 bytes; `struct Scalars` in 16; `struct State`;
 //!
 //!   ```wgsl
-//!   // Once for each tensor and step. `kept` holds the rule's scalar slots, up to four.
-//!   fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars
+//!   // Once for each tensor and step. `kept` holds the rule's scalar slots: the tensor's, and the joint ones.
+//!   fn scalars(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> Scalars
 //!   // Once for each element; the scalars are `tensor.scalars`.
 //!   fn propose(param: vec4<f32>, grad: vec4<f32>, state: State, tensor: Tensor, hyper: Hyper) -> Proposal
 //!   fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32>
 //!   // Which slot is what.
 //!   fn state_of(slots: Slots) -> State
 //!   fn slots_of(state: State) -> Slots
-//!   // If it looks at whole tensors before it applies anything: what is summed, and what comes of the sums.
-//!   fn terms(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> Terms
-//!   fn decide(sums: vec4<f32>, before: Scalars, hyper: StepHyper) -> Scalars
+//!   // If it looks at more than an element before it applies anything: what is summed over a tensor, a group or
+//!   // all tensors (w is their number of elements), and what comes of the sums.
+//!   fn terms(param: vec4<f32>, grad: vec4<f32>, proposal: Proposal, tensor: Tensor, hyper: Hyper) -> Terms
+//!   fn decide(sums: vec4<f32>, before: Scalars, kept: Kept, hyper: StepHyper) -> Scalars
 //!   // If it has scalar slots, before `scalars`; else `functions/keeps_nothing.wgsl`.
-//!   fn keep(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> vec4<f32>
+//!   fn keep(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> vec4<f32>
+//!   // If it has joint ones, before `decide`; else `functions/keeps_nothing_joint.wgsl`.
+//!   fn keep_joint(sums: vec4<f32>, before: vec4<f32>, hyper: StepHyper) -> vec4<f32>
+//!   // If it has slots of rows or columns: what is averaged over each, what it keeps of the mean, and what the
+//!   // elements of a row see of it, beside the mean over all rows of the matrix.
+//!   fn margin(grad: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32>
+//!   fn keep_row(before: f32, mean: f32, scalars: Scalars, hyper: StepHyper) -> f32
+//!   fn keep_column(before: f32, mean: f32, scalars: Scalars, hyper: StepHyper) -> f32
+//!   fn row_factor(row: f32, mean: f32, hyper: StepHyper) -> f32
 //!   ```
 //! - a **packing** of a role: the alias of its word (`ParamWord`, `GradWord`), and
 //!   `param_codes(at, count)`, `set_param_codes(at, codes, count)` or the same of `grad`; `count` is
@@ -139,6 +148,10 @@ sources! {
         NADAM = "nadam",
         /// Adam with a step in proportion to each tensor's norm.
         LAMB = "lamb",
+        /// RMSprop with second moments of rows and columns.
+        ADAFACTOR = "adafactor",
+        /// Adam that finds its learning rate.
+        PRODIGY = "prodigy",
     }
 }
 
@@ -279,6 +292,14 @@ sources! {
         ADVANCE = "advance",
         /// Adds up what a rule wanted summed over each tensor.
         FINISH = "finish",
+        /// Adds up what a rule wanted summed over many tensors.
+        GATHER = "gather",
+        /// What a rule wants averaged over rows and columns, in parts.
+        MARGINS = "margins",
+        /// What a rule keeps of rows and columns.
+        VECTORS = "vectors",
+        /// What elements see of their rows.
+        MEANS = "means",
         /// Values into blocks of codes, and back.
         QUANTIZE = "quantize",
         /// Adds a micro-batch's gradients to the batch's.
@@ -293,6 +314,8 @@ sources! {
         TRAFFIC = "traffic",
         /// Loads what a rule's reduction loads.
         REDUCE = "reduce",
+        /// Loads the gradients that are summed over rows and columns.
+        MARGINS = "margins",
         /// 16-bit parameters as words.
         PARAM_16 = "param_16",
         /// 16-bit gradients as words.
@@ -317,10 +340,16 @@ sources! {
         DECISION = "decision",
         /// The constants of a group.
         GROUP = "group",
+        /// The scalars that a rule keeps.
+        KEPT = "kept",
+        /// A tensor as matrices.
+        MATRICES = "matrices",
         /// The loss scale and its rule.
         LOSS_SCALE = "loss_scale",
         /// A sum of squares beyond the range of f32.
         PARTIAL = "partial",
+        /// A part of a tensor's gradient.
+        PIECE = "piece",
         /// Where a lane's elements lie.
         PLACE = "place",
         /// What is known of a tensor once and for all.
@@ -357,8 +386,14 @@ sources! {
         RUNS_UNIFORM = "runs_uniform",
         /// The runs in a storage buffer.
         RUNS_STORAGE = "runs_storage",
-        /// The rule's constants.
+        /// The kernel's constants.
         HYPER = "hyper",
+        /// The sums of tiles.
+        SUMS = "sums",
+        /// Rows and columns, for elements.
+        VECTORS = "vectors",
+        /// In its place, for a rule that has none.
+        NO_VECTORS = "no_vectors",
     }
 }
 
@@ -369,8 +404,16 @@ sources! {
         EXPM1 = "expm1",
         /// The gradient that a rule sees.
         GRADIENT = "gradient",
-        /// A rule without scalars of its own.
+        /// What comes after the update of any rule.
+        AFTER = "after",
+        /// In its place: nothing.
+        NOTHING_AFTER = "nothing_after",
+        /// A rule without scalars of a tensor's own.
         KEEPS_NOTHING = "keeps_nothing",
+        /// A rule without scalars that tensors share.
+        KEEPS_NOTHING_JOINT = "keeps_nothing_joint",
+        /// `t^exponent`.
+        POWER = "power",
         /// `torch.lerp`.
         LERP = "lerp",
         /// The larger of two numbers that are not negative.

@@ -12,5 +12,6 @@ struct Placement {
     whole_vec4: u32,
     // What is summed over its first tile, among the sums of all tiles.
     first_sum: u32,
-    padding0: u32,
+    // The rule's number among those of the optimizer.
+    rule: u32,
 }

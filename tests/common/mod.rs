@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fallline::{
-    BlockSpec, Gpu, GpuOptions, Optimizer, Quantizer, Rule, StateFormat, Step, StepReport,
+    BlockSpec, Gpu, GpuOptions, Optimizer, Quantizer, Rule, Slot, StateFormat, Step, StepReport,
     TensorId, TensorSpec, wgpu,
 };
 use fallline_reference::{
@@ -76,11 +76,19 @@ impl Case {
         Self { rule, twin: reference::rule(name, &options).into(), name, options }
     }
 
+    /// What the rule keeps for a tensor of one dimension.
+    pub(crate) fn slots(&self) -> Vec<Slot> {
+        self.rule.slots(&TensorSpec::new("t", [1]))
+    }
+
     /// The same with another option, if the rule has it.
     pub(crate) fn with(&self, option: &str, value: impl Into<serde_json::Value>) -> Self {
         let mut options = self.options.clone();
-        if let Some(known) = options.get_mut(option) {
-            *known = value.into();
+        let value = value.into();
+        if let Some(known) = options.get_mut(option)
+            && known.is_number() == value.is_number()
+        {
+            *known = value;
         }
         Self::new(self.name, options)
     }

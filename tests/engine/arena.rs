@@ -1,9 +1,11 @@
 //! What the arena promises: one pass, dispatches that do not depend on the number of tensors, own
 //! step counters, the same bits whatever the limits.
 
-use fallline::{AdamW, Gpu, Group, Lion, Optimizer, Sgd, Step, TensorId, TensorSpec, wgpu};
+use fallline::{AdamW, Gpu, Group, Lion, Optimizer, Scope, Sgd, Step, TensorId, TensorSpec, wgpu};
 
-use crate::common::{self, AWKWARD, Rng, bits, cases, gpu, specs, tiny_gpu, webgpu_default_gpu};
+use crate::common::{
+    self, AWKWARD, Case, Rng, bits, cases, gpu, specs, tiny_gpu, webgpu_default_gpu,
+};
 
 fn ids(optimizer: &Optimizer) -> Vec<TensorId> {
     optimizer.tensors().map(|(id, _)| id).collect()
@@ -26,7 +28,7 @@ fn trained(gpu: &Gpu, group: &Group, sizes: &[usize], steps: u32) -> Vec<Vec<u32
     let mut all = Vec::new();
     for id in ids {
         all.push(bits(&optimizer.read_param(id).unwrap()));
-        for slot in group.rule.slots().iter().map(|slot| slot.name) {
+        for slot in optimizer.slots(id).unwrap().iter().map(|slot| slot.name) {
             all.push(bits(&optimizer.read_state(id, slot).unwrap()));
         }
     }
@@ -37,7 +39,7 @@ fn trained(gpu: &Gpu, group: &Group, sizes: &[usize], steps: u32) -> Vec<Vec<u32
 fn neither_a_second_run_nor_tiny_limits_change_a_bit() {
     // With bindings of 128 KiB a window holds 10,752 to 32,768 elements, and a buffer 87,296 to 262,144:
     // windows, folded dispatches and several segments all occur.
-    let large = [70_001, 81_920, 16_384, 87_296, 80_000, 60_000];
+    let large = [50_001, 61_440, 16_384, 65_536, 60_000, 40_000];
     let sizes: Vec<usize> = AWKWARD.into_iter().chain(large).collect();
     for case in cases() {
         let group = Group::new("all", case.rule.clone());
@@ -157,7 +159,9 @@ fn different_rules_share_a_pass_and_groups_have_their_own_hyperparameters() {
 
 #[test]
 fn a_tensor_without_gradient_stays_as_it_is_and_so_does_its_step() {
-    for case in cases() {
+    // What looks at all tensors is told apart by those that are there.
+    let looks_at_all = |case: &Case| case.rule.scope() == Scope::Optimizer;
+    for case in cases().into_iter().filter(|case| !looks_at_all(case)) {
         let specs = specs(&[300, 300, 2]);
         let mut optimizer =
             Optimizer::arena(&gpu(), &[Group::new("all", case.rule.clone())], &specs).unwrap();
@@ -181,7 +185,7 @@ fn a_tensor_without_gradient_stays_as_it_is_and_so_does_its_step() {
         let one_step = bits(&fresh.read_param(ids[0]).unwrap());
         assert_eq!(bits(&optimizer.read_param(ids[1]).unwrap()), one_step, "{:?}", case.rule);
         assert_ne!(bits(&optimizer.read_param(ids[0]).unwrap()), one_step);
-        for slot in case.rule.slots().iter().map(|slot| slot.name) {
+        for slot in optimizer.slots(ids[1]).unwrap().iter().map(|slot| slot.name) {
             let (found, expected) =
                 (optimizer.read_state(ids[1], slot), fresh.read_state(ids[0], slot));
             assert_eq!(bits(&found.unwrap()), bits(&expected.unwrap()), "{slot}");

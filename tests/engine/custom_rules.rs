@@ -14,11 +14,11 @@ struct Hyper { rate: f32, padding0: f32, padding1: vec2<f32>, padding2: vec4<f32
 struct StepHyper { one: f32, padding0: f32, padding1: vec2<f32>, padding2: vec4<f32>, }
 struct Scalars { lr: f32, count: f32, padding0: vec2<f32>, }
 struct State { sum: vec4<f32>, }
-fn keep(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> vec4<f32> {
-    return vec4<f32>(kept.x + hyper.one, kept.y, 0.0, 0.0);
+fn keep(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> vec4<f32> {
+    return vec4<f32>(kept.tensor.x + hyper.one, kept.tensor.y, 0.0, 0.0);
 }
-fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
-    return Scalars(lr, kept.x, vec2<f32>());
+fn scalars(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> Scalars {
+    return Scalars(lr, kept.tensor.x, vec2<f32>());
 }
 fn propose(
     param: vec4<f32>,
@@ -38,6 +38,10 @@ fn slots_of(state: State) -> Slots {
     slots.slot0 = state.sum;
     return slots;
 }
+fn margin(grad: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> { return grad; }
+fn keep_row(before: f32, mean: f32, scalars: Scalars, hyper: StepHyper) -> f32 { return before; }
+fn keep_column(before: f32, mean: f32, scalars: Scalars, hyper: StepHyper) -> f32 { return before; }
+fn row_factor(row: f32, mean: f32, hyper: StepHyper) -> f32 { return row; }
 ";
 
 #[derive(Clone, Debug)]
@@ -81,11 +85,11 @@ impl Rule for Custom {
         Ok(())
     }
 
-    fn switches(&self) -> Vec<(&'static str, bool)> {
+    fn switches(&self, _: &TensorSpec) -> Vec<(&'static str, bool)> {
         self.switches.clone()
     }
 
-    fn slots(&self) -> Vec<Slot> {
+    fn slots(&self, _: &TensorSpec) -> Vec<Slot> {
         self.slots.clone()
     }
 
@@ -116,7 +120,7 @@ fn a_mistake_is_told_with_the_line_of_the_callers_text() {
         "rule 'mine', line 18: invalid field accessor `rat`",
     );
     refused(
-        rule().with("kept.x, vec2<f32>()", "kept.x, vec2<f32>("),
+        rule().with("kept.tensor.x, vec2<f32>()", "kept.tensor.x, vec2<f32>("),
         "rule 'mine', line 9: expected",
     );
     refused(rule().with("return param -", "return nothing -"), "line 21: no definition in scope");
@@ -189,7 +193,7 @@ fn constants_and_slots_must_be_those_of_the_text() {
     refused(
         rule()
             .with("count: f32, padding0: vec2<f32>, }\nstruct State", "count: f32, }\nstruct State")
-            .with("kept.x, vec2<f32>()", "kept.x"),
+            .with("kept.tensor.x, vec2<f32>()", "kept.tensor.x"),
         "Scalars must be 16 bytes; found 8 bytes: lr, count",
     );
     let named = |name| {

@@ -4,6 +4,7 @@
 //! same process with devices of their own; what must be alone is a binary of its own, as `wgpu_log` is.
 
 mod accumulate;
+mod after;
 mod arena;
 mod borrowed;
 mod conversions;
@@ -15,6 +16,7 @@ mod formats;
 mod futures;
 mod halves;
 mod hyperparameters;
+mod matrices;
 mod measure;
 mod norm;
 mod pieces;

@@ -80,7 +80,7 @@ fn trained(
         ids().flat_map(|(id, _)| bits(&read(id))).collect()
     };
     let mut all = vec![whole(&|id| optimizer.read_master(id).unwrap())];
-    for slot in group.rule.slots() {
+    for slot in optimizer.slots(TensorId::new(1)).unwrap() {
         let mut values = whole(&|id| optimizer.read_state(id, slot.name).unwrap());
         if slot.shape == SlotShape::Scalar {
             // Each piece has its own, the whole's.
@@ -125,7 +125,7 @@ fn pieces_give_the_bits_of_the_whole_in_every_format() {
 fn every_rule_takes_pieces_that_begin_anywhere() {
     let gpu = gpu();
     // What is summed over a tensor is the piece's own.
-    for case in cases().into_iter().filter(|case| !case.rule.reduces()) {
+    for case in cases().into_iter().filter(|case| !case.twin.reduces()) {
         // Smaller than the threshold of low-bit state, but for the whole.
         let group =
             Group::new("all", case.rule.clone()).state(StateFormat::Int8).max_norm(f64::INFINITY);

@@ -1,7 +1,7 @@
 //! What rules derive once for each tensor and step, for every number of steps.
 #![allow(clippy::cast_possible_truncation, reason = "rounding to f32 is what the engine does")]
 
-use fallline::{Gpu, SlotShape, wgpu};
+use fallline::{Gpu, SlotShape, TensorSpec, wgpu};
 use fallline_shaders::{functions, join, structs};
 
 use crate::common::{self, Case, buffer, cases, gpu, read};
@@ -12,7 +12,7 @@ const MOST: u32 = 1 << 24;
 /// A lane for each number of steps, with what the rule kept until then.
 const MAIN: &str = "
     @group(0) @binding(0) var<storage, read> steps: array<f32>;
-    @group(0) @binding(1) var<storage, read> kept: array<vec4<f32>>;
+    @group(0) @binding(1) var<storage, read> kept: array<Kept>;
     @group(0) @binding(2) var<storage, read> hyper: StepHyper;
     @group(0) @binding(3) var<storage, read_write> found: array<Scalars>;
     override LR: f32;
@@ -27,7 +27,7 @@ const MAIN: &str = "
 /// The scalars of these steps, by the rule's own WGSL.
 fn on_gpu(gpu: &Gpu, case: &Case, steps: &[f32], kept: &[f32]) -> Vec<f32> {
     let mut sources = vec![case.rule.source(), structs::TENSOR, structs::SLOTS];
-    sources.extend([structs::PROPOSAL, structs::TERMS]);
+    sources.extend([structs::PROPOSAL, structs::TERMS, structs::KEPT, functions::POWER]);
     sources.extend([
         functions::LERP,
         functions::MAX_MAGNITUDE,
@@ -40,8 +40,12 @@ fn on_gpu(gpu: &Gpu, case: &Case, steps: &[f32], kept: &[f32]) -> Vec<f32> {
         source: wgpu::ShaderSource::Wgsl((MAIN.to_owned() + &join(&sources)).into()),
     });
     let mut constants = vec![("LR", case.rule.lr())];
-    constants
-        .extend(case.rule.switches().iter().map(|(name, on)| (*name, f64::from(u8::from(*on)))));
+    constants.extend(
+        case.rule
+            .switches(&TensorSpec::new("t", [1]))
+            .iter()
+            .map(|(name, on)| (*name, f64::from(u8::from(*on)))),
+    );
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some("scalars"),
         layout: None,
@@ -84,20 +88,27 @@ fn on_gpu(gpu: &Gpu, case: &Case, steps: &[f32], kept: &[f32]) -> Vec<f32> {
 
 /// Compares those steps of which `looks` says so with f64.
 fn check(gpu: &Gpu, case: &Case, looks: impl Fn(u32) -> bool) {
-    let keeps = case.rule.slots().iter().any(|slot| slot.shape == SlotShape::Scalar);
+    let keeps = case.slots().iter().any(|slot| slot.shape == SlotShape::Scalar);
     let lr = case.rule.lr();
-    let (mut kept, mut exact_kept) = ([0.0f32; 4], [0.0f64; 4]);
+    let mut exact_kept = case.twin.initial();
+    let mut kept = exact_kept.map(|kept| kept as f32);
+    // What counts the optimizer's steps.
+    let counter = case.twin.kept().iter().position(|name| *name == "k");
     let (mut steps, mut of_steps, mut exact) = (Vec::new(), Vec::new(), Vec::new());
     let mut worst = 0.0f64;
     for t in 1..=MOST {
         let is_looked_at = looks(t);
         // What is kept goes on with every step.
         if keeps || is_looked_at {
+            if let Some(counter) = counter {
+                (kept[counter], exact_kept[counter]) = ((t - 1) as f32, f64::from(t - 1));
+            }
             case.twin.scalars(t, lr as f32, &mut kept);
             let scalars = case.twin.exact_scalars(t, lr, &mut exact_kept);
             if is_looked_at {
                 steps.push(t as f32);
-                of_steps.extend(kept);
+                // Of the tensor, or of all.
+                of_steps.extend([kept, kept].concat());
                 exact.extend(scalars);
             }
         }

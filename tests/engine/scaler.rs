@@ -21,7 +21,7 @@ fn everything(optimizer: &Optimizer) -> Vec<Vec<u32>> {
     for (id, _) in optimizer.tensors() {
         all.push(bits(&optimizer.read_param(id).unwrap()));
         all.push(bits(&optimizer.read_master(id).unwrap()));
-        for slot in optimizer.group_of(id).unwrap().rule.slots().iter().map(|slot| slot.name) {
+        for slot in optimizer.slots(id).unwrap().iter().map(|slot| slot.name) {
             all.push(bits(&optimizer.read_state(id, slot).unwrap()));
         }
     }

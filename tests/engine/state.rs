@@ -1,8 +1,8 @@
 //! Optimizer state in fewer than 32 bits.
 
 use fallline::{
-    AdamW, Dtype, Group, Optimizer, Options, Precision, SlotShape, StateFormat, Step, TensorId,
-    TensorSpec,
+    AdamW, Dtype, Group, Optimizer, Options, Precision, SlotKind, SlotShape, StateFormat, Step,
+    TensorId, TensorSpec,
 };
 use fallline_reference::{self as reference, formats::bf16, functions::noise};
 
@@ -19,7 +19,10 @@ fn expected(slot: u32, tensor: u32, index: usize, value: f32) -> u16 {
 
 /// The names of the slots that have a value for each element.
 fn tiled(case: &common::Case) -> impl Iterator<Item = &'static str> {
-    let slots = case.rule.slots().into_iter().filter(|slot| slot.shape == SlotShape::Param);
+    let slots = case
+        .slots()
+        .into_iter()
+        .filter(|slot| slot.shape == SlotShape::Param && slot.kind == SlotKind::Moment);
     slots.map(|slot| slot.name)
 }
 

@@ -63,8 +63,8 @@ async fn follow(gpu: &Gpu, rule: Arc<dyn Rule>, twin: &dyn Twin) -> anyhow::Resu
     const MAX_ULP: u32 = 2;
     const LEN: usize = 1021;
     let widened = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
-    let (lr, slots) = (rule.lr(), rule.slots());
     let tensors = [TensorSpec::new("t", [LEN])];
+    let (lr, slots) = (rule.lr(), rule.slots(&tensors[0]));
     let mut optimizer = Optimizer::arena(gpu, &[Group::new("all", rule)], &tensors)?;
     let param = values(LEN, 0);
     optimizer.store_param(ID, &param).await?;

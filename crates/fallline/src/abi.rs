@@ -21,14 +21,24 @@ pub(crate) struct Tensor {
     pub(crate) clip_factor: f32,
     pub(crate) step: u32,
     pub(crate) zero_grad: u32,
-    pub(crate) clip_value: f32,
+    pub(crate) slow_weight: f32,
+    pub(crate) average_weight: f32,
     pub(crate) len_vec4: u32,
     pub(crate) tail_elems: u32,
     pub(crate) first_vec4: u32,
     pub(crate) hyper: u32,
     pub(crate) number: u32,
-    pub(crate) seed: u32,
     pub(crate) whole_vec4: u32,
+}
+
+/// `Hypers` of `tables/hyper.wgsl` without those of the groups.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+pub(crate) struct Hypers {
+    pub(crate) clip_value: f32,
+    pub(crate) seed: u32,
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
 }
 
 /// `StepInput` of `structs/step_input.wgsl` without its rates.
@@ -45,14 +55,14 @@ pub(crate) struct StepInput {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 pub(crate) struct Group {
-    pub(crate) rule: u32,
     pub(crate) hyper: u32,
     pub(crate) grad_sign: f32,
-    pub(crate) clip_value: f32,
-    pub(crate) seed: u32,
+    pub(crate) joint: u32,
+    pub(crate) lookahead_k: u32,
+    pub(crate) lookahead_alpha: f32,
+    pub(crate) average_weight: f32,
+    pub(crate) family: u32,
     pub(crate) padding0: u32,
-    pub(crate) padding1: u32,
-    pub(crate) padding2: u32,
     pub(crate) step_hyper: StepHyper,
 }
 
@@ -67,7 +77,29 @@ pub(crate) struct Placement {
     pub(crate) number: u32,
     pub(crate) whole_vec4: u32,
     pub(crate) first_sum: u32,
+    pub(crate) rule: u32,
+}
+
+/// `Matrices` of `structs/matrices.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+pub(crate) struct Matrices {
+    pub(crate) rows: u32,
+    pub(crate) columns: u32,
+    pub(crate) factors_at: u32,
+    pub(crate) columns_at: u32,
+    pub(crate) first_sum: u32,
+    pub(crate) rows_at: u32,
+    pub(crate) rows_total: u32,
+    pub(crate) matrices: u32,
+    pub(crate) blocks: u32,
+    pub(crate) chunks: u32,
+    pub(crate) row_parts: u32,
+    pub(crate) column_parts: u32,
+    pub(crate) first_vectors: u32,
+    pub(crate) first_means: u32,
     pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
 }
 
 /// `Run` of `structs/run.wgsl`.
@@ -84,16 +116,16 @@ pub(crate) struct Run {
     pub(crate) state_tile: u32,
 }
 
-/// `Rows` of `control/measure.wgsl`.
+/// `Piece` of `structs/piece.wgsl`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-pub(crate) struct Rows {
-    pub(crate) first_row: u32,
+pub(crate) struct Piece {
+    pub(crate) first_workgroup: u32,
     pub(crate) tensor: u32,
-    pub(crate) len_elems: u32,
+    pub(crate) len: u32,
     pub(crate) grad_vec4: u32,
-    pub(crate) partial: u32,
-    pub(crate) lead_tiles: u32,
+    pub(crate) first: u32,
+    pub(crate) lead: u32,
     pub(crate) padding0: u32,
     pub(crate) padding1: u32,
 }

@@ -118,6 +118,7 @@ mod tensor;
 mod tiles;
 mod transfer;
 mod update;
+mod vectors;
 mod wait;
 
 pub use adapters::{GpuOptions, request_adapters};

@@ -1,26 +1,36 @@
-//! The distinct rules of some groups, and their constants.
+//! The distinct rules of some groups and tensors, and their constants.
 
 use crate::{
-    Error, Group, Result, abi,
+    Error, Group, Result, Scope, TensorSpec, abi,
     kernel::{KernelKey, MAX_HYPERS, check_rule},
     rules::narrow,
 };
 
-/// The distinct rules of some groups. Groups that differ in what *advance* reads share a kernel's
-/// constants: learning rate and decoupled weight decay, say.
+/// The distinct rules of some groups and tensors.
+///
+/// Groups whose rules differ in hyperparameters only are a *family*: they share the table of these in a kernel, and each
+/// distinct set of what every element needs (so not the learning rate, nor decoupled weight decay) is one entry of it.
 #[derive(Clone, Debug)]
 pub(crate) struct RuleSet {
+    /// A family's rule may have several kernels, as its tensors differ in shape.
     pub(crate) keys: Vec<KernelKey>,
-    /// For each group, which of these is its own.
-    pub(crate) of_group: Vec<usize>,
-    /// The distinct `Hyper` of each rule, and for each group which of them is its own.
-    hypers: Vec<Vec<abi::Hyper>>,
-    hyper_of: Vec<usize>,
-    /// Groups of each rule: so many distinct constants it may come to have.
-    groups_of: Vec<usize>,
+    family_of_key: Vec<usize>,
+    families: Vec<Family>,
+    /// Of each group: its family, and which of that family's constants are its own.
+    family_of_group: Vec<usize>,
+    hyper_of_group: Vec<usize>,
 }
 
-/// A rule's constants begin at a multiple of the largest offset alignment that WebGPU permits.
+/// Groups whose rules differ in hyperparameters only.
+#[derive(Clone, Debug)]
+pub(crate) struct Family {
+    /// For a tensor without dimensions, which tells families apart.
+    pub(crate) key: KernelKey,
+    hypers: Vec<abi::Hyper>,
+    pub(crate) groups: Vec<usize>,
+}
+
+/// A family's constants begin at a multiple of the largest offset alignment that WebGPU permits.
 const ALIGNMENT: usize = 256;
 
 impl RuleSet {
@@ -29,36 +39,41 @@ impl RuleSet {
         if groups.is_empty() {
             return Err(Error::NoGroups);
         }
-        let (keys, hypers, groups_of) = (Vec::new(), Vec::new(), Vec::new());
-        let (of_group, hyper_of) = (Vec::new(), Vec::new());
-        let mut set = Self { keys, of_group, hypers, hyper_of, groups_of };
+        let mut set = Self {
+            keys: Vec::new(),
+            family_of_key: Vec::new(),
+            families: Vec::new(),
+            family_of_group: Vec::new(),
+            hyper_of_group: Vec::new(),
+        };
         for (index, group) in groups.iter().enumerate() {
             if groups[..index].iter().any(|known| known.name == group.name) {
                 return Err(Error::DuplicateGroup { name: group.name.clone() });
             }
             check(group)?;
-            set.add(group)?;
+            set.add_group(group)?;
         }
         Ok(set)
     }
 
-    fn add(&mut self, group: &Group) -> Result<()> {
+    fn add_group(&mut self, group: &Group) -> Result<()> {
         let rule = &*group.rule;
-        let (key, hyper) = (KernelKey::new(rule), words(&rule.hyper()));
-        if !self.keys.contains(&key) {
-            let same_name = |known: &KernelKey| known.rule.stem() == key.rule.stem();
-            if self.keys.iter().any(|known| same_name(known) && known.rule != key.rule) {
+        let scalar = TensorSpec::new("scalar", []);
+        let (key, hyper) = (KernelKey::new(group, &scalar), words(&rule.hyper()));
+        if !self.families.iter().any(|family| family.key == key) {
+            let same_name = |known: &Family| known.key.rule.stem() == key.rule.stem();
+            let differs = |known: &Family| known.key.rule != key.rule;
+            if self.families.iter().any(|known| same_name(known) && differs(known)) {
                 return Err(Error::RuleName { rule: rule.name().to_owned() });
             }
-            check_rule(rule, &key)?;
+            check_rule(group, &scalar, &key)?;
         }
-        let number = self.keys.iter().position(|known| *known == key).unwrap_or_else(|| {
-            self.keys.push(key);
-            self.hypers.push(Vec::new());
-            self.groups_of.push(0);
-            self.keys.len() - 1
+        let family = self.families.iter().position(|family| family.key == key);
+        let family = family.unwrap_or_else(|| {
+            self.families.push(Family { key, hypers: Vec::new(), groups: Vec::new() });
+            self.families.len() - 1
         });
-        let hypers = &mut self.hypers[number];
+        let Family { hypers, groups, .. } = &mut self.families[family];
         let same = |known: &abi::Hyper| known.map(f32::to_bits) == hyper.map(f32::to_bits);
         let at = hypers.iter().position(same).unwrap_or_else(|| {
             hypers.push(hyper);
@@ -67,45 +82,89 @@ impl RuleSet {
         if at >= MAX_HYPERS {
             return Err(Error::TooManyHyperparameters { limit: MAX_HYPERS });
         }
-        self.groups_of[number] += 1;
-        self.of_group.push(number);
-        self.hyper_of.push(at);
+        groups.push(self.family_of_group.len());
+        self.family_of_group.push(family);
+        self.hyper_of_group.push(at);
         Ok(())
     }
 
-    /// Whether all groups of a rule have the same constants.
+    /// The number among [`keys`](Self::keys) of a group's rule for a tensor.
+    pub(crate) fn rule_of(
+        &mut self,
+        groups: &[Group],
+        group: usize,
+        tensor: &TensorSpec,
+    ) -> Result<usize> {
+        let family = self.family_of_group[group];
+        let key = KernelKey::new(&groups[group], tensor);
+        let mut known = self.keys.iter().zip(&self.family_of_key);
+        if let Some(number) = known.position(|known| known == (&key, &family)) {
+            return Ok(number);
+        }
+        check_rule(&groups[group], tensor, &key)?;
+        self.keys.push(key);
+        self.family_of_key.push(family);
+        Ok(self.keys.len() - 1)
+    }
+
+    /// The families whose sums go over more than a tensor.
+    pub(crate) fn gathering(&self) -> impl Iterator<Item = &Family> {
+        self.families.iter().filter(|f| matches!(f.key.scope, Scope::Group | Scope::Optimizer))
+    }
+
+    /// Whether all groups of a rule's family have the same constants.
     pub(crate) fn has_one_hyper(&self, rule: usize) -> bool {
-        self.hypers[rule].len() == 1
+        self.families[self.family_of_key[rule]].hypers.len() == 1
     }
 
     /// Where a rule's constants begin in [`hyper_bytes`](Self::hyper_bytes).
     pub(crate) fn offset(&self, rule: usize) -> usize {
-        self.groups_of[..rule].iter().map(|groups| span(*groups)).sum()
+        self.offset_of_family(self.family_of_key[rule])
+    }
+
+    fn offset_of_family(&self, family: usize) -> usize {
+        // As many distinct ones as a family has groups, if they come to differ.
+        self.families[..family].iter().map(|family| span(family.groups.len())).sum()
     }
 
     /// The constants of all rules, as kernels bind them.
-    pub(crate) fn hyper_bytes(&self) -> Vec<u8> {
-        let mut bytes = vec![0; self.offset(self.keys.len())];
-        for (rule, hypers) in self.hypers.iter().enumerate() {
-            let hypers: &[u8] = bytemuck::cast_slice(hypers);
-            let first = self.offset(rule);
-            bytes[first..first + hypers.len()].copy_from_slice(hypers);
+    pub(crate) fn hyper_bytes(&self, clip_value: f32, seed: u32) -> Vec<u8> {
+        let mut bytes = vec![0; self.offset_of_family(self.families.len())];
+        let head = abi::Hypers { clip_value, seed, padding0: 0, padding1: 0 };
+        for (family, Family { hypers, .. }) in self.families.iter().enumerate() {
+            let contents = [bytemuck::bytes_of(&head), bytemuck::cast_slice(hypers)].concat();
+            let first = self.offset_of_family(family);
+            bytes[first..first + contents.len()].copy_from_slice(&contents);
         }
         bytes
     }
 
+    /// How many sets of joint scalars there may be: of each family, and of each group.
+    pub(crate) fn joints(&self) -> usize {
+        self.families.len() + self.family_of_group.len()
+    }
+
+    /// Which of these a group's tensors have.
+    pub(crate) fn joint_of(&self, group: usize) -> usize {
+        let family = self.family_of_group[group];
+        match self.families[family].key.scope {
+            Scope::Group => self.families.len() + group,
+            _ => family,
+        }
+    }
+
     /// What *advance* knows of each group.
-    pub(crate) fn records(&self, groups: &[Group], clip_value: f32, seed: u32) -> Vec<abi::Group> {
+    pub(crate) fn records(&self, groups: &[Group]) -> Vec<abi::Group> {
         let number = |value: usize| u32::try_from(value).expect("as many as there are groups");
         let record = |(index, group): (usize, &Group)| abi::Group {
-            rule: number(self.of_group[index]),
-            hyper: number(self.hyper_of[index]),
+            hyper: number(self.hyper_of_group[index]),
             grad_sign: if group.rule.maximize() { -1.0 } else { 1.0 },
-            clip_value,
-            seed,
+            joint: number(self.joint_of(index)),
+            lookahead_k: group.lookahead.map_or(0, |lookahead| lookahead.k),
+            lookahead_alpha: group.lookahead.map_or(0.0, |lookahead| narrow(lookahead.alpha)),
+            average_weight: group.ema_decay.map_or(0.0, |decay| narrow(1.0 - decay)),
+            family: number(self.family_of_group[index]),
             padding0: 0,
-            padding1: 0,
-            padding2: 0,
             step_hyper: words(&group.rule.step_hyper()),
         };
         groups.iter().enumerate().map(record).collect()
@@ -114,12 +173,12 @@ impl RuleSet {
 
 /// Bytes for the constants of `groups` groups.
 fn span(groups: usize) -> usize {
-    (groups * size_of::<abi::Hyper>()).next_multiple_of(ALIGNMENT)
+    (size_of::<abi::Hypers>() + groups * size_of::<abi::Hyper>()).next_multiple_of(ALIGNMENT)
 }
 
 /// Whether a group's hyperparameters are in their ranges.
 pub(crate) fn check(group: &Group) -> Result<()> {
-    group.rule.check().map_err(|range| Error::Hyperparameter {
+    group.check().map_err(|range| Error::Hyperparameter {
         group: group.name.clone(),
         name: range.name,
         expected: range.expected,

@@ -1,11 +1,11 @@
 //! What a rule keeps beside a parameter.
 
-use crate::StateFormat;
+use crate::{Group, StateFormat, TensorSpec};
 
 /// Slots of a parameter's shape that a rule can keep: `Slots` of `structs/slots.wgsl`.
 pub(crate) const MAX_SLOTS: usize = 8;
 
-/// Scalars that a rule can keep for each tensor: the `kept` of its WGSL.
+/// Scalars that a rule can keep for each tensor, and in common: a vec4 each of its WGSL's `Kept`.
 pub(crate) const MAX_KEPT: usize = 4;
 
 /// One of the things that a rule keeps for each tensor.
@@ -47,6 +47,9 @@ pub enum SlotShape {
     Columns,
     /// The tensor: shape `[]`, always f32. A rule may have up to four.
     Scalar,
+    /// All tensors that the rule's sums go over ([`Scope`](crate::Scope)): shape `[]`, always f32. A rule may have
+    /// up to four. Each tensor reads, and saves, the same.
+    Joint,
 }
 
 impl Slot {
@@ -60,6 +63,12 @@ impl Slot {
     #[must_use]
     pub const fn scalar(name: &'static str) -> Self {
         Self::moment(name).exact().shape(SlotShape::Scalar)
+    }
+
+    /// A scalar of all tensors together that the rule's sums go over.
+    #[must_use]
+    pub const fn joint(name: &'static str) -> Self {
+        Self::moment(name).exact().shape(SlotShape::Joint)
     }
 
     /// What is never negative.
@@ -96,16 +105,28 @@ impl Slot {
         match (self.shape, &mut dims[..]) {
             (SlotShape::Rows, [.., last]) => *last = 1,
             (SlotShape::Columns, [.., rows, _]) => *rows = 1,
-            (SlotShape::Scalar, _) => dims.clear(),
+            (SlotShape::Scalar | SlotShape::Joint, _) => dims.clear(),
             _ => {}
         }
         dims
+    }
+
+    /// Elements of the slot beside a tensor, whose own are counted.
+    pub(crate) fn len_elems(self, tensor: &TensorSpec) -> u64 {
+        self.dims(&tensor.shape).iter().map(|dim| *dim as u64).product()
     }
 
     /// Whether it lies in the tiles of the state, and not beside them.
     pub(crate) const fn is_tiled(self) -> bool {
         matches!(self.shape, SlotShape::Param)
     }
+}
+
+/// The slots of a tensor with this rule, and of what comes after its updates.
+pub(crate) fn slots_of(group: &Group, tensor: &TensorSpec) -> Vec<Slot> {
+    let mut slots = group.rule.slots(tensor);
+    slots.extend(group.after_slots());
+    slots
 }
 
 /// The slots that lie in tiles.

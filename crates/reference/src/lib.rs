@@ -14,9 +14,9 @@
 )]
 
 pub mod formats;
+pub mod functions;
 mod number;
 pub mod rules;
-pub mod functions;
 mod tensor;
 pub mod ulp;
 

@@ -3,8 +3,8 @@
 use std::{fmt::Debug, ops::Neg};
 
 use crate::{
-    rules::{Rule, Scalars},
     functions,
+    rules::{Rule, Scalars},
 };
 
 /// f32 or f64: in which a [`crate::Tensor`] computes, and so with which half of a [`Rule`].

@@ -177,7 +177,7 @@ struct Baselines {
 
 impl Baselines {
     fn new(gpu: &Gpu, rule: Arc<dyn Rule>, known: Known, specs: &[TensorSpec]) -> Result<Self> {
-        let tensors = Tensors::new(gpu, specs, rule.slots().len())?;
+        let tensors = Tensors::new(gpu, specs, rule.slots(&specs[0]).len())?;
         tensors.fill(gpu, specs)?;
         Ok(Self {
             per_tensor: PerTensor::new(gpu, known, &tensors)?,

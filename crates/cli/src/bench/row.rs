@@ -1,6 +1,6 @@
 //! A row of the result, in JSON and in the tables.
 
-use fallline::{Rule, SlotShape, TensorSpec};
+use fallline::{Rule, Scope, Slot, SlotKind, SlotShape, TensorSpec};
 use serde::Serialize;
 
 use super::{
@@ -191,13 +191,23 @@ const SPEED: [&str; 9] =
 /// by it before. (Of large tensors: small ones keep their state in f32; what has other shapes than the parameter does
 /// not count.)
 fn bytes_per_param(numerics: &Numerics, rule: &dyn Rule) -> f64 {
-    let spec = numerics.spec(TensorSpec::new("", []));
+    let spec = numerics.spec(TensorSpec::new("", [1, 1]));
     let grads = if numerics.clip.is_some() || numerics.scales() { 2 } else { 1 };
     let kept = spec.dtype.size_bytes() + spec.precision.size_bytes();
     let grad = spec.grad_dtype.size_bytes();
-    let slots = rule.slots().iter().filter(|slot| slot.shape == SlotShape::Param).count();
-    let state = slots as f64 * numerics.state.size_bytes();
-    let read_before = if rule.reduces() { (kept + grad) as f64 + state } else { 0.0 };
+    let slots = rule.slots(&spec);
+    let of_shape = |shape| slots.iter().filter(|slot| slot.shape == shape).count();
+    let bytes = |slot: &&Slot| match slot.kind {
+        SlotKind::Exact => 4.0,
+        _ => numerics.state.size_bytes(),
+    };
+    let state: f64 =
+        slots.iter().filter(|slot| slot.shape == SlotShape::Param).map(|slot| bytes(&slot)).sum();
+    let has_rows = of_shape(SlotShape::Rows) + of_shape(SlotShape::Columns) > 0;
+    let mut read_before = if has_rows { grad as f64 } else { 0.0 };
+    if rule.scope() != Scope::Element {
+        read_before += (kept + grad) as f64 + state;
+    }
     (2 * kept + grads * grad) as f64 + 2.0 * state + read_before
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn check(
                 spec.precision
             ),
             What::State(slot) => {
-                let slots = rule.slots();
+                let slots = optimizer.slots(id)?;
                 let kept = slots.iter().find(|kept| kept.name == slot).with_context(|| {
                     let known = slots.iter().map(|slot| slot.name).collect::<Vec<_>>();
                     let (key, rule) = (expected.key(), rule.name());

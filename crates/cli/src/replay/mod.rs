@@ -216,7 +216,7 @@ fn write_result(optimizer: &Optimizer, out: &Output) -> anyhow::Result<()> {
         if keeps_master(spec) {
             add(format!("master/{}", spec.name), Dtype::F32, &optimizer.read_master(id)?)?;
         }
-        for slot in optimizer.group_of(id)?.rule.slots().iter().map(|slot| slot.name) {
+        for slot in optimizer.slots(id)?.iter().map(|slot| slot.name) {
             let state = optimizer.read_state(id, slot)?;
             add(format!("state/{slot}/{}", spec.name), Dtype::F32, &state)?;
         }

@@ -41,6 +41,9 @@ pub(crate) struct Input {
 /// Hyperparameters, as a step brings them.
 #[derive(Clone, Debug)]
 pub(crate) struct StepConstants {
+    pub(crate) clip_value: f32,
+    /// Of stochastic rounding.
+    pub(crate) seed: u32,
     pub(crate) groups: Vec<abi::Group>,
     /// The constants of all rules: see [`RuleSet`](crate::rule_set::RuleSet).
     pub(crate) hypers: Vec<u8>,

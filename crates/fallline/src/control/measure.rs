@@ -2,20 +2,14 @@
 
 use wgpu::{BindingResource, Buffer, BufferUsages, ComputePass};
 
-use super::{
-    Written,
-    inputs::StepInputs,
-    rows::{Measured, RowDispatch, RowPieces, RowWindow},
-};
+use super::{Written, inputs::StepInputs};
 use crate::{
     Gpu, Group, LossScaler, Options, Result,
     abi::{Decision, Norm, Partial, Span, Total},
     compile,
-    dispatch::{BindGroups, Dispatch, PartDispatch, bind, part},
+    dispatch::{Dispatch, PartDispatch, bind},
     kernel::{self, Recipe},
-    limits::{max_binding_bytes, max_workgroups},
     rules::narrow,
-    tiles::Bound,
 };
 
 /// Decisions that are kept for reports: `HISTORY_LEN` of `control/decide.wgsl`.
@@ -28,9 +22,7 @@ pub(crate) struct Measure {
     scaler: LossScaler,
     /// The last decisions.
     pub(crate) history: Buffer,
-    /// The rows of all gradients.
-    pub(crate) rows: RowPieces,
-    partials: Buffer,
+    pub(crate) partials: Buffer,
     spans: Buffer,
     decision: Buffer,
     /// Exact sums of the partials of each group.
@@ -45,7 +37,7 @@ impl Measure {
         gpu: &Gpu,
         groups: &[Group],
         options: &Options,
-        rows: RowPieces,
+        starts: &[u32],
         inputs: &StepInputs,
         decision: &Buffer,
     ) -> Result<Self> {
@@ -56,10 +48,10 @@ impl Measure {
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
         let history_bytes = HISTORY_LEN * entry_bytes(groups.len());
         let history = gpu.buffer("fallline history", history_bytes, usage)?;
-        let partials_len = rows.starts.last().map_or(0, |end| u64::from(*end));
+        let partials_len = starts.last().map_or(0, |end| u64::from(*end));
         let partials_bytes = partials_len * size_of::<Partial>() as u64;
         let partials = gpu.buffer("fallline partials", partials_bytes, BufferUsages::STORAGE)?;
-        let spans = upload_spans(gpu, groups, options, &rows.starts)?;
+        let spans = upload_spans(gpu, groups, options, starts)?;
         let totals_bytes = groups.len().max(1) * size_of::<Total>();
         let totals = gpu.buffer("fallline totals", totals_bytes as u64, usage)?;
         let kernel = compile::kernel(gpu, Recipe::Total)?;
@@ -71,20 +63,7 @@ impl Measure {
         let buffers = [&spans, &totals, scaler.buffer(), decision, &history];
         let decide = decide(gpu, &kernel, inputs, buffers)?;
         let decision = decision.clone();
-        Ok(Self { scaler, history, rows, partials, spans, decision, totals, total, decide })
-    }
-
-    /// The rows of these gradients, for an optimizer that measures.
-    pub(crate) fn rows(
-        gpu: &Gpu,
-        groups: &[Group],
-        options: &Options,
-        measured: &[Measured],
-    ) -> Option<RowPieces> {
-        let limits = gpu.limits();
-        let (bytes, workgroups) = (max_binding_bytes(limits), max_workgroups(limits));
-        let rows = || RowPieces::new(measured, groups.len(), bytes, workgroups);
-        options.measures(groups).then(rows)
+        Ok(Self { scaler, history, partials, spans, decision, totals, total, decide })
     }
 
     /// The same with other inputs.
@@ -95,45 +74,14 @@ impl Measure {
         Ok(Self { decide, ..self.clone() })
     }
 
-    /// The dispatches over these rows, which lie at these offsets of a step's places.
-    pub(crate) fn bind_rows<'b>(
-        &self,
-        gpu: &Gpu,
-        inputs: &StepInputs,
-        (rows, offsets): (&[RowDispatch], &[u32]),
-        buffers: impl Fn(usize) -> Option<&'b Buffer>,
-        (bind_groups, step): (&mut BindGroups<RowWindow>, u64),
-    ) -> Result<Vec<PartDispatch>> {
-        let mut dispatches = Vec::with_capacity(rows.len());
-        for (dispatch, &offset) in rows.iter().zip(offsets) {
-            let RowWindow { dtype: grad, ragged, grad: bound } = &dispatch.window;
-            let kernel = compile::kernel(gpu, Recipe::Measure { grad: *grad, ragged: *ragged })?;
-            let bind_group = bind_groups.get(&dispatch.window, step, || {
-                // Of no gradient, anything will do: nothing of it counts.
-                let lent = bound.as_ref().and_then(|bound| Some((buffers(bound.buffer)?, bound)));
-                let (buffer, bytes) = match lent {
-                    Some((buffer, Bound { bytes, .. })) => (buffer, bytes.clone()),
-                    None => (&self.spans, 0..16),
-                };
-                let (_, absent) = inputs.bindings();
-                let grad = part(buffer, bytes.start, bytes.end - bytes.start);
-                let bound = [absent, inputs.places(), grad, self.partials.as_entire_binding()];
-                bind(gpu, "fallline measure", &kernel, &bound)
-            })?;
-            let (x, y) = kernel::fold(dispatch.len().into(), gpu.limits());
-            let dispatch = Dispatch { kernel, bind_group, workgroups: [x, y, 1] };
-            dispatches.push(PartDispatch { dispatch, offset });
-        }
-        Ok(dispatches)
-    }
-
     pub(crate) fn record(
         &self,
         pass: &mut ComputePass<'_>,
         written: &Written,
         rows: &[PartDispatch],
     ) {
-        for PartDispatch { dispatch, offset } in rows {
+        for PartDispatch { dispatch, offset } in rows.iter().filter(|rows| !super::is_margins(rows))
+        {
             dispatch.record(pass, &[written.absent, written.places + offset]);
         }
         self.total.record(pass, &[]);

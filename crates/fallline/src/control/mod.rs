@@ -3,10 +3,11 @@
 
 mod inputs;
 mod measure;
+mod reduce;
 mod rows;
 mod sums;
 
-use wgpu::{BindGroup, Buffer, BufferUsages, ComputePass};
+use wgpu::{BindGroup, BindingResource, Buffer, BufferUsages, ComputePass};
 
 pub(crate) use inputs::{EntrySizes, Input, StepConstants, StepInputs, Written};
 #[cfg(test)]
@@ -14,20 +15,23 @@ pub(crate) use measure::HISTORY_LEN;
 pub(crate) use measure::{Measure, entry_bytes};
 #[cfg(test)]
 pub(crate) use rows::ROW_TILES;
-pub(crate) use rows::{Measured, RowDispatch, RowPieces, RowWindow};
+pub(crate) use rows::{Measured, RowDispatch, RowPieces, RowWindow, Summed};
 pub use sums::Sums;
 
+use self::reduce::Reduce;
 use crate::{
     Error, Gpu, Group, Options, Result,
     abi::{self, Placement},
     compile,
-    dispatch::{Dispatch, PartDispatch, bind},
-    kernel::{self, Kernel, Recipe},
+    dispatch::{BindGroups, Dispatch, PartDispatch, bind, part},
+    kernel::{self, HYPERS_BYTES, Kernel, KernelKey, Margins, Recipe},
     limits::max_workgroups,
-    records::Records,
+    records::{Records, TileSums},
     rule_set::RuleSet,
     rules::narrow,
+    tiles::Bound,
     transfer,
+    vectors::Vectors,
 };
 
 /// The GPU buffers and the kernels that come before the update.
@@ -49,9 +53,12 @@ pub(crate) struct Control {
     measure: Option<Measure>,
     /// For each rule.
     advance: Vec<Dispatch>,
-    /// What is summed over each tile, and for each rule that looks at whole tensors what becomes of that.
-    pub(crate) sums: Option<Buffer>,
-    finish: Vec<Dispatch>,
+    /// What rules sum, and what becomes of that.
+    pub(crate) reduce: Reduce,
+    /// Pieces of gradients that are summed.
+    pub(crate) rows: RowPieces,
+    /// For each rule, for what it sums of rows and columns.
+    margins: Vec<(KernelKey, u64)>,
 }
 
 /// What is made for an optimizer before its control.
@@ -61,11 +68,11 @@ pub(crate) struct Start<'a> {
     pub(crate) options: &'a Options,
     pub(crate) rules: &'a RuleSet,
     pub(crate) placements: &'a [Placement],
-    /// What is summed over each tile, if a rule looks at whole tensors.
-    pub(crate) sums: Option<Buffer>,
-    /// The rows to measure, if anything is measured.
-    pub(crate) rows: Option<RowPieces>,
-    /// Where tensors lie at first, and how many bytes of other places there is room for.
+    /// What is summed over each tile, if a rule looks at whole tensors; what rules keep of rows and columns.
+    pub(crate) sums: (Option<TileSums>, &'a Vectors),
+    /// The pieces of gradients to sum.
+    pub(crate) rows: RowPieces,
+    /// Where tensors lie at first, and room for so many bytes of other places.
     pub(crate) places: &'a [u8],
     pub(crate) room: usize,
 }
@@ -79,45 +86,47 @@ impl Control {
         let of_each =
             |label: &str, bytes: usize| gpu.buffer(label, (tensors.max(1) * bytes) as u64, usage);
         let steps = of_each("fallline steps", size_of::<u32>())?;
-        let kept = of_each("fallline kept scalars", size_of::<abi::Kept>())?;
+        let kept_bytes = (tensors + rules.joints()) * size_of::<abi::Kept>();
+        let kept = gpu.buffer("fallline kept scalars", kept_bytes as u64, usage)?;
         let clip_value = options.clip_value.map_or(f32::MAX, narrow);
         let constants = StepConstants {
-            groups: rules.records(groups, clip_value, options.seed),
-            hypers: rules.hyper_bytes(),
+            clip_value,
+            seed: options.seed,
+            groups: rules.records(groups),
+            hypers: rules.hyper_bytes(clip_value, options.seed),
         };
         let decision = first_decision(gpu, groups.len())?;
+        let measures = options.measures(groups);
         let sizes = EntrySizes {
             tensors,
             groups: groups.len(),
             hypers_bytes: constants.hypers.len(),
-            has_totals: rows.is_some(),
+            has_totals: measures,
         };
         let inputs = StepInputs::new(gpu, sizes, places, room)?;
         let records_of_places = placements.to_vec();
         let placements = gpu.filled("fallline placements", BufferUsages::STORAGE, placements)?;
-        let measure = rows
-            .map(|rows| Measure::new(gpu, groups, options, rows, &inputs, &decision))
+        let measure = measures
+            .then(|| Measure::new(gpu, groups, options, &rows.starts, &inputs, &decision))
             .transpose()?;
         let buffers = [&placements, &decision, &steps, &kept, &records.buffer];
         // A lane for each tensor.
-        let (x, y) = workgroups(gpu, tensors.div_ceil(64))?;
+        let (x, y) = workgroups(gpu, tensors.div_ceil(64) as u64)?;
         let mut advance = Vec::new();
         for (number, key) in (0u32..).zip(&rules.keys) {
             let kernel = compile::kernel(gpu, Recipe::Advance { key: key.clone(), number })?;
             let bind_group = bind_advance(gpu, &kernel, &inputs, buffers)?;
             advance.push(Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
         }
-        let mut finish = Vec::new();
-        if let Some(sums) = &sums {
-            // A workgroup for each tensor.
-            let (x, y) = workgroups(gpu, tensors)?;
-            let buffers = [&placements, sums, &records.buffer];
-            for (number, key) in (0u32..).zip(&rules.keys).filter(|(_, key)| key.reduces) {
-                let kernel = compile::kernel(gpu, Recipe::Finish { key: key.clone(), number })?;
-                let bind_group = bind_finish(gpu, &kernel, &inputs, buffers)?;
-                finish.push(Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
-            }
-        }
+        let bound = reduce::Bound {
+            inputs: &inputs,
+            placements: &placements,
+            records: &records.buffer,
+            kept: &kept,
+        };
+        let reduce = Reduce::new(gpu, rules, sums, bound, tensors, groups.len())?;
+        let keys = rules.keys.iter().enumerate();
+        let margins = keys.map(|(rule, key)| (key.clone(), rules.offset(rule) as u64)).collect();
         Ok(Self {
             inputs,
             constants,
@@ -129,14 +138,15 @@ impl Control {
             records,
             measure,
             advance,
-            sums,
-            finish,
+            reduce,
+            rows,
+            margins,
         })
     }
 
     /// The seed of stochastic rounding.
     pub(crate) fn seed(&self) -> u32 {
-        self.constants.groups.first().map_or(0, |group| group.seed)
+        self.constants.seed
     }
 
     /// A tensor's number in stochastic rounding.
@@ -145,10 +155,16 @@ impl Control {
     }
 
     /// Sets the seed, and the number of every tensor.
-    pub(crate) fn write_identity(&mut self, gpu: &Gpu, seed: u32, numbers: &[u32]) -> Result<()> {
-        for group in &mut self.constants.groups {
-            group.seed = seed;
-        }
+    pub(crate) fn write_identity(
+        &mut self,
+        gpu: &Gpu,
+        rules: &RuleSet,
+        seed: u32,
+        numbers: &[u32],
+    ) -> Result<()> {
+        let constants = &mut self.constants;
+        constants.seed = seed;
+        constants.hypers = rules.hyper_bytes(constants.clip_value, seed);
         for (place, number) in self.records_of_places.iter_mut().zip(numbers) {
             place.number = *number;
         }
@@ -198,26 +214,20 @@ impl Control {
         for dispatch in &mut advance {
             dispatch.bind_group = bind_advance(gpu, &dispatch.kernel, &inputs, buffers)?;
         }
-        let mut finish = self.finish.clone();
-        if let Some(sums) = &self.sums {
-            let buffers = [placements, sums, &records.buffer];
-            for dispatch in &mut finish {
-                dispatch.bind_group = bind_finish(gpu, &dispatch.kernel, &inputs, buffers)?;
-            }
-        }
-        Ok(Self { inputs, measure, advance, finish, ..self.clone() })
+        let (records, inputs_of) = (&records.buffer, &inputs);
+        let bound = reduce::Bound { inputs: inputs_of, placements, records, kept };
+        let reduce = self.reduce.with_inputs(gpu, bound)?;
+        Ok(Self { measure, advance, reduce, inputs, ..self.clone() })
     }
 
-    /// Dispatches that count steps, one for each rule, and that finish what is summed over tensors.
+    /// Dispatches that count steps, one for each rule, and that make something of sums.
     pub(crate) fn rule_dispatches(&self) -> usize {
-        self.advance.len() + self.finish.len()
+        self.advance.len() + self.reduce.len()
     }
 
     /// Records what comes between what rules want summed over tensors and the update.
     pub(crate) fn record_finish(&self, pass: &mut ComputePass<'_>, written: &Written) {
-        for finish in &self.finish {
-            finish.record(pass, &[written.groups]);
-        }
+        self.reduce.record_decide(pass, written);
     }
 
     /// What a step measures, if anything.
@@ -243,6 +253,7 @@ impl Control {
         &self,
         pass: &mut ComputePass<'_>,
         written: &Written,
+        rows: &[PartDispatch],
         outside: bool,
     ) {
         if let Some(measure) = &self.measure {
@@ -251,12 +262,87 @@ impl Control {
         for advance in &self.advance {
             advance.record(pass, &[written.input, written.absent, written.groups]);
         }
+        for PartDispatch { dispatch, offset } in rows.iter().filter(|rows| is_margins(rows)) {
+            // Hyperparameters are bound from the rule's own on.
+            dispatch.record(pass, &[written.places + offset, written.hypers]);
+        }
+        self.reduce.record_keep(pass, written);
+    }
+
+    /// The dispatches over these rows, which lie at these offsets of a step's places.
+    pub(crate) fn bind_rows<'b>(
+        &self,
+        gpu: &Gpu,
+        (rows, offsets): (&[RowDispatch], &[u32]),
+        buffers: impl Fn(usize) -> Option<&'b Buffer>,
+        (bind_groups, step): (&mut BindGroups<RowWindow>, u64),
+    ) -> Result<Vec<PartDispatch>> {
+        let mut dispatches = Vec::with_capacity(rows.len());
+        for (dispatch, &offset) in rows.iter().zip(offsets) {
+            let window = &dispatch.window;
+            let kernel = compile::kernel(gpu, self.rows_recipe(window))?;
+            let bind_group = bind_groups.get(window, step, || {
+                // Of no gradient, anything will do: nothing of it counts.
+                let lent = window.grad.as_ref();
+                let lent = lent.and_then(|bound| Some((buffers(bound.buffer)?, bound)));
+                let grad = match lent {
+                    Some((buffer, Bound { bytes, .. })) => {
+                        part(buffer, bytes.start, bytes.end - bytes.start)
+                    }
+                    None => part(&self.decision, 0, 16),
+                };
+                self.bind_window(gpu, &kernel, window.summed, grad)
+            })?;
+            let (x, y) = kernel::fold(dispatch.len().into(), gpu.limits());
+            let dispatch = Dispatch { kernel, bind_group, workgroups: [x, y, 1] };
+            dispatches.push(PartDispatch { dispatch, offset });
+        }
+        Ok(dispatches)
+    }
+
+    fn rows_recipe(&self, window: &RowWindow) -> Recipe {
+        let RowWindow { dtype: grad, ragged, summed, .. } = *window;
+        match summed {
+            Summed::Squares => Recipe::Measure { grad, ragged },
+            Summed::Margins(rule) => Recipe::Margins(Margins {
+                key: self.margins[rule].0.clone(),
+                grad,
+                ragged,
+                tensors_in: self.records.tensors_in,
+                clip_value: self.constants.clip_value < f32::MAX,
+            }),
+        }
+    }
+
+    fn bind_window(
+        &self,
+        gpu: &Gpu,
+        kernel: &Kernel,
+        summed: Summed,
+        grad: BindingResource<'_>,
+    ) -> Result<BindGroup> {
+        let entire = Buffer::as_entire_binding;
+        let places = self.inputs.places();
+        let (measure, vectors) = (self.measure.as_ref(), self.reduce.vectors.as_ref());
+        let bound = match (summed, measure, vectors) {
+            (Summed::Squares, Some(measure), _) => {
+                let (_, absent) = self.inputs.bindings();
+                vec![absent, places, grad, entire(&measure.partials)]
+            }
+            (Summed::Margins(rule), _, Some(memory)) => {
+                let hypers = part(self.inputs.buffer(), self.margins[rule].1, HYPERS_BYTES);
+                let [matrices, parts] = [&memory.matrices, &memory.parts].map(entire);
+                vec![entire(&self.records.buffer), places, grad, matrices, parts, hypers]
+            }
+            _ => Vec::new(),
+        };
+        bind(gpu, kernel.recipe.label(), kernel, &bound)
     }
 }
 
-/// The grid of this many workgroups, if the device has them.
-fn workgroups(gpu: &Gpu, expected: usize) -> Result<(u32, u32)> {
-    let (expected, found) = (expected as u64, max_workgroups(gpu.limits()));
+/// The grid of so many workgroups, if the device has them.
+fn workgroups(gpu: &Gpu, expected: u64) -> Result<(u32, u32)> {
+    let found = max_workgroups(gpu.limits());
     if expected > found {
         let limit = "max_compute_workgroups_per_dimension squared";
         return Err(Error::DeviceLimit { limit, expected, found });
@@ -264,15 +350,9 @@ fn workgroups(gpu: &Gpu, expected: usize) -> Result<(u32, u32)> {
     Ok(kernel::fold(expected, gpu.limits()))
 }
 
-fn bind_finish(
-    gpu: &Gpu,
-    kernel: &Kernel,
-    inputs: &StepInputs,
-    buffers: [&Buffer; 3],
-) -> Result<BindGroup> {
-    let buffers = buffers.map(Buffer::as_entire_binding);
-    let bound: Vec<_> = std::iter::once(inputs.groups()).chain(buffers).collect();
-    bind(gpu, "fallline finish", kernel, &bound)
+/// Whether a dispatch sums rows and columns.
+fn is_margins(rows: &PartDispatch) -> bool {
+    matches!(*rows.dispatch.kernel.recipe, Recipe::Margins(_))
 }
 
 /// The decision before the first step, and in every step of an optimizer that has nothing to decide.

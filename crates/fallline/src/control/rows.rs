@@ -1,23 +1,23 @@
-//! Which rows of gradients are measured in which dispatch. Pure: knows no GPU.
+//! Which pieces of gradients are summed in which dispatch. Pure: knows no GPU.
 //!
-//! A row is 64 tiles of a tensor, counted from the beginning of the whole that the tensor is a piece of; its
+//! For norms, a row is 64 tiles of a tensor, counted from the beginning of the whole that the tensor is a piece of; its
 //! ragged end is one more. Each has a partial of its own, whatever dispatch measures it: those of a
-//! group lie together, tensor by tensor.
+//! group lie together, tensor by tensor. For the rows and columns of matrices, a piece is blocks of 64 rows.
 
 use std::collections::HashMap;
 
 use crate::{
-    Dtype,
-    abi::Rows,
-    fits::fits,
+    Dtype, Error, Result,
+    abi::{self, Matrices},
     layout::{TILE_ELEMS, tiles_of},
     tiles::{Bound, Lent},
+    vectors::{BLOCK_ROWS, NARROW_COLUMNS},
 };
 
 /// Tiles of a row: `LANES * TILES` of `control/measure.wgsl`.
 pub(crate) const ROW_TILES: u64 = 64;
 
-/// A gradient to measure.
+/// A gradient to sum.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Measured {
     pub(crate) len_elems: u64,
@@ -25,17 +25,30 @@ pub(crate) struct Measured {
     pub(crate) group: usize,
     /// Where the tensor begins in the whole that it is a piece of: a multiple of 256 elements.
     pub(crate) whole_elem: u64,
+    /// The rule that wants its rows and columns, and the tensor as matrices.
+    pub(crate) margins: Option<(usize, Matrices)>,
 }
 
-/// Rows of one tensor that a window holds wherever it lies.
+/// What is summed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Summed {
+    /// Squares, for norms.
+    Squares,
+    /// What the rule of this number wants of rows and columns.
+    Margins(usize),
+}
+
+/// Rows of one tensor, or blocks, that a window holds wherever it lies.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
+    summed: Summed,
     tensor: u32,
-    first_tile: u64,
-    len_elems: u32,
-    rows: u32,
-    partial: u32,
-    lead_tiles: u32,
+    /// Its first vec4, counted from the tensor's first.
+    first_vec4: u64,
+    len: u32,
+    workgroups: u32,
+    first: u32,
+    lead: u32,
     ragged: bool,
 }
 
@@ -48,63 +61,65 @@ pub(crate) struct RowPieces {
     pub(crate) starts: Vec<u32>,
     half_bytes: u64,
     max_binding_bytes: u64,
-    max_rows: u32,
+    max_workgroups: u32,
 }
 
-/// What a dispatch measures.
+/// What a dispatch sums.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RowWindow {
+    pub(crate) summed: Summed,
     pub(crate) dtype: Dtype,
     pub(crate) ragged: bool,
     /// `None`: of no gradient, which counts as zero.
     pub(crate) grad: Option<Bound>,
 }
 
-/// One dispatch over rows, with the runs of these: a head, then the runs.
+/// One dispatch over rows, with the pieces of these: a head, then the pieces.
 #[derive(Clone, Debug)]
 pub(crate) struct RowDispatch {
     pub(crate) window: RowWindow,
-    pub(crate) rows: Vec<Rows>,
+    pub(crate) pieces: Vec<abi::Piece>,
 }
 
 impl RowDispatch {
-    /// How many rows it measures.
+    /// How many workgroups it has.
     pub(crate) fn len(&self) -> u32 {
-        self.rows[0].first_row
+        self.pieces[0].first_workgroup
     }
 }
 
 impl RowPieces {
-    /// For bindings and dispatches that are at most this large.
-    pub(crate) fn new(
-        measured: &[Measured],
-        groups: usize,
-        max_binding_bytes: u64,
-        max_workgroups: u64,
-    ) -> Self {
+    /// For bindings of so many bytes, and dispatches of so many workgroups.
+    pub(crate) fn new(max_binding_bytes: u64, max_workgroups: u64) -> Self {
         // Windows are two halves of a binding long and begin at multiples of one: see `tiles`.
         let half_bytes = max_binding_bytes / 2 / 256 * 256;
-        let number = |value: u64| fits(value, "a piece fits a binding and a dispatch");
-        let max_rows: u32 = fits(max_workgroups, "workgroups of a dispatch are counted in 32 bits");
-        let (mut pieces, mut starts) = (Vec::new(), vec![0]);
+        let max_workgroups = u32::try_from(max_workgroups).unwrap_or(u32::MAX);
+        let (pieces, dtypes, starts) = (Vec::new(), Vec::new(), vec![0]);
+        Self { pieces, dtypes, starts, half_bytes, max_binding_bytes, max_workgroups }
+    }
+
+    /// With all gradients for norms of so many groups.
+    pub(crate) fn squares(mut self, measured: &[Measured], groups: usize) -> Self {
         let mut partial = 0u32;
         for group in 0..groups {
             let tensors = (0u32..).zip(measured).filter(|(_, measured)| measured.group == group);
             for (tensor, &Measured { len_elems, dtype, whole_elem, .. }) in tensors {
                 let row_bytes = ROW_TILES * TILE_ELEMS * dtype.size_bytes();
-                let most = (half_bytes / row_bytes).clamp(1, max_rows.into()) * ROW_TILES;
+                let most =
+                    (self.half_bytes / row_bytes).clamp(1, self.max_workgroups.into()) * ROW_TILES;
                 let ragged = !len_elems.is_multiple_of(4);
                 let whole = tiles_of(len_elems) - u64::from(ragged);
                 let mut add = |tiles: std::ops::Range<u64>, lead: u64, ragged: bool| {
                     let end = (tiles.end * TILE_ELEMS).min(len_elems);
                     let rows = number((lead + tiles.end - tiles.start).div_ceil(ROW_TILES));
-                    pieces.push(Piece {
+                    self.pieces.push(Piece {
+                        summed: Summed::Squares,
                         tensor,
-                        first_tile: tiles.start,
-                        len_elems: number(end - tiles.start * TILE_ELEMS),
-                        rows,
-                        partial,
-                        lead_tiles: number(lead),
+                        first_vec4: tiles.start * TILE_ELEMS / 4,
+                        len: number(end - tiles.start * TILE_ELEMS),
+                        workgroups: rows,
+                        first: partial,
+                        lead: number(lead),
                         ragged,
                     });
                     partial += rows;
@@ -120,52 +135,103 @@ impl RowPieces {
                     add(whole..whole + 1, 0, true);
                 }
             }
-            starts.push(partial);
+            self.starts.push(partial);
         }
-        let dtypes = measured.iter().map(|measured| measured.dtype).collect();
-        Self { pieces, dtypes, starts, half_bytes, max_binding_bytes, max_rows }
+        self.dtypes = measured.iter().map(|measured| measured.dtype).collect();
+        self
     }
 
-    /// Distributes the rows of all gradients, which lie in buffers of these sizes.
+    /// With the matrices that rules want rows and columns of.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLimit`] if 64 rows are more than half of a binding.
+    pub(crate) fn margins(mut self, measured: &[Measured]) -> Result<Self> {
+        self.dtypes = measured.iter().map(|measured| measured.dtype).collect();
+        for (tensor, &Measured { len_elems, dtype, margins, .. }) in (0u32..).zip(measured) {
+            let Some((rule, shape)) = margins else { continue };
+            let [rows, columns, blocks] = [shape.rows, shape.columns, shape.blocks].map(u64::from);
+            let first_elem =
+                |block: u64| (block / blocks * rows + block % blocks * BLOCK_ROWS) * columns;
+            let end = u64::from(shape.matrices) * blocks;
+            let mut first = 0;
+            while first < end {
+                let begin = first_elem(first) / 4 * 4;
+                let bytes = |to: u64| {
+                    let behind = if to < end { first_elem(to) } else { len_elems };
+                    (behind.next_multiple_of(4) - begin) * dtype.size_bytes()
+                };
+                let fits = |to: u64| {
+                    let workgroups = workgroups(&shape, to - first);
+                    bytes(to) <= self.half_bytes && workgroups <= self.max_workgroups.into()
+                };
+                if !fits(first + 1) {
+                    let limit = "max_storage_buffer_binding_size";
+                    let (expected, found) = (2 * bytes(first + 1), self.max_binding_bytes);
+                    return Err(Error::DeviceLimit { limit, expected, found });
+                }
+                // The last that fits.
+                let (mut low, mut high) = (first + 1, end);
+                while low < high {
+                    let middle = (low + high).div_ceil(2);
+                    if fits(middle) { low = middle } else { high = middle - 1 }
+                }
+                self.pieces.push(Piece {
+                    summed: Summed::Margins(rule),
+                    tensor,
+                    first_vec4: begin / 4,
+                    len: number(low - first),
+                    workgroups: number(workgroups(&shape, low - first)),
+                    first: number(first),
+                    lead: number(first_elem(first) - begin),
+                    ragged: !len_elems.is_multiple_of(4),
+                });
+                first = low;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Distributes the pieces of all gradients, which lie in buffers of these sizes.
     pub(crate) fn group(&self, grads: &[Option<Lent>], buffers: &[u64]) -> Vec<RowDispatch> {
         let mut dispatches: Vec<RowDispatch> = Vec::new();
         let mut open: HashMap<RowWindow, usize> = HashMap::new();
         for piece in &self.pieces {
             let dtype = self.dtypes[piece.tensor as usize];
-            let start =
-                |grad: Lent| grad.offset + piece.first_tile * TILE_ELEMS * dtype.size_bytes();
+            let start = |grad: Lent| grad.offset + piece.first_vec4 * 4 * dtype.size_bytes();
             let grad = grads[piece.tensor as usize];
+            // What has no gradient takes no step; but in a norm it counts, as zero.
+            if grad.is_none() && piece.summed != Summed::Squares {
+                continue;
+            }
             let window = RowWindow {
+                summed: piece.summed,
                 dtype,
                 ragged: piece.ragged,
                 grad: grad.map(|grad| self.window(grad.buffer, start(grad), buffers)),
             };
-            let has_room = |at: &usize| self.max_rows - dispatches[*at].len() >= piece.rows;
-            let at = open.get(&window).copied().filter(has_room).unwrap_or_else(|| {
+            let fits = |at: &usize| self.max_workgroups - dispatches[*at].len() >= piece.workgroups;
+            let at = open.get(&window).copied().filter(fits).unwrap_or_else(|| {
                 open.insert(window.clone(), dispatches.len());
-                let rows = vec![bytemuck::Zeroable::zeroed()];
-                dispatches.push(RowDispatch { window: window.clone(), rows });
+                let pieces = vec![bytemuck::Zeroable::zeroed()];
+                dispatches.push(RowDispatch { window: window.clone(), pieces });
                 dispatches.len() - 1
             });
             let offset = grad.map_or(0, |grad| {
                 start(grad) - window.grad.as_ref().map_or(0, |bound| bound.bytes.start)
             });
-            let rows = &mut dispatches[at].rows;
-            rows.push(Rows {
-                first_row: rows[0].first_row,
+            let pieces = &mut dispatches[at].pieces;
+            pieces.push(abi::Piece {
+                first_workgroup: pieces[0].first_workgroup,
                 tensor: piece.tensor,
-                len_elems: if grad.is_some() { piece.len_elems } else { 0 },
-                grad_vec4: fits(
-                    offset / (4 * dtype.size_bytes()),
-                    "the vec4s of a binding are counted in 32 bits",
-                ),
-                partial: piece.partial,
-                lead_tiles: piece.lead_tiles,
+                len: if grad.is_some() { piece.len } else { 0 },
+                grad_vec4: number(offset / (4 * dtype.size_bytes())),
+                first: piece.first,
+                lead: piece.lead,
                 padding0: 0,
                 padding1: 0,
             });
-            rows[0].first_row += piece.rows;
-            rows[0].tensor += 1;
+            pieces[0].first_workgroup += piece.workgroups;
+            pieces[0].tensor += 1;
         }
         dispatches
     }
@@ -178,4 +244,20 @@ impl RowPieces {
         let start = first / self.half_bytes * self.half_bytes;
         Bound { buffer, bytes: start..(start + 2 * self.half_bytes).min(size) }
     }
+}
+
+/// Workgroups of so many blocks of a tensor: `control/margins.wgsl`.
+fn workgroups(shape: &Matrices, blocks: u64) -> u64 {
+    let columns = u64::from(shape.columns);
+    let units = blocks * u64::from(shape.chunks);
+    // A narrow unit has a lane for each vec4 of a row, up to the next power of two; others have a workgroup.
+    if columns > NARROW_COLUMNS {
+        return units;
+    }
+    units.div_ceil(64 / columns.div_ceil(4).next_power_of_two())
+}
+
+/// What a binding holds is counted in 32 bits.
+fn number(value: u64) -> u32 {
+    u32::try_from(value).expect("pieces of a binding, or partials in one")
 }

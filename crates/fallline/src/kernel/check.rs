@@ -11,12 +11,12 @@ use naga::{
 };
 
 use super::{
-    Frame, KernelKey, Program, Recipe, TableIn,
+    Frame, KernelKey, Margins, Program, Recipe, TableIn,
     outline::{Declared, outline},
 };
 use crate::{
-    Error, Result, Rule, StateFormat,
-    slot::{MAX_KEPT, MAX_SLOTS},
+    Dtype, Error, Group, Result, Rule, Slot, SlotShape, StateFormat, TensorSpec,
+    slot::{MAX_KEPT, MAX_SLOTS, slots_of},
     tensor::Formats,
 };
 
@@ -34,7 +34,13 @@ const NEEDED: [&str; 9] = [
 ];
 
 /// Checks the text of a rule, and what it says of itself. The engine's own are checked by a test.
-pub(crate) fn check(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
+pub(crate) fn check(group: &Group, tensor: &TensorSpec, key: &KernelKey) -> Result<()> {
+    check_rule(&*group.rule, &slots_of(group, tensor), key)
+}
+
+/// The same with these slots.
+pub(super) fn check_rule(rule: &dyn Rule, slots: &[Slot], key: &KernelKey) -> Result<()> {
+    check_slots(rule, slots, key)?;
     if fallline_shaders::rules::ALL.contains(&key.rule) {
         return Ok(());
     }
@@ -46,7 +52,6 @@ pub(crate) fn check(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
 }
 
 pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
-    check_slots(rule, key)?;
     let declared = outline(key.rule.text);
     let text = Text { rule, key, declared: &declared };
     text.check_names()?;
@@ -62,9 +67,27 @@ pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
             text.validate(&update, &text.parse(&update)?)?;
         }
     }
-    if key.reduces {
-        let finish = Recipe::Finish { key: key.clone(), number: 0 };
-        text.validate(&finish, &text.parse(&finish)?)?;
+    let (key, number) = (key.clone(), 0);
+    let mut others = Vec::new();
+    if key.reduces() {
+        others.push(Recipe::Finish { key: key.clone(), number });
+    }
+    if key.gathers() {
+        others.push(Recipe::Gather { key: key.clone(), group: number });
+    }
+    if key.has_vectors() {
+        others.push(Recipe::Margins(Margins {
+            key: key.clone(),
+            grad: Dtype::F32,
+            ragged: false,
+            tensors_in: TableIn::Uniform,
+            clip_value: false,
+        }));
+        others.push(Recipe::Vectors { key: key.clone(), number });
+        others.push(Recipe::Means { key, number });
+    }
+    for recipe in others {
+        text.validate(&recipe, &text.parse(&recipe)?)?;
     }
     Ok(())
 }
@@ -89,17 +112,21 @@ fn check_structs(rule: &dyn Rule, key: &KernelKey, module: &Module) -> Result<()
     Ok(())
 }
 
-fn check_slots(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
-    let slots = rule.slots();
+fn check_slots(rule: &dyn Rule, slots: &[Slot], key: &KernelKey) -> Result<()> {
     for (index, slot) in slots.iter().enumerate() {
         if slots[..index].iter().any(|known| known.name == slot.name) {
             let (rule, slot) = (rule.name().to_owned(), slot.name.to_owned());
             return Err(Error::RuleSlot { rule, slot });
         }
     }
-    for (what, limit, found) in
-        [("slots", MAX_SLOTS, key.slots.len()), ("scalar slots", MAX_KEPT, key.kept.len())]
-    {
+    let of_shape = |shape| slots.iter().filter(|slot| slot.shape == shape).count();
+    for (what, limit, found) in [
+        ("slots", MAX_SLOTS, key.slots.len()),
+        ("scalar slots", MAX_KEPT, key.kept.len()),
+        ("joint slots", MAX_KEPT, key.joint.len()),
+        ("slots of rows", 1, of_shape(SlotShape::Rows)),
+        ("slots of columns", 1, of_shape(SlotShape::Columns)),
+    ] {
         if found > limit {
             let rule = rule.name().to_owned();
             return Err(Error::RuleTooLarge { rule, what, limit, found });
@@ -130,6 +157,7 @@ impl Text<'_> {
 
     /// Whether it declares no name of any file that a rule may be joined with.
     fn check_names(&self) -> Result<()> {
+        let of_vectors = &[control::MARGINS, control::VECTORS, control::MEANS][..];
         let folders = [
             frames::ALL,
             packing::ALL,
@@ -141,9 +169,13 @@ impl Text<'_> {
             tables::ALL,
             functions::ALL,
             &[control::ADVANCE, control::FINISH],
+            if self.key.gathers() { &[control::GATHER] } else { &[] },
+            if self.key.has_vectors() { of_vectors } else { &[] },
         ];
-        let of_keeping =
-            |source: &&Source| **source == functions::KEEPS_NOTHING && self.key.keeps();
+        let of_keeping = |source: &&Source| {
+            (**source == functions::KEEPS_NOTHING && self.key.keeps())
+                || (**source == functions::KEEPS_NOTHING_JOINT && !self.key.joint.is_empty())
+        };
         for source in folders.into_iter().flatten().filter(|source| !of_keeping(source)) {
             let ours = outline(source.text);
             let is_ours = |one: &&Declared<'_>| ours.iter().any(|other| other.name == one.name);
@@ -197,10 +229,14 @@ impl Text<'_> {
     /// What every rule declares, and this one does not.
     fn missing(&self) -> Option<&'static str> {
         let keep = self.key.keeps().then_some("keep");
-        let reduce = if self.key.reduces { &["terms", "decide"][..] } else { &[] };
+        let joint = (!self.key.joint.is_empty()).then_some("keep_joint");
+        let reduce = if self.key.reduces() { &["terms", "decide"][..] } else { &[] };
+        let vectors = &["margin", "keep_row", "keep_column", "row_factor"][..];
+        let vectors = if self.key.has_vectors() { vectors } else { &[] };
         let is_missing =
             |needed: &&str| !self.declared.iter().any(|declared| declared.name == *needed);
-        NEEDED.into_iter().chain(keep).chain(reduce.iter().copied()).find(is_missing)
+        let further = reduce.iter().chain(vectors).copied();
+        NEEDED.into_iter().chain(keep).chain(joint).chain(further).find(is_missing)
     }
 
     /// The line of the rule's text that a place in a kernel is, if it is in that.

@@ -1,12 +1,15 @@
 //! The `override` constants of kernels, and the sizes of their grids.
 
-use super::{Frame, Kind, Recipe, Update};
-use crate::{SlotKind, StateFormat, fits::fits, slot::mask};
+use super::{After, Frame, KernelKey, Kind, Margins, Recipe, Update};
+use crate::{Scope, SlotKind, StateFormat, fits::fits, slot::mask};
+
+fn flag(on: bool) -> f64 {
+    f64::from(u8::from(on))
+}
 
 impl Recipe {
     /// The kernel's `override` constants on a device with these limits.
     pub(crate) fn constants(&self, limits: &wgpu::Limits) -> Vec<(&'static str, f64)> {
-        let flag = |on: bool| f64::from(u8::from(on));
         let row = ("ROW_WORKGROUPS", f64::from(row_workgroups(limits)));
         match self {
             Recipe::Update(update) => {
@@ -29,6 +32,8 @@ impl Recipe {
                     .chain(frame)
                     .chain(row)
                     .chain(clip)
+                    .chain(update.key.after.constants())
+                    .chain(update.key.of_elements())
                     .chain(update.state_constants())
                     .collect()
             }
@@ -40,7 +45,27 @@ impl Recipe {
             }
             Recipe::Finish { key, number } => {
                 let size = ("WORKGROUP_SIZE", f64::from(workgroup_size(limits)));
-                key.constants().chain([row, size, ("RULE", f64::from(*number))]).collect()
+                let rule = ("RULE", f64::from(*number));
+                key.constants().chain([row, size, rule, ("JOINT", flag(key.gathers()))]).collect()
+            }
+            Recipe::Gather { key, group } => {
+                let size = ("WORKGROUP_SIZE", f64::from(workgroup_size(limits)));
+                let per_group = ("PER_GROUP", flag(key.scope == Scope::Group));
+                key.constants()
+                    .chain([row, size, ("GROUP", f64::from(*group)), per_group])
+                    .collect()
+            }
+            Recipe::Margins(Margins { key, clip_value, .. }) => {
+                if key.kind == Kind::Traffic {
+                    return vec![row];
+                }
+                let rows =
+                    [("WHOLE_ROWS", flag(key.whole_rows)), ("NARROW", flag(key.narrow_rows))];
+                let clip = ("CLIP_VALUE", flag(*clip_value));
+                key.constants().chain([row, clip]).chain(rows).collect()
+            }
+            Recipe::Vectors { key, number } | Recipe::Means { key, number } => {
+                key.constants().chain([row, ("RULE", f64::from(*number))]).collect()
             }
             Recipe::Measure { .. } | Recipe::Total | Recipe::Expand => vec![row],
         }
@@ -52,6 +77,30 @@ impl Recipe {
             Recipe::Update(update) => update.key.rule.path,
             _ => self.sources()[0].path,
         }
+    }
+}
+
+impl KernelKey {
+    /// What the kernels of elements must know of rows and columns, if there are any.
+    fn of_elements(&self) -> Vec<(&'static str, f64)> {
+        if !self.has_vectors() {
+            return Vec::new();
+        }
+        vec![("WHOLE_ROWS", flag(self.whole_rows)), ("ONE_MATRIX", flag(self.one_matrix))]
+    }
+}
+
+impl After {
+    /// What kernels must know of it, if there is any.
+    fn constants(self) -> Vec<(&'static str, f64)> {
+        if self.slots() == 0 {
+            return Vec::new();
+        }
+        vec![
+            ("AFTER_SLOTS", flag(self.lookahead) + flag(self.averages)),
+            ("LOOKAHEAD", flag(self.lookahead)),
+            ("AVERAGES", flag(self.averages)),
+        ]
     }
 }
 

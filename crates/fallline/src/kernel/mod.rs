@@ -23,11 +23,12 @@ pub(crate) use constants::{fold, row_workgroups, workgroup_size};
 pub use page::{KernelPlaces, KernelStage, kernel_wgsl};
 
 use crate::{
-    Dtype, Slot, SlotShape, StateFormat, abi,
+    Dtype, Group, Scope, Slot, SlotShape, StateFormat, TensorSpec, abi,
     layout::{SUM_TILES, TILE_ELEMS},
     rules::Rule,
     slot,
     tensor::Formats,
+    vectors::NARROW_COLUMNS,
 };
 
 /// Tensors whose records fit the uniform buffer of `tables/tensors_uniform.wgsl`.
@@ -39,11 +40,12 @@ pub(crate) const MAX_UNIFORM_RUNS: usize = 2048;
 /// Bytes of that buffer.
 pub(crate) const UNIFORM_RUNS_BYTES: u64 = (MAX_UNIFORM_RUNS * size_of::<abi::Run>()) as u64;
 
-/// Sets of hyperparameters that a kernel can tell apart: the length of `hypers` in the frames, 16 KiB.
+/// Sets of hyperparameters that a kernel can tell apart: the length of `of_groups` in `tables/hyper.wgsl`.
 pub(crate) const MAX_HYPERS: usize = 512;
 
 /// Bytes of that buffer.
-pub(crate) const HYPERS_BYTES: u64 = (MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
+pub(crate) const HYPERS_BYTES: u64 =
+    (size_of::<abi::Hypers>() + MAX_HYPERS * size_of::<abi::Hyper>()) as u64;
 
 /// Bytes of what is summed over a tile.
 pub(crate) const SUM_BYTES: u64 = 16;
@@ -75,8 +77,39 @@ pub(crate) enum Recipe {
         key: KernelKey,
         number: u32,
     },
+    /// `control/gather.wgsl` for the rule of a family of groups
+    Gather {
+        /// The rule, which is that of this group.
+        key: KernelKey,
+        group: u32,
+    },
+    /// `control/margins.wgsl` for one rule
+    Margins(Margins),
+    /// `control/vectors.wgsl` for one rule
+    Vectors {
+        /// The rule, which is this number among those of the optimizer.
+        key: KernelKey,
+        number: u32,
+    },
+    /// `control/means.wgsl` for one rule
+    Means {
+        /// The rule, which is this number among those of the optimizer.
+        key: KernelKey,
+        number: u32,
+    },
     /// `control/expand.wgsl`
     Expand,
+}
+
+/// A kernel that sums gradients over rows and columns.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Margins {
+    pub(crate) key: KernelKey,
+    pub(crate) grad: Dtype,
+    /// Single elements are touched, not whole vec4s.
+    pub(crate) ragged: bool,
+    pub(crate) tensors_in: TableIn,
+    pub(crate) clip_value: bool,
 }
 
 /// A compiled kernel.
@@ -139,36 +172,101 @@ pub(crate) struct KernelKey {
     pub(crate) switches: Vec<(&'static str, u8)>,
     /// What it keeps for each element.
     pub(crate) slots: Vec<Slot>,
-    /// What it keeps for each tensor.
+    /// What it keeps for each tensor, and in common.
     pub(crate) kept: Vec<Slot>,
-    /// Whether it looks at whole tensors before it applies anything.
-    pub(crate) reduces: bool,
+    pub(crate) joint: Vec<Slot>,
+    /// What it keeps for rows and columns.
+    pub(crate) vectors: Vec<Slot>,
+    /// Of these, whether rows are multiples of four long, and whether the tensor is one matrix.
+    pub(crate) whole_rows: bool,
+    pub(crate) one_matrix: bool,
+    /// And whether rows are narrow.
+    pub(crate) narrow_rows: bool,
+    pub(crate) scope: Scope,
+    /// What comes after its updates.
+    pub(crate) after: After,
+}
+
+/// What comes after an update.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct After {
+    pub(crate) lookahead: bool,
+    pub(crate) averages: bool,
+}
+
+impl After {
+    /// Its slots, which lie in f32 behind the rule's.
+    pub(crate) fn slots(self) -> usize {
+        usize::from(self.lookahead) + usize::from(self.averages)
+    }
+}
+
+impl Margins {
+    /// The kernel that loads what this one loads, and sums nothing.
+    pub(crate) fn traffic(&self) -> Self {
+        Self { key: self.key.traffic(), ..self.clone() }
+    }
 }
 
 impl KernelKey {
-    pub(crate) fn new(rule: &dyn Rule) -> Self {
-        let slots = rule.slots();
-        let switches = rule.switches().into_iter();
+    /// The rule of a group for a tensor.
+    pub(crate) fn new(group: &Group, tensor: &TensorSpec) -> Self {
+        let after =
+            After { lookahead: group.lookahead.is_some(), averages: group.ema_decay.is_some() };
+        Self { after, ..Self::of_rule(&*group.rule, tensor) }
+    }
+
+    /// A rule for a tensor.
+    pub(crate) fn of_rule(rule: &dyn Rule, tensor: &TensorSpec) -> Self {
+        let slots = rule.slots(tensor);
+        let of_shape = |shapes: &[SlotShape]| {
+            slots.iter().copied().filter(|slot| shapes.contains(&slot.shape)).collect()
+        };
+        let vectors: Vec<Slot> = of_shape(&[SlotShape::Rows, SlotShape::Columns]);
+        let columns = tensor.shape.last().copied().unwrap_or(1);
+        let switches = rule.switches(tensor).into_iter();
         Self {
             kind: Kind::Rule,
             rule: rule.source(),
             switches: switches.map(|(name, on)| (name, u8::from(on))).collect(),
-            kept: slots.iter().copied().filter(|slot| slot.shape == SlotShape::Scalar).collect(),
+            kept: of_shape(&[SlotShape::Scalar]),
+            joint: of_shape(&[SlotShape::Joint]),
+            whole_rows: !vectors.is_empty() && columns.is_multiple_of(4),
+            one_matrix: !vectors.is_empty() && tensor.shape.len() <= 2,
+            narrow_rows: !vectors.is_empty() && columns as u64 <= NARROW_COLUMNS,
+            vectors,
             slots: slot::tiled(&slots),
-            reduces: rule.reduces(),
+            scope: rule.scope(),
+            after: After::default(),
+        }
+    }
+
+    /// One without more than this.
+    pub(crate) fn other(
+        kind: Kind,
+        rule: Source,
+        switches: Vec<(&'static str, u8)>,
+        slots: Vec<Slot>,
+    ) -> Self {
+        Self {
+            kind,
+            rule,
+            switches,
+            slots,
+            kept: Vec::new(),
+            joint: Vec::new(),
+            vectors: Vec::new(),
+            whole_rows: false,
+            one_matrix: false,
+            narrow_rows: false,
+            scope: Scope::Element,
+            after: After::default(),
         }
     }
 
     /// The kernel that adds gradients to gradients.
     pub(crate) fn accumulate() -> Self {
-        Self {
-            kind: Kind::Accumulate,
-            rule: control::ACCUMULATE,
-            switches: Vec::new(),
-            slots: Vec::new(),
-            kept: Vec::new(),
-            reduces: false,
-        }
+        Self::other(Kind::Accumulate, control::ACCUMULATE, Vec::new(), Vec::new())
     }
 
     /// The kernel that makes blocks of values (of whatever sign, or never negative), or values of blocks.
@@ -183,19 +281,21 @@ impl KernelKey {
         }
         let blocks = Slot::moment("blocks");
         let slots = vec![if signed { blocks } else { blocks.unsigned() }];
-        Self {
-            kind: Kind::Quantize,
-            rule: control::QUANTIZE,
-            switches,
-            slots,
-            kept: Vec::new(),
-            reduces: false,
-        }
+        Self::other(Kind::Quantize, control::QUANTIZE, switches, slots)
     }
 
     /// The kernel that moves what this one moves, and computes nothing.
     pub(crate) fn traffic(&self) -> Self {
-        Self { kind: Kind::Traffic, rule: probes::TRAFFIC, switches: Vec::new(), ..self.clone() }
+        let mut slots = self.slots.clone();
+        slots.extend((0..self.after.slots()).map(|_| Slot::moment("after").exact()));
+        Self {
+            kind: Kind::Traffic,
+            rule: probes::TRAFFIC,
+            switches: Vec::new(),
+            slots,
+            after: After::default(),
+            ..self.clone()
+        }
     }
 
     /// Its switches, as `override` constants.
@@ -206,6 +306,21 @@ impl KernelKey {
     /// Whether its WGSL says what becomes of what it keeps for each tensor.
     pub(crate) fn keeps(&self) -> bool {
         !self.kept.is_empty()
+    }
+
+    /// Whether it looks at more than an element before it applies anything.
+    pub(crate) fn reduces(&self) -> bool {
+        self.scope != Scope::Element
+    }
+
+    /// Whether it looks at more than a tensor.
+    pub(crate) fn gathers(&self) -> bool {
+        matches!(self.scope, Scope::Group | Scope::Optimizer)
+    }
+
+    /// Whether it keeps something for rows or columns.
+    pub(crate) fn has_vectors(&self) -> bool {
+        !self.vectors.is_empty()
     }
 }
 
@@ -242,12 +357,13 @@ impl Program {
 
     /// What it does in a step, in order.
     pub(crate) fn stages(&self) -> &'static [Stage] {
-        if self.key.reduces { &[Stage::Reduce, Stage::Update] } else { &[Stage::Update] }
+        if self.key.reduces() { &[Stage::Reduce, Stage::Update] } else { &[Stage::Update] }
     }
 
     /// Bytes of a tile in all state slots together.
     pub(crate) fn state_bytes(&self) -> u64 {
         slot::tile_bytes(&self.key.slots, self.formats.state)
+            + self.key.after.slots() as u64 * StateFormat::F32.tile_bytes()
     }
 
     /// Bytes of a tile in the larger of the buffers that are always the engine's, state and master
@@ -261,7 +377,7 @@ impl Program {
     pub(crate) fn window_tiles(&self) -> u32 {
         // In every format of parameters and gradients a tile is a multiple of 256 bytes anyway.
         let of_state = 1 << 8u32.saturating_sub(self.state_bytes().trailing_zeros());
-        if self.key.reduces { of_state.max(SUM_TILES) } else { of_state }
+        if self.key.reduces() { of_state.max(SUM_TILES) } else { of_state }
     }
 
     /// Bytes of a tile in the largest of all its buffers.

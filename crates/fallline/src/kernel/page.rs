@@ -2,7 +2,7 @@
 
 use fallline_shaders::Source;
 
-use super::{Frame, KernelKey, Program, Recipe, Stage, TableIn};
+use super::{Frame, KernelKey, Margins, Program, Recipe, Stage, TableIn};
 use crate::{Result, Rule, TensorSpec};
 
 /// Which kernel of a rule.
@@ -11,10 +11,18 @@ use crate::{Result, Rule, TensorSpec};
 pub enum KernelStage {
     /// Counts each tensor's step and derives its scalars.
     Advance,
+    /// Sums what the rule wants averaged over rows and columns, in parts.
+    Margins,
+    /// Adds up these, and keeps of them what the rule does.
+    Vectors,
+    /// Averages what it keeps of rows over each matrix.
+    Means,
     /// Sums what the rule wants summed over each tensor.
     Reduce,
     /// Adds up these sums, and decides by them.
     Finish,
+    /// Adds up those of many tensors, and decides by them.
+    Gather,
     /// Updates parameter and state.
     #[default]
     Update,
@@ -44,8 +52,8 @@ pub fn kernel_wgsl(
     places: KernelPlaces,
     stage: KernelStage,
 ) -> Result<Option<String>> {
-    let key = KernelKey::new(rule);
-    super::check_rule(rule, &key)?;
+    let key = KernelKey::of_rule(rule, tensor);
+    super::check::check_rule(rule, &rule.slots(tensor), &key)?;
     let formats = tensor.formats(tensor.state.unwrap_or_default())?;
     let program = Program::plain(key.clone(), formats);
     let frame = match places {
@@ -56,11 +64,26 @@ pub fn kernel_wgsl(
     };
     let recipe = match stage {
         KernelStage::Advance => Recipe::Advance { key, number: 0 },
-        KernelStage::Finish if key.reduces => Recipe::Finish { key, number: 0 },
-        KernelStage::Reduce if key.reduces => {
+        KernelStage::Finish if key.reduces() => Recipe::Finish { key, number: 0 },
+        KernelStage::Reduce if key.reduces() => {
             Recipe::Update(program.update(frame, TableIn::Uniform, Stage::Reduce))
         }
-        KernelStage::Reduce | KernelStage::Finish => return Ok(None),
+        KernelStage::Gather if key.gathers() => Recipe::Gather { key, group: 0 },
+        KernelStage::Margins if key.has_vectors() => Recipe::Margins(Margins {
+            key,
+            grad: tensor.grad_dtype,
+            ragged: false,
+            tensors_in: TableIn::Uniform,
+            clip_value: false,
+        }),
+        KernelStage::Vectors if key.has_vectors() => Recipe::Vectors { key, number: 0 },
+        KernelStage::Means if key.has_vectors() => Recipe::Means { key, number: 0 },
+        KernelStage::Reduce
+        | KernelStage::Finish
+        | KernelStage::Gather
+        | KernelStage::Margins
+        | KernelStage::Vectors
+        | KernelStage::Means => return Ok(None),
         KernelStage::Update => {
             Recipe::Update(program.update(frame, TableIn::Uniform, Stage::Update))
         }

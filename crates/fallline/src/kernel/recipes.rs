@@ -21,14 +21,32 @@ pub(super) fn rules() -> Vec<Arc<dyn Rule>> {
     rules
 }
 
+/// Tensors whose rules may have different kernels.
+fn tensors() -> [TensorSpec; 4] {
+    let matrix = TensorSpec::new("matrix", [3, 4]);
+    let vector = TensorSpec::new("vector", [1]);
+    let of = |dtype| matrix.clone().dtype(dtype);
+    [vector, matrix.clone(), of(Dtype::F16), of(Dtype::Bf16)]
+}
+
 /// The distinct kernels of these.
 pub(super) fn keys() -> Vec<KernelKey> {
     let mut keys: Vec<KernelKey> = Vec::new();
-    for rule in rules() {
-        let key = KernelKey::new(&*rule);
+    let mut add = |key: KernelKey| {
         if !keys.contains(&key) {
             keys.push(key);
         }
+    };
+    for rule in rules() {
+        for tensor in tensors() {
+            add(KernelKey::of_rule(&*rule, &tensor));
+        }
+    }
+    // What comes after an update does not know the rule, nor the rule what comes after.
+    let after = [(true, false), (false, true), (true, true)];
+    for (lookahead, averages) in after {
+        let adamw = KernelKey::of_rule(&AdamW::new(), &tensors()[0]);
+        add(KernelKey { after: After { lookahead, averages }, ..adamw });
     }
     keys
 }
@@ -108,7 +126,7 @@ pub(super) fn updates() -> Vec<Update> {
         }
     }
     // Formats do not know the rule, nor the rule the formats.
-    let adamw = KernelKey::new(&AdamW::new());
+    let adamw = KernelKey::of_rule(&AdamW::new(), &tensors()[0]);
     for formats in STATES.into_iter().flat_map(formats) {
         add(&adamw, formats, TableIn::Storage);
         add(&adamw.traffic(), formats, TableIn::Storage);
@@ -144,8 +162,28 @@ pub(super) fn recipes() -> Vec<Recipe> {
     }
     recipes.extend([false, true].map(|skip_non_finite| Recipe::Decide { skip_non_finite }));
     recipes.extend(keys().into_iter().map(|key| Recipe::Advance { key, number: 1 }));
-    let reducing = keys().into_iter().filter(|key| key.reduces);
-    recipes.extend(reducing.map(|key| Recipe::Finish { key, number: 1 }));
+    for key in keys() {
+        if key.reduces() {
+            recipes.push(Recipe::Finish { key: key.clone(), number: 1 });
+        }
+        if key.gathers() {
+            recipes.push(Recipe::Gather { key: key.clone(), group: 1 });
+        }
+        if !key.has_vectors() {
+            continue;
+        }
+        for grad in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+            for (ragged, tensors_in) in [(false, TableIn::Uniform), (true, TableIn::Storage)] {
+                let key = key.clone();
+                let clip_value = ragged;
+                let margins = Margins { key, grad, ragged, tensors_in, clip_value };
+                recipes.push(Recipe::Margins(margins.traffic()));
+                recipes.push(Recipe::Margins(margins));
+            }
+        }
+        recipes.push(Recipe::Vectors { key: key.clone(), number: 1 });
+        recipes.push(Recipe::Means { key, number: 1 });
+    }
     recipes.extend([Recipe::Expand, Recipe::Total]);
     recipes
 }
@@ -174,9 +212,16 @@ pub(super) fn name(recipe: &Recipe) -> String {
         Recipe::Measure { grad, ragged } => {
             name += &format!(" {grad:?} {}", if *ragged { "ragged" } else { "whole" });
         }
-        Recipe::Advance { key, .. } | Recipe::Finish { key, .. } => {
-            name += &format!(" {}{}", key.rule.stem(), switches(key))
+        Recipe::Margins(Margins { key, grad, ragged, tensors_in, .. }) => {
+            let packing = if *ragged { "ragged" } else { "whole" };
+            name += &format!(" {} {grad:?} {packing} tensors:{tensors_in:?}", key.rule.stem());
+            name += &switches(key);
         }
+        Recipe::Advance { key, .. }
+        | Recipe::Finish { key, .. }
+        | Recipe::Gather { key, .. }
+        | Recipe::Vectors { key, .. }
+        | Recipe::Means { key, .. } => name += &format!(" {}{}", key.rule.stem(), switches(key)),
         Recipe::Decide { skip_non_finite } => {
             name += &format!(" skip_non_finite:{skip_non_finite}")
         }
@@ -190,5 +235,9 @@ fn stem(path: &str) -> &str {
 }
 
 fn switches(key: &KernelKey) -> String {
-    key.switches.iter().map(|(name, value)| format!(" {name}:{value}")).collect()
+    let After { lookahead, averages } = key.after;
+    let after = [("lookahead", lookahead), ("averages", averages)];
+    let after = after.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, 1));
+    let all = key.switches.iter().copied().chain(after);
+    all.map(|(name, value)| format!(" {name}:{value}")).collect()
 }

@@ -6,7 +6,7 @@ use fallline_shaders::{
 };
 use wgpu::{BindingType, BufferBindingType};
 
-use super::{Frame, KernelKey, Kind, Recipe, Stage, TableIn, Update};
+use super::{Frame, KernelKey, Kind, Margins, Recipe, Stage, TableIn, Update};
 use crate::{Dtype, Precision, StateFormat, tensor::Formats};
 
 const UNIFORM: BindingType = binding(BufferBindingType::Uniform, false);
@@ -31,6 +31,7 @@ impl Recipe {
                     grad_codec(*grad),
                     packing::HALVES,
                     structs::PARTIAL,
+                    structs::PIECE,
                 ];
                 if *ragged {
                     sources.push(packing::GRAD_OWN);
@@ -64,6 +65,28 @@ impl Recipe {
                 sources.extend([structs::SLOTS, structs::PLACEMENT, structs::GROUP]);
                 sources
             }
+            Recipe::Gather { key, .. } => {
+                let mut sources = vec![control::GATHER];
+                sources.extend(rule_sources(key));
+                sources.extend([structs::SLOTS, structs::PLACEMENT, structs::GROUP]);
+                if key.joint.is_empty() {
+                    sources.push(functions::KEEPS_NOTHING_JOINT);
+                }
+                sources
+            }
+            Recipe::Margins(margins) => margins_sources(margins),
+            Recipe::Vectors { key, .. } | Recipe::Means { key, .. } => {
+                let is_means = matches!(self, Recipe::Means { .. });
+                let mut sources = vec![if is_means { control::MEANS } else { control::VECTORS }];
+                sources.extend(rule_sources(key));
+                sources.extend([
+                    structs::SLOTS,
+                    structs::PLACEMENT,
+                    structs::GROUP,
+                    structs::MATRICES,
+                ]);
+                sources
+            }
             Recipe::Total => {
                 vec![control::TOTAL, structs::PARTIAL, structs::SPAN, structs::TOTAL]
             }
@@ -86,7 +109,7 @@ impl Recipe {
                 };
                 let mut bindings =
                     vec![tensors, tiles, WRITE, WRITE, WRITE, WRITE, UNIFORM_AT, last];
-                if update.stage == Stage::Reduce {
+                if update.stage == Stage::Reduce || update.key.has_vectors() {
                     bindings.push(WRITE);
                 }
                 bindings
@@ -97,7 +120,17 @@ impl Recipe {
             Recipe::Advance { .. } => {
                 vec![READ_AT, READ_AT, READ_AT, READ, READ, WRITE, WRITE, WRITE]
             }
-            Recipe::Finish { .. } => vec![READ_AT, READ, READ, WRITE],
+            Recipe::Finish { .. } => vec![READ_AT, READ, WRITE, WRITE, READ],
+            Recipe::Gather { .. } => vec![READ_AT, READ, READ, WRITE, WRITE],
+            Recipe::Margins(margins) => {
+                let tensors = match margins.tensors_in {
+                    TableIn::Uniform => UNIFORM,
+                    TableIn::Storage => READ,
+                };
+                vec![tensors, READ_AT, WRITE, READ, WRITE, UNIFORM_AT]
+            }
+            Recipe::Vectors { .. } => vec![READ_AT, READ, READ, READ, READ, WRITE],
+            Recipe::Means { .. } => vec![READ_AT, READ, READ, WRITE],
             Recipe::Expand => vec![READ_AT, WRITE],
         }
     }
@@ -107,6 +140,8 @@ impl Recipe {
 fn rule_sources(key: &KernelKey) -> Vec<Source> {
     let mut sources = vec![key.rule, structs::TENSOR, structs::PROPOSAL, structs::TERMS];
     sources.extend([
+        structs::KEPT,
+        functions::POWER,
         functions::LERP,
         functions::MAX_MAGNITUDE,
         functions::NON_NEGATIVE,
@@ -116,6 +151,41 @@ fn rule_sources(key: &KernelKey) -> Vec<Source> {
         sources.push(functions::KEEPS_NOTHING);
     }
     sources
+}
+
+fn margins_sources(margins: &Margins) -> Vec<Source> {
+    let Margins { key, grad, ragged, tensors_in, .. } = margins;
+    let mut sources = match key.kind {
+        Kind::Traffic => vec![probes::MARGINS, structs::TENSOR],
+        _ => {
+            let mut sources = vec![control::MARGINS, functions::GRADIENT, structs::SLOTS];
+            sources.extend(rule_sources(key));
+            sources
+        }
+    };
+    sources.extend([
+        structs::PIECE,
+        structs::MATRICES,
+        structs::PLACE,
+        tensors_table(*tensors_in),
+        tables::HYPER,
+        grad_packing(*grad, *ragged),
+        packing::HALVES,
+    ]);
+    let with_codec = key.kind != Kind::Traffic;
+    sources.extend(with_codec.then(|| grad_codec(*grad)));
+    if *ragged {
+        sources.push(packing::GRAD_OWN);
+    }
+    sources.extend(format(*grad).filter(|_| with_codec));
+    sources
+}
+
+fn tensors_table(tensors_in: TableIn) -> Source {
+    match tensors_in {
+        TableIn::Uniform => tables::TENSORS_UNIFORM,
+        TableIn::Storage => tables::TENSORS_STORAGE,
+    }
 }
 
 fn update_sources(update: &Update) -> Vec<Source> {
@@ -166,10 +236,7 @@ fn update_sources(update: &Update) -> Vec<Source> {
 /// What a kernel has in any formats: frame, rule, the packing of parameter and gradient.
 fn frame_sources(update: &Update) -> Vec<Source> {
     let Formats { param, grad, .. } = update.formats;
-    let tensors = match update.tensors_in {
-        TableIn::Uniform => tables::TENSORS_UNIFORM,
-        TableIn::Storage => tables::TENSORS_STORAGE,
-    };
+    let tensors = tensors_table(update.tensors_in);
     let entry = match update.stage {
         Stage::Update => frames::UPDATE,
         Stage::Reduce if update.key.kind == Kind::Traffic => probes::REDUCE,
@@ -211,6 +278,17 @@ fn frame_sources(update: &Update) -> Vec<Source> {
         functions::SLOT_WORDS,
         tables::HYPER,
     ]);
+    if update.key.has_vectors() {
+        sources.push(tables::VECTORS);
+    } else if update.stage == Stage::Reduce {
+        sources.extend([tables::SUMS, tables::NO_VECTORS]);
+    } else {
+        sources.push(tables::NO_VECTORS);
+    }
+    sources.push(match update.key.after.slots() {
+        0 => functions::NOTHING_AFTER,
+        _ => functions::AFTER,
+    });
     sources.extend(match update.key.kind {
         Kind::Rule => rule_sources(&update.key),
         Kind::Accumulate | Kind::Quantize | Kind::Traffic => {

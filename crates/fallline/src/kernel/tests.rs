@@ -115,7 +115,12 @@ fn shaders_and_engine_agree_on_constants() {
     for reduce in [frames::REDUCE, probes::REDUCE] {
         has(reduce, format!("const TILE_LANES: u32 = {}u;", crate::layout::REDUCE_LANES));
     }
-    has(frames::ROLES, format!("array<Hyper, {MAX_HYPERS}>"));
+    has(tables::HYPER, format!("array<Hyper, {MAX_HYPERS}>"));
+    has(control::MARGINS, format!("const BLOCK_ROWS: u32 = {}u;", crate::vectors::BLOCK_ROWS));
+    has(
+        control::MARGINS,
+        format!("const CHUNK_COLUMNS: u32 = {}u;", crate::vectors::CHUNK_COLUMNS),
+    );
     for slot in 0..crate::slot::MAX_SLOTS {
         has(structs::SLOTS, format!("    slot{slot}: vec4<f32>,"));
     }
@@ -161,37 +166,55 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
         assert_same_layout!(
             &advance,
             Group {
-                rule,
                 hyper,
                 grad_sign,
-                clip_value,
-                seed,
+                joint,
+                lookahead_k,
+                lookahead_alpha,
+                average_weight,
+                family,
                 padding0,
-                padding1,
-                padding2,
                 step_hyper
             }
         );
         assert_eq!(layout(&advance, "StepHyper").1 as usize, size_of::<abi::StepHyper>());
     }
-    let advance = module(Recipe::Advance { key: KernelKey::new(&AdamW::new()), number: 0 });
+    let advance = module(Recipe::Advance {
+        key: KernelKey::of_rule(&AdamW::new(), &TensorSpec::new("t", [1])),
+        number: 0,
+    });
     assert_same_layout!(
         &advance,
-        Placement {
-            group,
-            first_vec4,
-            len_vec4,
-            tail_elems,
-            number,
-            whole_vec4,
+        Placement { group, first_vec4, len_vec4, tail_elems, number, whole_vec4, first_sum, rule }
+    );
+    let margins = recipes().into_iter().find(
+        |recipe| matches!(recipe, Recipe::Margins(Margins { key, .. }) if key.kind == Kind::Rule),
+    );
+    assert_same_layout!(
+        &module(margins.unwrap()),
+        Matrices {
+            rows,
+            columns,
+            factors_at,
+            columns_at,
             first_sum,
-            padding0
+            rows_at,
+            rows_total,
+            matrices,
+            blocks,
+            chunks,
+            row_parts,
+            column_parts,
+            first_vectors,
+            first_means,
+            padding0,
+            padding1
         }
     );
     let measure = module(Recipe::Measure { grad: Dtype::F16, ragged: false });
     assert_same_layout!(
         &measure,
-        Rows { first_row, tensor, len_elems, grad_vec4, partial, lead_tiles, padding0, padding1 }
+        Piece { first_workgroup, tensor, len, grad_vec4, first, lead, padding0, padding1 }
     );
     assert_same_layout!(&measure, Partial { sum, exponent });
     let decide = module(Recipe::Decide { skip_non_finite: true });
@@ -245,17 +268,20 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
                 clip_factor,
                 step,
                 zero_grad,
-                clip_value,
+                slow_weight,
+                average_weight,
                 len_vec4,
                 tail_elems,
                 first_vec4,
                 hyper,
                 number,
-                seed,
                 whole_vec4
             }
         );
         assert_eq!(layout(&module, "Hyper").1 as usize, size_of::<abi::Hyper>());
+        let hypers = head(&module, "Hypers", &["clip_value", "seed", "padding0", "padding1"]);
+        assert_eq!(hypers, size_of::<abi::Hypers>());
+        assert_eq!(std::mem::offset_of!(abi::Hypers, seed), 4);
         match frame {
             Frame::Arena => {
                 assert_same_layout!(&module, Window { first_vec4, padding0, padding1, padding2 });
@@ -283,6 +309,8 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
 #[test]
 fn the_engines_rules_are_as_a_callers_must_be() {
     for rule in rules() {
-        check::check_declared(&*rule, &KernelKey::new(&*rule)).unwrap();
+        for tensor in [[].as_slice(), &[3, 4]].map(|shape| TensorSpec::new("t", shape)) {
+            check::check_declared(&*rule, &KernelKey::of_rule(&*rule, &tensor)).unwrap();
+        }
     }
 }

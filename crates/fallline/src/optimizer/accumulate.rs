@@ -123,6 +123,7 @@ impl Optimizer {
             records: &records,
             hypers: &hypers,
             sums: None,
+            vectors: None,
             dummy: &self.dummy,
         };
         let (reach, segments) = (limits::reach(gpu), vec![0; layout.segments.len()]);
@@ -194,7 +195,8 @@ impl Accumulator {
         check("the factor of a micro-batch".into(), "finite and >= 2^-126", factor, ok)?;
         let entry = self.ring.take(&self.gpu)?;
         let offset = entry.number * ENTRY_BYTES;
-        self.gpu.write("fallline factors", &self.hypers, offset.into(), &[narrow(factor)])?;
+        let first = u64::from(offset) + size_of::<crate::abi::Hypers>() as u64;
+        self.gpu.write("fallline factors", &self.hypers, first, &[narrow(factor)])?;
         Ok((offset, entry))
     }
 

@@ -4,20 +4,23 @@ use std::collections::HashMap;
 
 use wgpu::{Buffer, BufferUsages};
 
-use super::{Info, Lies, Optimizer, vectors::Vectors};
+use super::{Info, Lies, Optimizer};
 use crate::{
     Error, Gpu, Group, Options, Result, TensorSpec,
     abi::Placement,
-    control::{Control, Measured},
+    control::{Control, Measured, RowPieces},
     fits::fits,
-    kernel::{Program, SUM_BYTES},
-    layout::{Item, Layout, TILE_ELEMS, TILE_VEC4},
+    kernel::{KernelKey, Program, SUM_BYTES},
+    layout::{Item, Layout, Place, TILE_ELEMS, TILE_VEC4},
     limits,
+    records::TileSums,
     report::Reports,
     rule_set::RuleSet,
+    slot::slots_of,
     tiles::{Extent, Lent},
     transfer::OWNED,
     update::{SegmentBuffers, Site},
+    vectors::{Factored, Vectors},
 };
 
 /// The tensors of an optimizer, those that left included: their numbers are not given again.
@@ -52,7 +55,7 @@ impl Blueprint {
     ) -> Result<Self> {
         let Roster { specs: tensors, gone } = roster;
         gpu.check_lost()?;
-        let rules = RuleSet::new(groups)?;
+        let mut rules = RuleSet::new(groups)?;
         options.check(gpu, groups)?;
         let mut programs: Vec<Program> = Vec::new();
         let mut ids = HashMap::new();
@@ -74,21 +77,24 @@ impl Blueprint {
                 })?,
             };
             let len_elems = spec.len_elems()?;
-            let rule = rules.of_group[group];
+            let rule = rules.rule_of(groups, group, spec)?;
             let key = &rules.keys[rule];
             let whole_len = spec.whole_len_elems(len_elems)?;
             let state = spec.state.unwrap_or_else(|| groups[group].state_of(whole_len));
             let formats = spec.formats(state)?;
-            let same = |p: &Program| p.key == *key && p.formats == formats;
+            let hypers_at = rules.offset(rule) as u64;
+            let same =
+                |p: &Program| p.key == *key && p.formats == formats && p.hypers_at == hypers_at;
             let kernel = programs.iter().position(same).unwrap_or_else(|| {
                 let (key, one_hyper) = (key.clone(), rules.has_one_hyper(rule));
                 let clip_value = options.clip_value.is_some();
-                let hypers_at = rules.offset(rule) as u64;
                 programs.push(Program { key, formats, clip_value, one_hyper, hypers_at });
                 programs.len() - 1
             });
             items.push(Item { kernel, len_elems });
-            infos.push(Info { spec: spec.clone(), group, state, len_elems, gone: gone[index] });
+            let slots = slots_of(&groups[group], spec);
+            let (spec, gone) = (spec.clone(), gone[index]);
+            infos.push(Info { spec, group, rule, state, slots, len_elems, gone });
         }
         let name = |tensor: usize| infos[tensor].spec.name.clone();
         let layout = limits::layout(gpu, &programs, &items, name)?;
@@ -118,34 +124,53 @@ impl Blueprint {
 
     /// What *advance* knows of each tensor.
     pub(super) fn placements(&self) -> Vec<Placement> {
-        let placement =
-            |(index, (info, place)): (usize, (&Info, &crate::layout::Place))| Placement {
-                group: number(info.group),
-                first_vec4: place.first_tile * TILE_VEC4,
-                len_vec4: fits(info.len_elems / 4, "the vec4s of a segment are counted in 32 bits"),
-                tail_elems: fits(info.len_elems % 4, "less than 4"),
-                number: info.spec.whole.map_or_else(|| number(index), |whole| whole.number),
-                whole_vec4: number(info.whole_elem() / 4),
-                first_sum: number(
-                    self.layout.first_sum(place.segment) + u64::from(place.first_tile),
-                ),
-                padding0: 0,
-            };
+        let placement = |(index, (info, place)): (usize, (&Info, &Place))| Placement {
+            group: number(info.group),
+            first_vec4: place.first_tile * TILE_VEC4,
+            len_vec4: fits(info.len_elems / 4, "the vec4s of a segment are counted in 32 bits"),
+            tail_elems: fits(info.len_elems % 4, "less than 4"),
+            number: info.spec.whole.map_or_else(|| number(index), |whole| whole.number),
+            whole_vec4: number(info.whole_elem() / 4),
+            first_sum: number(self.first_sum(place)),
+            rule: number(info.rule),
+        };
         self.infos.iter().zip(&self.layout.places).enumerate().map(placement).collect()
     }
 
-    /// The buffer of what is summed over each tile, if a rule looks at whole tensors.
-    pub(super) fn sums(&self, gpu: &Gpu) -> Result<Option<Buffer>> {
-        if !self.rules.keys.iter().any(|key| key.reduces) {
-            return Ok(None);
-        }
+    /// What rules keep of rows and columns, and where what is summed over each tile lies, if a rule looks at whole
+    /// tensors.
+    pub(super) fn vectors(&self, gpu: &Gpu) -> Result<(Vectors, Option<TileSums>)> {
+        let reduces = self.rules.keys.iter().any(KernelKey::reduces);
         let size = self.layout.first_sum(self.layout.segments.len()) * SUM_BYTES;
-        let (limit, found) =
-            ("max_storage_buffer_binding_size", limits::max_binding_bytes(gpu.limits()));
-        if size > found {
-            return Err(Error::DeviceLimit { limit, expected: size, found });
+        let size_bytes = if reduces { size.max(SUM_BYTES) } else { 0 };
+        let placed = self.infos.iter().zip(&self.layout.places);
+        let tensors: Vec<Factored<'_>> = placed
+            .map(|(info, place)| Factored {
+                spec: &info.spec,
+                slots: &info.slots,
+                len_elems: info.len_elems,
+                first_sum: self.first_sum(place),
+            })
+            .collect();
+        let vectors = Vectors::new(gpu, &tensors, size_bytes.next_multiple_of(256))?;
+        if !reduces {
+            return Ok((vectors, None));
         }
-        gpu.buffer("fallline sums", size.max(SUM_BYTES), BufferUsages::STORAGE).map(Some)
+        let limit = "max_storage_buffer_binding_size";
+        let found = limits::max_binding_bytes(gpu.limits());
+        if size_bytes > found {
+            return Err(Error::DeviceLimit { limit, expected: size_bytes, found });
+        }
+        let (buffer, offset) = match &vectors.memory {
+            Some(memory) => (memory.buffer.clone(), memory.sums_at),
+            None => (gpu.buffer("fallline sums", size_bytes, BufferUsages::STORAGE)?, 0),
+        };
+        Ok((vectors, Some(TileSums { buffer, offset, size_bytes })))
+    }
+
+    /// The sums of a tensor's first tile, among those of all tiles.
+    fn first_sum(&self, place: &Place) -> u64 {
+        self.layout.first_sum(place.segment) + u64::from(place.first_tile)
     }
 
     /// What the dispatches of its update bind.
@@ -163,25 +188,47 @@ impl Blueprint {
             memory,
             records: &control.records,
             hypers: control.inputs.buffer(),
-            sums: control.sums.as_ref(),
+            sums: control.reduce.sums.as_ref(),
+            vectors: control.reduce.vectors.as_ref().map(|memory| &memory.buffer),
             dummy,
         }
     }
 
     /// What *measure* knows of each gradient.
-    pub(super) fn measured(&self) -> Vec<Measured> {
-        let measured = |info: &Info| Measured {
+    fn measured(&self, vectors: &Vectors) -> Vec<Measured> {
+        let shapes = vectors.memory.as_ref().map(|memory| &memory.shapes);
+        let margins = |index: usize, info: &Info| {
+            let shape = shapes.map(|shapes| shapes[index])?;
+            (shape.rows > 0).then_some((info.rule, shape))
+        };
+        let measured = |(index, info): (usize, &Info)| Measured {
+            margins: margins(index, info),
             len_elems: info.len_elems,
             dtype: info.spec.grad_dtype,
             group: info.group,
             whole_elem: info.whole_elem(),
         };
-        self.infos.iter().map(measured).collect()
+        self.infos.iter().enumerate().map(measured).collect()
+    }
+
+    /// The pieces of gradients to sum.
+    pub(super) fn rows(
+        &self,
+        gpu: &Gpu,
+        groups: &[Group],
+        options: &Options,
+        vectors: &Vectors,
+    ) -> Result<RowPieces> {
+        let limits = gpu.limits();
+        let (bytes, most) = (limits::max_binding_bytes(limits), limits::max_workgroups(limits));
+        let measured = self.measured(vectors);
+        let rows = RowPieces::new(bytes, most).margins(&measured)?;
+        Ok(if options.measures(groups) { rows.squares(&measured, groups.len()) } else { rows })
     }
 
     /// What is known of each tensor over borrowed buffers.
     pub(super) fn extents(&self) -> Vec<Extent> {
-        let extent = |(info, place): (&Info, &crate::layout::Place)| {
+        let extent = |(info, place): (&Info, &Place)| {
             let program = &self.programs[self.layout.segments[place.segment].kernel];
             Extent {
                 len_elems: info.len_elems,
@@ -205,7 +252,7 @@ impl Blueprint {
             numbers.push(segment.owned.as_ref().map(|_| buffers.len()));
             buffers.extend(segment.owned.as_ref().map(|(_, grad)| grad.clone()));
         }
-        let grad = |(info, place): (&Info, &crate::layout::Place)| {
+        let grad = |(info, place): (&Info, &Place)| {
             let elem_bytes = info.spec.grad_dtype.size_bytes();
             let offset = u64::from(place.first_tile) * TILE_ELEMS * elem_bytes;
             Some(Lent { buffer: numbers[place.segment]?, offset })
@@ -218,7 +265,7 @@ impl Blueprint {
         gpu: &Gpu,
         groups: &[Group],
         options: &Options,
-        (memory, dummy): (Vec<SegmentBuffers>, Buffer),
+        (memory, vectors, dummy): (Vec<SegmentBuffers>, Vectors, Buffer),
         control: Control,
         lies: Lies,
     ) -> Result<Optimizer> {
@@ -230,7 +277,6 @@ impl Blueprint {
             Some(measure) => Some(Reports::new(gpu, &measure.history, groups.len())?),
             None => None,
         };
-        let vectors = Vectors::new(gpu, groups, &infos)?;
         let (gpu, groups) = (gpu.clone(), groups.to_vec());
         Ok(Optimizer {
             gpu,

@@ -102,7 +102,7 @@ impl Outline {
         gpu: &Gpu,
         extents: Vec<Extent>,
         segments: Vec<u32>,
-        rows: Option<&RowPieces>,
+        rows: &RowPieces,
         (infos, places): (&[Info], &[Placed]),
     ) -> Result<Self> {
         let reach = limits::reach(gpu);
@@ -120,7 +120,7 @@ impl Outline {
         };
         let grouping = tiles::group(&pieces, ground);
         let grads: Vec<_> = lending.tensors.iter().map(|tensor| tensor.grad).collect();
-        let row_dispatches = rows.map_or_else(Vec::new, |rows| rows.group(&grads, &buffers.sizes));
+        let row_dispatches = rows.group(&grads, &buffers.sizes);
         let (packed, row_offsets) = pack(gpu, &grouping, &row_dispatches);
         Ok(Self {
             extents,
@@ -209,10 +209,8 @@ impl Borrowed {
             reach: self.reach,
         };
         let grouping = tiles::group(&self.pieces, ground);
-        let rows = control.measure().map_or_else(Vec::new, |measure| {
-            let grads: Vec<_> = lending.tensors.iter().map(|tensor| tensor.grad).collect();
-            measure.rows.group(&grads, &self.buffers.sizes)
-        });
+        let grads: Vec<_> = lending.tensors.iter().map(|tensor| tensor.grad).collect();
+        let rows = control.rows.group(&grads, &self.buffers.sizes);
         let (packed, offsets) = pack(site.gpu, &grouping, &rows);
         let made = self.make(site, control, (&grouping, &rows, &offsets), packed.len());
         let ready = made.inspect_err(|_| {
@@ -338,6 +336,11 @@ impl Borrowed {
         &self.made.ready
     }
 
+    /// Whether tensors lie elsewhere than at first.
+    pub(super) fn has_moved(&self) -> bool {
+        !self.made.packed.is_empty()
+    }
+
     /// Two tensors whose gradients share bytes, if there are any.
     pub(super) fn shared_grads(&self) -> Option<&(String, String)> {
         self.made.shared_grads.as_ref()
@@ -373,19 +376,8 @@ fn bind_all(
     let (bound, runs) = (part(&tiles.0, 0, tiles.1), control.inputs.runs(runs_in));
     let table = TileTable { tiles: &bound, runs: &runs, runs_in };
     let updates = update::borrowed(site, buffers, grouping, table, (updates, step))?;
-    let rows = match control.measure() {
-        Some(measure) => {
-            let rows = (rows, offsets);
-            measure.bind_rows(
-                site.gpu,
-                &control.inputs,
-                rows,
-                |n| buffers.get(n),
-                (row_groups, step),
-            )?
-        }
-        None => Vec::new(),
-    };
+    let rows = (rows, offsets);
+    let rows = control.bind_rows(site.gpu, rows, |n| buffers.get(n), (row_groups, step))?;
     Ok(Ready { updates: Arc::new(updates), rows: rows.into(), expand: None })
 }
 
@@ -447,7 +439,7 @@ pub(super) fn pack(gpu: &Gpu, grouping: &Grouping, rows: &[RowDispatch]) -> (Vec
         packed.resize(packed.len().next_multiple_of(256), 0);
         // Saturates: what does not fit 32 bits fits no entry of the ring, which is an error later.
         offsets.push(u32::try_from(packed.len()).unwrap_or(u32::MAX));
-        packed.extend_from_slice(bytemuck::cast_slice(&dispatch.rows));
+        packed.extend_from_slice(bytemuck::cast_slice(&dispatch.pieces));
     }
     (packed, offsets)
 }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     BorrowedTensor, Error, Gpu, Group, Options, Places, Result, TensorSpec,
-    control::{Control, Measure, Start},
+    control::{Control, Start},
     dispatch::BindGroups,
     layout::TILE_ELEMS,
     tiles::Grouping,
@@ -65,17 +65,18 @@ impl Optimizer {
             memory.push(SegmentBuffers { owned, ..blueprint.segment_buffers(gpu, segment)? });
         }
         let dummy = update::dummy(gpu)?;
-        let rows = Measure::rows(gpu, groups, options, &blueprint.measured());
+        let (vectors, sums) = blueprint.vectors(gpu)?;
+        let rows = blueprint.rows(gpu, groups, options, &vectors)?;
         let (grads, buffers) = blueprint.arena_grads(&memory);
         let sizes: Vec<u64> = buffers.iter().map(wgpu::Buffer::size).collect();
-        let measured = rows.as_ref().map_or_else(Vec::new, |rows| rows.group(&grads, &sizes));
-        let (places, offsets) = pack(gpu, &Grouping::default(), &measured);
+        let summed = rows.group(&grads, &sizes);
+        let (places, offsets) = pack(gpu, &Grouping::default(), &summed);
         let start = Start {
             groups,
             options,
             rules: &blueprint.rules,
             placements: &blueprint.placements(),
-            sums: blueprint.sums(gpu)?,
+            sums: (sums, &vectors),
             rows,
             places: &places,
             room: 0,
@@ -83,21 +84,17 @@ impl Optimizer {
         let control = Control::new(gpu, start)?;
         let site = blueprint.site(gpu, &memory, &control, &dummy);
         let updates = update::arena(site)?;
-        let rows = match control.measure() {
-            Some(measure) => measure.bind_rows(
-                gpu,
-                &control.inputs,
-                (&measured, &offsets),
-                |number| buffers.get(number),
-                (&mut BindGroups::default(), 0),
-            )?,
-            None => Vec::new(),
-        };
+        let rows = control.bind_rows(
+            gpu,
+            (&summed, &offsets),
+            |number| buffers.get(number),
+            (&mut BindGroups::default(), 0),
+        )?;
         blueprint.finish(
             gpu,
             groups,
             options,
-            (memory, dummy),
+            (memory, vectors, dummy),
             control,
             Lies::Arena { updates, rows },
         )
@@ -139,10 +136,11 @@ impl Optimizer {
         options: &Options,
     ) -> Result<Self> {
         let blueprint = Blueprint::new(gpu, groups, &roster, options)?;
-        let rows = Measure::rows(gpu, groups, options, &blueprint.measured());
+        let (vectors, sums) = blueprint.vectors(gpu)?;
+        let rows = blueprint.rows(gpu, groups, options, &vectors)?;
         let segments = blueprint.layout.segments.iter().map(|segment| segment.tiles).collect();
         let lies = (blueprint.infos.as_slice(), places.as_slice());
-        let outline = Outline::new(gpu, blueprint.extents(), segments, rows.as_ref(), lies)?;
+        let outline = Outline::new(gpu, blueprint.extents(), segments, &rows, lies)?;
         let mut memory = Vec::new();
         for segment in &blueprint.layout.segments {
             memory.push(blueprint.segment_buffers(gpu, segment)?);
@@ -153,7 +151,7 @@ impl Optimizer {
             options,
             rules: &blueprint.rules,
             placements: &blueprint.placements(),
-            sums: blueprint.sums(gpu)?,
+            sums: (sums, &vectors),
             rows,
             places: &outline.packed,
             room: outline.room(),
@@ -162,7 +160,7 @@ impl Optimizer {
         let site = blueprint.site(gpu, &memory, &control, &dummy);
         let borrowed = Borrowed::new(outline, places, site, &control)?;
         let lies = Lies::Borrowed(Box::new(borrowed));
-        blueprint.finish(gpu, groups, options, (memory, dummy), control, lies)
+        blueprint.finish(gpu, groups, options, (memory, vectors, dummy), control, lies)
     }
 
     /// Takes parameters and gradients from other places from now on: as a step

@@ -85,7 +85,8 @@ impl Optimizer {
             label: Some("fallline update"),
             timestamp_writes: None,
         });
-        control.record_decide(&mut pass, &written, true);
+        let rows = ready.as_ref().map_or_else(|| self.lies.rows(), |ready| &ready.rows);
+        control.record_decide(&mut pass, &written, rows, true);
         let entry = match ready {
             Some(ready) => {
                 ready.record(&mut pass, &control, &written);

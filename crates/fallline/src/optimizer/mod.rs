@@ -11,7 +11,6 @@ mod step;
 mod tensors;
 mod traffic;
 mod values;
-mod vectors;
 
 use std::collections::HashMap;
 
@@ -25,14 +24,10 @@ pub use step::Step;
 pub use traffic::Traffic;
 
 pub(crate) use values::SlotPlace;
-pub(crate) use vectors::len_elems;
 
-use self::{
-    borrowed::{Borrowed, Placed},
-    vectors::Vectors,
-};
+use self::borrowed::{Borrowed, Placed};
 use crate::{
-    BufferRange, Error, Gpu, Group, Options, Places, Result, Role, StateFormat, TensorId,
+    BufferRange, Error, Gpu, Group, Options, Places, Result, Role, Slot, StateFormat, TensorId,
     TensorSpec,
     control::{Control, Written},
     dispatch::{Dispatch, PartDispatch},
@@ -42,6 +37,7 @@ use crate::{
     ring::Entry,
     rule_set::RuleSet,
     update::{SegmentBuffers, Site, Staged},
+    vectors::Vectors,
 };
 
 /// All tensors with their rules and state, and the compute pass that updates them.
@@ -77,7 +73,7 @@ pub struct Optimizer {
     vectors: Vectors,
     /// Bound where a kernel has no use for a binding.
     dummy: Buffer,
-    rules: RuleSet,
+    pub(crate) rules: RuleSet,
     pub(crate) control: Control,
     lies: Lies,
     pub(crate) reports: Option<Reports>,
@@ -90,6 +86,10 @@ pub(crate) struct Info {
     pub(crate) spec: TensorSpec,
     pub(crate) group: usize,
     pub(crate) state: StateFormat,
+    /// Its rule's number among those of the optimizer.
+    pub(crate) rule: usize,
+    /// What its rule keeps, and what comes after its updates.
+    pub(crate) slots: Vec<Slot>,
     pub(crate) len_elems: u64,
     /// Whether it was taken out: its number is not given again.
     pub(crate) gone: bool,
@@ -112,6 +112,14 @@ enum Lies {
 }
 
 impl Lies {
+    /// Dispatches over gradients where they lay at first, if they lie there.
+    fn rows_of_first_places(&self) -> &[PartDispatch] {
+        match self {
+            Self::Borrowed(borrowed) if borrowed.has_moved() => &[],
+            _ => self.rows(),
+        }
+    }
+
     /// Dispatches that measure gradients where they lie now.
     fn rows(&self) -> &[PartDispatch] {
         match self {
@@ -223,9 +231,10 @@ impl Optimizer {
         };
         let placed = places.grads.iter().enumerate().map(placed).collect();
         let (records, hypers) = (control.records.clone(), control.inputs.buffer().clone());
-        let sums = control.sums.clone();
-        let (records, hypers, sums) = (&records, &hypers, sums.as_ref());
-        let site = Site { gpu, programs, layout, memory, records, hypers, sums, dummy };
+        let reduce = control.reduce.clone();
+        let (records, hypers, sums) = (&records, &hypers, reduce.sums.as_ref());
+        let vectors = reduce.vectors.as_ref().map(|memory| &memory.buffer);
+        let site = Site { gpu, programs, layout, memory, records, hypers, sums, vectors, dummy };
         borrowed.place(site, infos, control, placed)
     }
 
@@ -257,7 +266,7 @@ impl Optimizer {
     /// Records a step whose input lies here, and gives back its place in the ring.
     fn record(&self, pass: &mut ComputePass<'_>, written: Written) -> Entry {
         self.control.record_measure(pass, &written, self.lies.rows());
-        self.control.record_decide(pass, &written, false);
+        self.control.record_decide(pass, &written, self.lies.rows(), false);
         self.record_update(pass, written)
     }
 
@@ -338,6 +347,14 @@ impl Optimizer {
         Ok(&self.groups[self.info(id)?.group])
     }
 
+    /// What a tensor keeps: its rule's slots, then those of what comes after the rule's updates.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTensor`].
+    pub fn slots(&self, id: TensorId) -> Result<&[Slot]> {
+        Ok(&self.info(id)?.slots)
+    }
+
     /// How many dispatches a step records, for tensors where they lie now.
     #[must_use]
     pub fn dispatches(&self) -> usize {
@@ -381,8 +398,9 @@ impl Optimizer {
     fn site(&self) -> Site<'_> {
         let Self { gpu, programs, layout, memory, control, dummy, .. } = self;
         let (records, hypers) = (&control.records, control.inputs.buffer());
-        let sums = control.sums.as_ref();
-        Site { gpu, programs, layout, memory, records, hypers, sums, dummy }
+        let sums = control.reduce.sums.as_ref();
+        let vectors = control.reduce.vectors.as_ref().map(|memory| &memory.buffer);
+        Site { gpu, programs, layout, memory, records, hypers, sums, vectors, dummy }
     }
 
     fn info(&self, id: TensorId) -> Result<&Info> {

@@ -1,7 +1,7 @@
 //! Hyperparameters that change between steps.
 
 use super::{Lies, Optimizer};
-use crate::{Error, IntoRule, Result, Rule, kernel::KernelKey, rule_set::RuleSet};
+use crate::{Error, IntoRule, Result, Rule, TensorSpec, kernel::KernelKey, rule_set::RuleSet};
 
 impl Optimizer {
     /// Gives a group other hyperparameters of its rule, from the next step on: momentum that follows a schedule,
@@ -17,22 +17,29 @@ impl Optimizer {
             known: names().collect::<Vec<_>>().join(", "),
         })?;
         let (old, new) = (&*self.groups[index].rule, rule.into_rule());
-        if KernelKey::new(old) != KernelKey::new(&*new) || old.slots() != new.slots() {
-            let (group, expected, found) = (group.to_owned(), describe(old), describe(&*new));
-            return Err(Error::OtherRule { group, expected, found });
+        let tensors = self.infos.iter().filter(|info| info.group == index).map(|info| &info.spec);
+        for tensor in tensors.chain([&TensorSpec::new("scalar", [])]) {
+            let key = |rule: &dyn Rule| KernelKey::of_rule(rule, tensor);
+            if key(old) != key(&*new) || old.slots(tensor) != new.slots(tensor) {
+                let group = group.to_owned();
+                let (expected, found) = (describe(old, tensor), describe(&*new, tensor));
+                return Err(Error::OtherRule { group, expected, found });
+            }
         }
         let mut groups = self.groups.clone();
         groups[index].rule = new;
-        let rules = RuleSet::new(&groups)?;
-        for (number, key) in rules.keys.iter().enumerate() {
+        let mut rules = RuleSet::new(&groups)?;
+        for info in &self.infos {
+            rules.rule_of(&groups, info.group, &info.spec)?;
+        }
+        for (number, key) in rules.keys.clone().iter().enumerate() {
             if self.rules.has_one_hyper(number) && !rules.has_one_hyper(number) {
                 self.tell_hypers_apart(key)?;
             }
         }
         let constants = &mut self.control.constants;
-        let first = constants.groups[0];
-        constants.groups = rules.records(&groups, first.clip_value, first.seed);
-        constants.hypers = rules.hyper_bytes();
+        constants.groups = rules.records(&groups);
+        constants.hypers = rules.hyper_bytes(constants.clip_value, constants.seed);
         (self.groups, self.rules) = (groups, rules);
         Ok(())
     }
@@ -56,7 +63,7 @@ impl Optimizer {
 }
 
 /// A rule with its switches and slots.
-fn describe(rule: &dyn Rule) -> String {
-    let slots: Vec<&str> = rule.slots().iter().map(|slot| slot.name).collect();
-    format!("{} with slots [{}]", rule.name_with_switches(), slots.join(", "))
+fn describe(rule: &dyn Rule, tensor: &TensorSpec) -> String {
+    let slots: Vec<&str> = rule.slots(tensor).iter().map(|slot| slot.name).collect();
+    format!("{} with slots [{}]", rule.name_with_switches(tensor), slots.join(", "))
 }

@@ -88,7 +88,7 @@ impl Optimizer {
             let whole = changed.infos[index].spec.whole;
             numbers.push(whole.map_or(unused, |whole| whole.number));
         }
-        changed.control.write_identity(gpu, seed, &numbers)?;
+        changed.control.write_identity(gpu, &changed.rules, seed, &numbers)?;
         gpu.checked("changed tensors", || {
             let mut encoder =
                 gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor {

@@ -2,9 +2,9 @@
 
 use super::{Lies, Optimizer};
 use crate::{
-    Result,
-    dispatch::Dispatch,
-    kernel::Program,
+    Result, compile,
+    dispatch::{Dispatch, PartDispatch},
+    kernel::{Program, Recipe},
     update::{self, Fixed, Site, Staged},
 };
 
@@ -13,7 +13,8 @@ impl Optimizer {
     /// and computes nothing: how fast a step could be on this device. Words of any format are moved as
     /// they are, and nothing changes. What clipping and scaling read beforehand is not among them. Take a
     /// step before, so that the tensors' records exist: one that is not skipped, and that does not set
-    /// gradients to zero.
+    /// gradients to zero. (Of tensors that a step found elsewhere than the optimizer was built with, what is summed over
+    /// rows and columns is not among them either.)
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
@@ -28,13 +29,26 @@ impl Optimizer {
             Lies::Arena { .. } => Dispatches::Arena(update::arena(site)?),
             Lies::Borrowed(borrowed) => Dispatches::Borrowed(borrowed.fixed(site, &self.infos)?),
         };
-        Ok(Traffic(dispatches))
+        let mut margins = Vec::new();
+        for rows in self.lies.rows_of_first_places() {
+            if let Recipe::Margins(of_rule) = &*rows.dispatch.kernel.recipe {
+                let kernel = compile::kernel(&self.gpu, Recipe::Margins(of_rule.traffic()))?;
+                let dispatch = Dispatch { kernel, ..rows.dispatch.clone() };
+                let offset = self.control.inputs.first_places() + rows.offset;
+                margins.push(PartDispatch { dispatch, offset });
+            }
+        }
+        Ok(Traffic { margins, dispatches })
     }
 }
 
 /// The bare memory traffic of a step, for benchmarks; see [`Optimizer::traffic`].
 #[derive(Debug)]
-pub struct Traffic(Dispatches);
+pub struct Traffic {
+    /// Those that sum rows and columns.
+    margins: Vec<PartDispatch>,
+    dispatches: Dispatches,
+}
 
 #[derive(Debug)]
 enum Dispatches {
@@ -45,7 +59,10 @@ enum Dispatches {
 impl Traffic {
     /// Records the dispatches of the step without those that measure and count. They change nothing.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
-        match &self.0 {
+        for PartDispatch { dispatch, offset } in &self.margins {
+            dispatch.record(pass, &[*offset, 0]);
+        }
+        match &self.dispatches {
             Dispatches::Arena(dispatches) => {
                 for dispatch in dispatches.iter() {
                     dispatch.record(pass, &[0]);

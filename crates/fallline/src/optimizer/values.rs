@@ -2,7 +2,7 @@
 
 use wgpu::{Buffer, BufferSlice, BufferUsages};
 
-use super::{Info, Lies, Optimizer, borrowed::Placed, vectors::len_elems};
+use super::{Info, Lies, Optimizer, borrowed::Placed};
 use crate::{
     Dtype, Error, Gpu, Precision, Result, Role, Slot, SlotShape, StateFormat, TensorId, abi,
     blocks, convert, fits::fits, layout::TILE_ELEMS, slot, transfer,
@@ -70,7 +70,7 @@ impl Optimizer {
     /// [`Error::UnknownSlot`] if the tensor's rule does not keep it.
     pub async fn fetch_state(&self, id: TensorId, slot: &str) -> Result<Vec<f32>> {
         let (slot, place) = self.slot(id, slot)?;
-        let len_elems = len_elems(slot, &self.infos[id.0]);
+        let len_elems = slot.len_elems(&self.infos[id.0].spec);
         let place = match place {
             SlotPlace::Flat { buffer, offset } => {
                 return transfer::fetch(&self.gpu, buffer, offset, len_elems).await;
@@ -96,7 +96,7 @@ impl Optimizer {
     pub async fn store_state(&self, id: TensorId, slot: &str, values: &[f32]) -> Result<()> {
         let (slot, place) = self.slot(id, slot)?;
         let info = &self.infos[id.0];
-        let len_elems = len_elems(slot, info);
+        let len_elems = slot.len_elems(&info.spec);
         transfer::check_len(&info.spec.name, slot.name, len_elems, values.len() as u64)?;
         let place = match place {
             SlotPlace::Flat { buffer, offset } => {
@@ -167,7 +167,7 @@ impl Optimizer {
     /// A slot of a tensor, and where it lies.
     fn slot(&self, id: TensorId, name: &str) -> Result<(Slot, SlotPlace<'_>)> {
         let info = self.info(id)?;
-        let slots = self.groups[info.group].rule.slots();
+        let slots = &info.slots;
         let number = slots.iter().position(|known| known.name == name);
         let place = number.and_then(|number| Some((number, self.slot_place(id.0, number)?)));
         place.map(|(number, place)| (slots[number], place)).ok_or_else(|| {
@@ -181,11 +181,16 @@ impl Optimizer {
     /// Where slot `number` of a tensor lies; `None` if the tensor has no elements, and so no tiles.
     pub(crate) fn slot_place(&self, index: usize, number: usize) -> Option<SlotPlace<'_>> {
         let info = &self.infos[index];
-        let slots = self.groups[info.group].rule.slots();
+        let slots = &info.slots;
         let of_shape = |shape| slots[..number].iter().filter(|slot| slot.shape == shape).count();
         match slots[number].shape {
             SlotShape::Scalar => {
                 let at = index * size_of::<abi::Kept>() + 4 * of_shape(SlotShape::Scalar);
+                Some(SlotPlace::Flat { buffer: &self.control.kept, offset: at as u64 })
+            }
+            SlotShape::Joint => {
+                let first = self.infos.len() + self.rules.joint_of(info.group);
+                let at = first * size_of::<abi::Kept>() + 4 * of_shape(SlotShape::Joint);
                 Some(SlotPlace::Flat { buffer: &self.control.kept, offset: at as u64 })
             }
             SlotShape::Rows | SlotShape::Columns => {
@@ -195,7 +200,7 @@ impl Optimizer {
             SlotShape::Param => {
                 let place = &self.layout.places[index];
                 let (buffer, first) = self.memory[place.segment].state.as_ref()?;
-                let stride = slot::tile_bytes(&slot::tiled(&slots), info.state);
+                let stride = slot::tile_bytes(&slot::tiled(slots), info.state);
                 let before = slot::tile_bytes(&slot::tiled(&slots[..number]), info.state);
                 Some(SlotPlace::Tiles(TilesPlace {
                     format: slots[number].format(info.state),

@@ -191,8 +191,9 @@ impl Quantizer {
             };
             let programs: Vec<Program> = programs.iter().map(turned).collect();
             let (programs, records) = (&programs, &records);
-            let (hypers, sums, dummy) = (&hypers, None, &dummy);
-            let site = Site { gpu, programs, layout, memory, records, hypers, sums, dummy };
+            let (hypers, sums, vectors, dummy) = (&hypers, None, None, &dummy);
+            let site =
+                Site { gpu, programs, layout, memory, records, hypers, sums, vectors, dummy };
             Fixed::new(site, &numbered, &grouping)
         };
         let (to_blocks, to_values) = (fixed(Direction::ToBlocks)?, fixed(Direction::ToValues)?);

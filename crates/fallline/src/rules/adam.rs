@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::ADAM};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, range};
-use crate::Slot;
+use crate::{Slot, TensorSpec};
 
 /// The state slots of the Adam family, without and with amsgrad.
 pub(super) fn adam_slots(amsgrad: bool) -> Vec<Slot> {
@@ -82,11 +82,11 @@ impl Rule for Adam {
         range::non_negative("weight_decay", self.weight_decay)
     }
 
-    fn switches(&self) -> Vec<(&'static str, bool)> {
+    fn switches(&self, _: &TensorSpec) -> Vec<(&'static str, bool)> {
         vec![("AMSGRAD", self.amsgrad)]
     }
 
-    fn slots(&self) -> Vec<Slot> {
+    fn slots(&self, _: &TensorSpec) -> Vec<Slot> {
         adam_slots(self.amsgrad)
     }
 

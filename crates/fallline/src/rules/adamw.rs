@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::ADAMW};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, adam::adam_slots, builders, ln_beta, range};
-use crate::Slot;
+use crate::{Slot, TensorSpec};
 
 /// AdamW: Adam with decoupled weight decay.
 ///
@@ -74,11 +74,11 @@ impl Rule for AdamW {
         range::non_negative("weight_decay", self.weight_decay)
     }
 
-    fn switches(&self) -> Vec<(&'static str, bool)> {
+    fn switches(&self, _: &TensorSpec) -> Vec<(&'static str, bool)> {
         vec![("AMSGRAD", self.amsgrad)]
     }
 
-    fn slots(&self) -> Vec<Slot> {
+    fn slots(&self, _: &TensorSpec) -> Vec<Slot> {
         adam_slots(self.amsgrad)
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{IntoRule, Rule};
-use crate::StateFormat;
+use super::{IntoRule, OutOfRange, Rule, range};
+use crate::{Slot, StateFormat};
 
 /// A named parameter group: one rule with its hyperparameters for some of the tensors.
 ///
@@ -32,6 +32,53 @@ pub struct Group {
     /// is little to save, and norms and biases are the most sensitive. (bitsandbytes has the same
     /// threshold, `min_8bit_size`.)
     pub min_state_elems: u64,
+    /// Lookahead around the rule.
+    pub lookahead: Option<Lookahead>,
+    /// The decay of an exponential moving average of the parameters, in [0, 1]:
+    /// `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn(decay)`.
+    ///
+    /// ```text
+    /// average ← p in the tensor's first step, then  average ← lerp(average, p, 1 - decay)
+    /// ```
+    ///
+    /// It is read as the state slot `average`, in f32, also of parameters of 16 bits: then it is of the parameter
+    /// before that is rounded.
+    pub ema_decay: Option<f64>,
+}
+
+/// Lookahead: fast weights that a rule moves, and slow weights that follow them.
+///
+/// ```text
+/// slow ← p before the tensor's first step
+/// slow ← slow + alpha · (p - slow),  p ← slow          after every k-th step of the tensor
+/// ```
+///
+/// The slow weights are the state slot `slow`, in f32. In steps between they are not touched, and cost nothing.
+///
+/// Source: Zhang et al., *Lookahead Optimizer: k steps forward, 1 step back*, 2019; `optax.lookahead`. Steps are the
+/// tensor's own: one without a gradient in a step is k steps behind the others when they are k - 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Lookahead {
+    /// Steps of the fast weights for one of the slow weights, at least 1.
+    pub k: u32,
+    /// How far the slow weights follow, in [0, 1].
+    pub alpha: f64,
+}
+
+impl Lookahead {
+    /// With these.
+    #[must_use]
+    pub const fn new(k: u32, alpha: f64) -> Self {
+        Self { k, alpha }
+    }
+}
+
+impl Default for Lookahead {
+    /// The paper's.
+    fn default() -> Self {
+        Self::new(5, 0.5)
+    }
 }
 
 impl Group {
@@ -43,6 +90,8 @@ impl Group {
             max_norm: None,
             state: StateFormat::F32,
             min_state_elems: 4096,
+            lookahead: None,
+            ema_decay: None,
         }
     }
 
@@ -64,6 +113,37 @@ impl Group {
     pub fn min_state_elems(mut self, min_state_elems: u64) -> Self {
         self.min_state_elems = min_state_elems;
         self
+    }
+
+    /// Sets [`lookahead`](Self#structfield.lookahead).
+    #[must_use]
+    pub fn lookahead(mut self, lookahead: Lookahead) -> Self {
+        self.lookahead = Some(lookahead);
+        self
+    }
+
+    /// Sets [`ema_decay`](Self#structfield.ema_decay).
+    #[must_use]
+    pub fn ema_decay(mut self, decay: f64) -> Self {
+        self.ema_decay = Some(decay);
+        self
+    }
+
+    /// The slots of what comes after the rule's updates, in the order of `functions/after.wgsl`.
+    pub(crate) fn after_slots(&self) -> impl Iterator<Item = Slot> {
+        let slow = self.lookahead.map(|_| Slot::moment("slow").exact());
+        let average = self.ema_decay.map(|_| Slot::moment("average").exact());
+        slow.into_iter().chain(average)
+    }
+
+    /// Whether every hyperparameter is in its range.
+    pub(crate) fn check(&self) -> Result<(), OutOfRange> {
+        self.rule.check()?;
+        if let Some(Lookahead { k, alpha }) = self.lookahead {
+            range::positive("lookahead k", k.into())?;
+            range::unit("lookahead alpha", alpha)?;
+        }
+        self.ema_decay.map_or(Ok(()), |decay| range::unit("ema_decay", decay))
     }
 
     /// Clips the group's gradients to a norm of their own.

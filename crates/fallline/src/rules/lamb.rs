@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::LAMB};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, range};
-use crate::Slot;
+use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, builders, ln_beta, range};
+use crate::{Slot, TensorSpec};
 
 /// LAMB: Adam with a step for each tensor in proportion to the tensor's norm.
 ///
@@ -60,7 +60,7 @@ impl Rule for Lamb {
         range::non_negative("weight_decay", self.weight_decay)
     }
 
-    fn slots(&self) -> Vec<Slot> {
+    fn slots(&self, _: &TensorSpec) -> Vec<Slot> {
         vec![Slot::moment("exp_avg"), Slot::moment("exp_avg_sq").unsigned()]
     }
 
@@ -80,8 +80,8 @@ impl Rule for Lamb {
         vec![("ln_beta1", ln_beta(beta1)), ("ln_beta2", ln_beta(beta2))]
     }
 
-    fn reduces(&self) -> bool {
-        true
+    fn scope(&self) -> Scope {
+        Scope::Tensor
     }
 
     fn grad_bound_exponent(&self) -> Option<i32> {

@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::LION};
 
 use super::{OutOfRange, Rule, builders, range};
-use crate::Slot;
+use crate::{Slot, TensorSpec};
 
 /// Lion, with decoupled weight decay.
 ///
@@ -52,7 +52,7 @@ impl Rule for Lion {
         range::non_negative("weight_decay", self.weight_decay)
     }
 
-    fn slots(&self) -> Vec<Slot> {
+    fn slots(&self, _: &TensorSpec) -> Vec<Slot> {
         vec![Slot::moment("exp_avg")]
     }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 pub use fallline_shaders::Source;
 
-pub use group::Group;
+pub use group::{Group, Lookahead};
 pub use range::OutOfRange;
 
-use crate::Slot;
+use crate::{Slot, TensorSpec};
 
 /// Every rule of the engine by the stem of its files.
 macro_rules! catalog {
@@ -78,6 +78,8 @@ catalog! {
     rmsprop: RmsProp,
     nadam: NAdam,
     lamb: Lamb,
+    adafactor: Adafactor,
+    prodigy: Prodigy,
 }
 
 /// An optimizer: a page of WGSL, and the values of its constants. The engine's own implement it as yours can.
@@ -102,7 +104,7 @@ catalog! {
 ///     struct Scalars { lr: f32, padding0: f32, padding1: vec2<f32>, }
 ///     struct State { none: u32, }
 ///
-///     fn scalars(t: f32, lr: f32, kept: vec4<f32>, hyper: StepHyper) -> Scalars {
+///     fn scalars(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> Scalars {
 ///         return Scalars(lr, 0.0, vec2<f32>());
 ///     }
 ///     fn propose(
@@ -131,7 +133,7 @@ catalog! {
 ///     fn check(&self) -> Result<(), OutOfRange> {
 ///         range::non_negative("lr", self.lr)
 ///     }
-///     fn slots(&self) -> Vec<Slot> {
+///     fn slots(&self, _: &TensorSpec) -> Vec<Slot> {
 ///         Vec::new()
 ///     }
 ///     fn hyper(&self) -> Vec<(&'static str, f64)> {
@@ -159,13 +161,14 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
     /// The first that is not.
     fn check(&self) -> Result<(), OutOfRange>;
 
-    /// Compile-time switches: boolean `override` constants of the WGSL.
-    fn switches(&self) -> Vec<(&'static str, bool)> {
+    /// Compile-time switches for this tensor: boolean `override` constants of the WGSL.
+    fn switches(&self, tensor: &TensorSpec) -> Vec<(&'static str, bool)> {
+        let _ = tensor;
         Vec::new()
     }
 
-    /// What it keeps for each element of a parameter, in the order of the WGSL's slots.
-    fn slots(&self) -> Vec<Slot>;
+    /// What it keeps for this tensor, in the order of the WGSL's slots. It may depend on shape and formats.
+    fn slots(&self, tensor: &TensorSpec) -> Vec<Slot>;
 
     /// The fields of the WGSL's `Hyper`, in order, without padding.
     fn hyper(&self) -> Vec<(&'static str, f64)>;
@@ -175,10 +178,9 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// Whether it looks at whole tensors before it applies anything: its WGSL then has `terms`, which are summed over
-    /// a tensor (or a [piece](crate::Whole) of one), and `decide`, which makes scalars of the sums.
-    fn reduces(&self) -> bool {
-        false
+    /// What it looks at before it applies anything.
+    fn scope(&self) -> Scope {
+        Scope::Element
     }
 
     /// n, where a gradient of magnitude 2^n or more may take the rule out of the range of f32, though it is
@@ -193,6 +195,22 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
     }
 }
 
+/// What a rule looks at before it applies anything. Where that is more than an element, its WGSL has `terms`, which are
+/// summed over it, and `decide`, which makes scalars of the sums.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scope {
+    /// The element.
+    #[default]
+    Element,
+    /// The tensor, or the [piece](crate::Whole) of one.
+    Tensor,
+    /// All tensors of its group that take the step.
+    Group,
+    /// All tensors that take the step, of all groups whose rules differ in hyperparameters only.
+    Optimizer,
+}
+
 impl dyn Rule {
     /// The rule's name: the stem of its files.
     #[must_use]
@@ -200,9 +218,10 @@ impl dyn Rule {
         self.source().stem()
     }
 
-    /// The name with the switches that are on: what tells kernels of one rule apart.
-    pub(crate) fn name_with_switches(&self) -> String {
-        let switches = self.switches().into_iter().filter(|(_, on)| *on).map(|(name, _)| name);
+    /// The name with the switches that are on for a tensor: what tells kernels of one rule apart.
+    pub(crate) fn name_with_switches(&self, tensor: &TensorSpec) -> String {
+        let switches =
+            self.switches(tensor).into_iter().filter(|(_, on)| *on).map(|(name, _)| name);
         let words: Vec<&str> = std::iter::once(self.name()).chain(switches).collect();
         words.join(" ").to_lowercase()
     }

@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::NADAM};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, range};
-use crate::Slot;
+use crate::{Slot, TensorSpec};
 
 /// NAdam: Adam with Nesterov momentum on a schedule.
 ///
@@ -79,7 +79,7 @@ impl Rule for NAdam {
         range::non_negative("momentum_decay", self.momentum_decay)
     }
 
-    fn slots(&self) -> Vec<Slot> {
+    fn slots(&self, _: &TensorSpec) -> Vec<Slot> {
         vec![
             Slot::moment("exp_avg"),
             Slot::moment("exp_avg_sq").unsigned(),

@@ -34,6 +34,22 @@ pub fn non_negative(name: &'static str, found: f64) -> Result<(), OutOfRange> {
     check(found >= 0.0, name, "finite and >= 0", found)
 }
 
+/// Whether a value is finite and above 0.
+///
+/// # Errors
+/// If not.
+pub fn positive(name: &'static str, found: f64) -> Result<(), OutOfRange> {
+    check(found > 0.0 && narrow(found) > 0.0, name, "finite and > 0", found)
+}
+
+/// Whether a value is a part of a whole: in [0, 1].
+///
+/// # Errors
+/// If not.
+pub fn unit(name: &'static str, found: f64) -> Result<(), OutOfRange> {
+    check((0.0..=1.0).contains(&found), name, "in [0, 1]", found)
+}
+
 /// Whether a value can weigh an average: in [0, 1).
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::RMSPROP};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, range};
-use crate::Slot;
+use crate::{Slot, TensorSpec};
 
 /// RMSprop, centered or not, with momentum or without.
 ///
@@ -81,11 +81,11 @@ impl Rule for RmsProp {
         range::non_negative("momentum", self.momentum)
     }
 
-    fn switches(&self) -> Vec<(&'static str, bool)> {
+    fn switches(&self, _: &TensorSpec) -> Vec<(&'static str, bool)> {
         vec![("CENTERED", self.centered), ("MOMENTUM", self.momentum != 0.0)]
     }
 
-    fn slots(&self) -> Vec<Slot> {
+    fn slots(&self, _: &TensorSpec) -> Vec<Slot> {
         let mut slots = vec![Slot::moment("square_avg").unsigned()];
         slots.extend(self.centered.then_some(Slot::moment("grad_avg")));
         slots.extend((self.momentum != 0.0).then_some(Slot::moment("momentum_buffer")));

@@ -1,7 +1,7 @@
 use fallline_shaders::{Source, rules::SGD};
 
 use super::{OutOfRange, Rule, builders, range};
-use crate::Slot;
+use crate::{Slot, TensorSpec};
 
 /// SGD with momentum, dampening and Nesterov momentum, in torch's order of operations.
 ///
@@ -78,11 +78,11 @@ impl Rule for Sgd {
         range::check(undamped, "dampening", "0 with nesterov", dampening)
     }
 
-    fn switches(&self) -> Vec<(&'static str, bool)> {
+    fn switches(&self, _: &TensorSpec) -> Vec<(&'static str, bool)> {
         vec![("MOMENTUM", self.momentum != 0.0), ("NESTEROV", self.nesterov)]
     }
 
-    fn slots(&self) -> Vec<Slot> {
+    fn slots(&self, _: &TensorSpec) -> Vec<Slot> {
         let has_momentum = self.momentum != 0.0;
         has_momentum.then_some(Slot::moment("momentum_buffer")).into_iter().collect()
     }

@@ -1,7 +1,7 @@
 //! The entries of an optimizer, and the bytes of those that are small.
 
 use super::{Encoding, SavedEntry};
-use crate::{Error, Optimizer, Result, Role, TensorId, abi, optimizer, transfer};
+use crate::{Error, Optimizer, Result, Role, TensorId, abi, transfer};
 use wgpu::BufferUsages;
 
 /// Words of the loss scale that change: scale, reciprocal, tracker, pending overflow.
@@ -55,10 +55,10 @@ impl Optimizer {
             if let Some((what, encoding)) = Encoding::of_precision(info.spec.precision) {
                 sized(what.into(), encoding, shape, len_elems)?;
             }
-            for slot in self.groups[info.group].rule.slots() {
+            for &slot in &info.slots {
                 let encoding = Encoding::of_state(slot.format(info.state), slot.signed);
                 let what = format!("state/{}", slot.name);
-                let len_elems = optimizer::len_elems(slot, info);
+                let len_elems = slot.len_elems(&info.spec);
                 sized(what, encoding, &slot.dims(shape), len_elems)?;
             }
         }
@@ -67,7 +67,8 @@ impl Optimizer {
 
     /// The rule of a tensor with its switches.
     pub(super) fn rule_text(&self, index: usize) -> String {
-        self.groups[self.infos[index].group].rule.name_with_switches()
+        let info = &self.infos[index];
+        self.groups[info.group].rule.name_with_switches(&info.spec)
     }
 
     /// The bytes of all entries but parameters and what is kept for each of their elements.

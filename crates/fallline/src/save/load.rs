@@ -142,7 +142,7 @@ impl Optimizer {
 
     fn write_small(&mut self, small: &Small) -> Result<()> {
         let gpu = &self.gpu;
-        self.control.write_identity(gpu, small.seed, &small.numbers)?;
+        self.control.write_identity(gpu, &self.rules, small.seed, &small.numbers)?;
         transfer::write(gpu, &self.control.steps, 0, &small.steps)?;
         if let Some([step, skipped_total]) = small.reports {
             self.control.write_decision(gpu, step, skipped_total)?;
@@ -181,7 +181,7 @@ impl Optimizer {
                 };
                 self.store_param(id, &values).await?;
             }
-            let slots = slot::tiled(&self.groups[self.infos[index].group].rule.slots());
+            let slots = slot::tiled(&self.infos[index].slots);
             // Those of a tensor lie in one piece, which was loaded only if all of them are the same.
             if slots_are_same(&all, &name, &slots) {
                 continue;

@@ -182,7 +182,7 @@ impl Optimizer {
     /// Where a slot of a tensor lies, if it is not in tiles.
     fn flat_slot(&self, index: usize, what: &str) -> Option<(&Buffer, u64)> {
         let name = what.strip_prefix("state/")?;
-        let slots = self.groups[self.infos[index].group].rule.slots();
+        let slots = &self.infos[index].slots;
         let number = slots.iter().position(|slot| slot.name == name)?;
         match self.slot_place(index, number)? {
             SlotPlace::Flat { buffer, offset } => Some((buffer, offset)),
@@ -194,7 +194,7 @@ impl Optimizer {
     fn state_pieces(&self, index: usize, table: &[SavedEntry]) -> Result<Vec<Piece>> {
         let info = &self.infos[index];
         let place = &self.layout.places[index];
-        let slots = slot::tiled(&self.groups[info.group].rule.slots());
+        let slots = slot::tiled(&info.slots);
         let Some((buffer, first_byte)) = &self.memory[place.segment].state else {
             return Ok(Vec::new());
         };

@@ -67,14 +67,7 @@ fn check(gpu: &Gpu, state: StateFormat) {
         StateFormat::Bf16 => vec![("STOCHASTIC_SLOTS", 0)],
         _ => Vec::new(),
     };
-    let key = KernelKey {
-        kind: Kind::Rule,
-        rule: RULE,
-        switches,
-        slots: SLOTS.to_vec(),
-        kept: Vec::new(),
-        reduces: false,
-    };
+    let key = KernelKey::other(Kind::Rule, RULE, switches, SLOTS.to_vec());
     let programs = [Program::plain(key, formats)];
     let items = LENGTHS.map(|len_elems| Item { kernel: 0, len_elems });
     let layout = Layout::new(&items, &[1 << 20]).unwrap();
@@ -118,10 +111,7 @@ fn check(gpu: &Gpu, state: StateFormat) {
         gpu.write("grads", &grads, place.offset, &values).unwrap();
     }
     let records = Records::new(gpu, 3).unwrap();
-    let contents: Vec<abi::Tensor> = extents
-        .iter()
-        .map(|extent| abi::Tensor { clip_value: f32::MAX, ..extent.record() })
-        .collect();
+    let contents: Vec<abi::Tensor> = extents.iter().map(Extent::record).collect();
     gpu.write("records", &records.buffer, 0, &contents).unwrap();
     let (hypers, dummy) = (update::no_hypers(gpu).unwrap(), update::dummy(gpu).unwrap());
     let site = Site {
@@ -132,6 +122,7 @@ fn check(gpu: &Gpu, state: StateFormat) {
         records: &records,
         hypers: &hypers,
         sums: None,
+        vectors: None,
         dummy: &dummy,
     };
     let reach = limits::reach(gpu);

@@ -16,7 +16,7 @@ use crate::{
     dispatch::{PART_ALIGNMENT, bind, part, tiles_part},
     kernel::{HYPERS_BYTES, Kernel, Program, SUM_BYTES, Stage},
     layout::{Layout, TILE_ELEMS},
-    records::Records,
+    records::{Records, TileSums},
 };
 
 /// The buffers of a segment.
@@ -42,7 +42,9 @@ pub(crate) struct Site<'a> {
     /// The hyperparameters of all programs, at a dynamic offset.
     pub(crate) hypers: &'a Buffer,
     /// What is summed over each tile, if a rule looks at whole tensors.
-    pub(crate) sums: Option<&'a Buffer>,
+    pub(crate) sums: Option<&'a TileSums>,
+    /// What rules keep of rows and columns, if one does.
+    pub(crate) vectors: Option<&'a Buffer>,
     pub(crate) dummy: &'a Buffer,
 }
 
@@ -128,8 +130,12 @@ impl Bindings<'_> {
         bound.push(master.map_or_else(|| none(2), |b| tiles_part(b, 0, tiles, master_bytes)));
         bound.push(part(site.hypers, program.hypers_at, HYPERS_BYTES));
         bound.push(self.last.clone());
-        if let (Stage::Reduce, Some(sums)) = (stage, site.sums) {
-            let first = site.layout.first_sum(segment) * SUM_BYTES;
+        if let (true, Some(vectors)) = (program.key.has_vectors(), site.vectors) {
+            bound.push(vectors.as_entire_binding());
+        } else if let (Stage::Reduce, Some(TileSums { buffer: sums, offset, .. })) =
+            (stage, site.sums)
+        {
+            let first = offset + site.layout.first_sum(segment) * SUM_BYTES;
             bound.push(tiles_part(sums, first, tiles, SUM_BYTES));
         }
         bind(site.gpu, label, kernel, &bound)

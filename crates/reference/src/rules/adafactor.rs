@@ -6,7 +6,7 @@ use crate::functions::{lerp, power, split_exponent};
 /// Options that tests step it with.
 pub const CASES: &[&str] = &[
     r#"{"lr": 1e-2, "weight_decay": 0.1}"#,
-    r#"{"lr": 0.3, "beta2_decay": -0.5, "eps": [1e-4, 0.1], "d": 1.5, "weight_decay": 0.1,
+    r#"{"lr": 0.03, "beta2_decay": -0.5, "eps": [1e-4, 0.1], "d": 1.5, "weight_decay": 0.1,
         "maximize": true}"#,
 ];
 
@@ -115,6 +115,8 @@ impl Rule for Adafactor {
         _: &Scalars<f64>,
     ) -> Scalars<f64> {
         let [params, directions] = sums.map(|sum| (sum / count.max(1) as f64).sqrt());
+        // One infinite element does not take its tensor along.
+        let params = if params.is_finite() { params } else { 0.0 };
         let step_size = rho * params.max(self.eps.1) / (directions / self.d).max(1.0);
         [step_size, weight, decay, 0.0]
     }

@@ -5,12 +5,12 @@ use crate::functions::{bias_correction, exact_bias_correction, l2};
 
 /// Options that tests step it with. (With a small d0, what f32 loses of p0 - p is much of it, and stays in d.)
 pub const CASES: &[&str] = &[
-    r#"{"lr": 1.0, "d0": 1e-2, "weight_decay": 0.1}"#,
+    r#"{"lr": 1.0, "d0": 0.0078125, "weight_decay": 0.1}"#,
     r#"{"lr": 0.5, "betas": [0.8, 0.97], "beta3": 0.9, "eps": 1e-4, "weight_decay": 0.1,
-        "decouple": false, "use_bias_correction": true, "d0": 3e-2, "d_coef": 2.0,
+        "decouple": false, "use_bias_correction": true, "d0": 0.03125, "d_coef": 2.0,
         "growth_rate": 1.2}"#,
     r#"{"lr": 0.5, "eps": 1e-6, "weight_decay": 0.1, "use_bias_correction": true,
-        "safeguard_warmup": true, "d0": 1e-2, "d_coef": 0.5}"#,
+        "safeguard_warmup": true, "d0": 0.0078125, "d_coef": 0.5}"#,
 ];
 
 /// `prodigyopt.Prodigy` with every element in its sums. A learning rate of 0 freezes all of a tensor, which there goes
@@ -126,7 +126,9 @@ impl Rule for Prodigy {
         state: &[f64],
     ) -> [f64; 2] {
         let ([.., s, p0], grad) = self.proposed(t, scalars, param, grad, state);
-        [scalars[0] / self.d0 * scalars[1] * grad * (p0 - param), s.abs()]
+        // Of an infinite parameter nothing is known.
+        let moved = if param.is_finite() { p0 - param } else { 0.0 };
+        [scalars[0] / self.d0 * scalars[1] * grad * moved, s.abs()]
     }
 
     fn settle(
@@ -188,7 +190,9 @@ impl Rule for Prodigy {
     ) {
         let (proposed, _) = self.proposed(t, scalars, *param, grad, state);
         let [_, dlr, _, d_next] = *scalars;
-        *param -= dlr * self.decays().1 * *param;
+        if self.decays().1 != 0.0 {
+            *param -= dlr * self.decays().1 * *param;
+        }
         *param -= dlr * proposed[0] / (proposed[1].sqrt() + d_next * self.eps);
         state.copy_from_slice(&proposed);
     }

@@ -47,7 +47,7 @@ fn agrees(rule: impl IntoRule) -> Result<()> {
     let gpu = Gpu::from_env()?.restrict_limits(&small)?;
     let specs = specs();
     let known = Known::new(&*rule).context("a rule that the baselines know")?;
-    let slots = rule.slots().len();
+    let slots = rule.slots(&specs[0]).len();
     let mut optimizer = Optimizer::arena(&gpu, &[Group::new("all", rule.clone())], &specs)?;
     let (first, second) = (Tensors::new(&gpu, &specs, slots)?, Tensors::new(&gpu, &specs, slots)?);
     let per_tensor = PerTensor::new(&gpu, known, &first)?;

@@ -1,0 +1,138 @@
+//! What rules sum over rows and columns, tensors and many tensors, from the parts that frames and *margins* leave.
+
+use wgpu::{BindGroup, Buffer, ComputePass};
+
+use super::{Written, inputs::StepInputs, workgroups};
+use crate::{
+    Gpu, Result, Scope, compile,
+    dispatch::{Dispatch, bind},
+    kernel::{Kernel, Recipe},
+    records::TileSums,
+    rule_set::RuleSet,
+    vectors::{VectorMemory, Vectors},
+};
+
+/// What these kernels bind beside their own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound<'a> {
+    pub(super) inputs: &'a StepInputs,
+    pub(super) placements: &'a Buffer,
+    pub(super) records: &'a Buffer,
+    pub(super) kept: &'a Buffer,
+}
+
+/// The dispatches between the parts of sums and what is made of these.
+#[derive(Clone, Debug)]
+pub(crate) struct Reduce {
+    pub(crate) sums: Option<TileSums>,
+    pub(crate) vectors: Option<VectorMemory>,
+    /// *Vectors*, then *means*, for each rule that has rows or columns.
+    keep: Vec<Dispatch>,
+    /// *Finish* for each rule that looks at whole tensors, then *gather* for each that looks at more.
+    decide: Vec<Dispatch>,
+}
+
+impl Reduce {
+    pub(super) fn new(
+        gpu: &Gpu,
+        rules: &RuleSet,
+        (sums, vectors): (Option<TileSums>, &Vectors),
+        bound: Bound<'_>,
+        tensors: usize,
+        groups: usize,
+    ) -> Result<Self> {
+        let vectors = vectors.memory.clone();
+        let mut all = Self { sums, vectors, keep: Vec::new(), decide: Vec::new() };
+        let numbered = || (0u32..).zip(&rules.keys);
+        if let Some(memory) = &all.vectors {
+            let [vectors, means] = [memory.vector_workgroups, memory.mean_workgroups];
+            let with_vectors = || numbered().filter(|(_, key)| key.has_vectors());
+            for (number, key) in with_vectors() {
+                let recipe = Recipe::Vectors { key: key.clone(), number };
+                all.keep.push(all.dispatch(gpu, recipe, bound, vectors)?);
+            }
+            for (number, key) in with_vectors() {
+                let recipe = Recipe::Means { key: key.clone(), number };
+                all.keep.push(all.dispatch(gpu, recipe, bound, means)?);
+            }
+        }
+        if all.sums.is_some() {
+            for (number, key) in numbered().filter(|(_, key)| key.reduces()) {
+                // A workgroup for each tensor.
+                let recipe = Recipe::Finish { key: key.clone(), number };
+                all.decide.push(all.dispatch(gpu, recipe, bound, tensors as u64)?);
+            }
+            for family in rules.gathering() {
+                let key = family.key.clone();
+                let group = u32::try_from(family.groups[0]).expect("groups of a record each");
+                let sums = if key.scope == Scope::Group { groups } else { 1 };
+                let recipe = Recipe::Gather { key, group };
+                all.decide.push(all.dispatch(gpu, recipe, bound, sums as u64)?);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The same with other inputs.
+    pub(super) fn with_inputs(&self, gpu: &Gpu, bound: Bound<'_>) -> Result<Self> {
+        let mut all = self.clone();
+        for dispatch in all.keep.iter_mut().chain(&mut all.decide) {
+            dispatch.bind_group = self.bind(gpu, &dispatch.kernel, bound)?;
+        }
+        Ok(all)
+    }
+
+    /// How many dispatches there are.
+    pub(super) fn len(&self) -> usize {
+        self.keep.len() + self.decide.len()
+    }
+
+    /// Records what comes between *margins* and whatever sees rows and columns.
+    pub(super) fn record_keep(&self, pass: &mut ComputePass<'_>, written: &Written) {
+        for dispatch in &self.keep {
+            dispatch.record(pass, &[written.groups]);
+        }
+    }
+
+    /// Records what comes between the sums of tiles and the update.
+    pub(super) fn record_decide(&self, pass: &mut ComputePass<'_>, written: &Written) {
+        for dispatch in &self.decide {
+            dispatch.record(pass, &[written.groups]);
+        }
+    }
+
+    fn dispatch(
+        &self,
+        gpu: &Gpu,
+        recipe: Recipe,
+        bound: Bound<'_>,
+        expected: u64,
+    ) -> Result<Dispatch> {
+        let (x, y) = workgroups(gpu, expected)?;
+        let kernel = compile::kernel(gpu, recipe)?;
+        let bind_group = self.bind(gpu, &kernel, bound)?;
+        Ok(Dispatch { kernel, bind_group, workgroups: [x, y, 1] })
+    }
+
+    fn bind(&self, gpu: &Gpu, kernel: &Kernel, bound: Bound<'_>) -> Result<BindGroup> {
+        let Bound { inputs, placements, records, kept } = bound;
+        let entire = Buffer::as_entire_binding;
+        let mut resources = vec![inputs.groups(), entire(placements)];
+        let recipe = &*kernel.recipe;
+        match (recipe, &self.vectors, &self.sums) {
+            (Recipe::Vectors { .. }, Some(memory), _) => {
+                let VectorMemory { buffer, matrices, parts, .. } = memory;
+                resources.extend([records, matrices, parts, buffer].map(entire));
+            }
+            (Recipe::Means { .. }, Some(memory), _) => {
+                resources.extend([&memory.matrices, &memory.buffer].map(entire));
+            }
+            (_, _, Some(sums)) => {
+                resources.push(sums.binding());
+                resources.extend([records, kept].map(entire));
+            }
+            _ => {}
+        }
+        bind(gpu, recipe.label(), kernel, &resources)
+    }
+}

@@ -1,0 +1,215 @@
+//! State that does not lie in tiles: what a rule keeps of the rows and columns of matrices, f32, of all tensors in one
+//! buffer.
+
+use std::ops::Range;
+
+use wgpu::{Buffer, BufferUsages, CommandEncoder};
+
+use crate::{
+    Error, Gpu, Result, Slot, SlotShape, TensorSpec, abi::Matrices, kernel::SUM_BYTES, limits,
+};
+
+/// Rows of a block, and columns of a chunk: `control/margins.wgsl`.
+pub(crate) const BLOCK_ROWS: u64 = 64;
+pub(crate) const CHUNK_COLUMNS: u64 = 256;
+
+/// Rows that are at most this long are narrow there.
+pub(crate) const NARROW_COLUMNS: u64 = 32;
+
+/// Rows and columns of a workgroup of `control/vectors.wgsl`.
+const WORKGROUP_ROWS: u64 = 64;
+const WORKGROUP_COLUMNS: u64 = 16;
+
+/// The rows and columns of all tensors.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Vectors {
+    /// `None` if no rule keeps any.
+    pub(crate) memory: Option<VectorMemory>,
+    /// For each tensor the bytes of each of its slots; `None` for a slot that lies elsewhere.
+    places: Vec<Vec<Option<Range<u64>>>>,
+}
+
+/// Where they lie, and what is needed to keep them.
+#[derive(Clone, Debug)]
+pub(crate) struct VectorMemory {
+    /// Of each tensor its `Matrices`, then the sums of tiles, then rows and columns: one binding for elements.
+    pub(crate) buffer: Buffer,
+    /// The first of these again, for kernels that write the last.
+    pub(crate) matrices: Buffer,
+    pub(crate) shapes: Vec<Matrices>,
+    /// What is summed over parts of rows and columns.
+    pub(crate) parts: Buffer,
+    /// Where the sums of tiles begin.
+    pub(crate) sums_at: u64,
+    /// Workgroups of `control/vectors.wgsl` and `control/means.wgsl`.
+    pub(crate) vector_workgroups: u64,
+    pub(crate) mean_workgroups: u64,
+}
+
+/// A tensor, and what it needs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Factored<'a> {
+    pub(crate) spec: &'a TensorSpec,
+    pub(crate) slots: &'a [Slot],
+    pub(crate) len_elems: u64,
+    /// The sums of its first tile, among those of all tiles.
+    pub(crate) first_sum: u64,
+}
+
+/// A slot begins at a multiple of a vec4.
+const ALIGNMENT: u64 = 16;
+
+impl Vectors {
+    /// For tensors whose tiles have sums of so many bytes together.
+    pub(crate) fn new(gpu: &Gpu, tensors: &[Factored<'_>], sums_bytes: u64) -> Result<Self> {
+        if !tensors.iter().any(|tensor| tensor.slots.iter().any(|slot| is_vector(*slot))) {
+            return Ok(Self { memory: None, places: vec![Vec::new(); tensors.len()] });
+        }
+        let limit = limits::max_binding_bytes(gpu.limits());
+        let sums_at = (size_of::<Matrices>() as u64 * tensors.len() as u64).next_multiple_of(256);
+        let mut end = sums_at + sums_bytes;
+        let mut counts = Counts::default();
+        let (mut places, mut shapes) = (Vec::new(), Vec::new());
+        for tensor in tensors {
+            let mut take = |len_elems: u64| {
+                let first = end;
+                end = (first + 4 * len_elems).next_multiple_of(ALIGNMENT);
+                first..first + 4 * len_elems
+            };
+            let mut shape = counts.shape(tensor)?;
+            let first_sum = sums_at / SUM_BYTES + tensor.first_sum;
+            let has_any = tensor.slots.iter().any(|slot| is_vector(*slot));
+            let mut of_tensor = Vec::new();
+            if has_any {
+                // Of a rule that keeps one of the two, the other is of no use. (Without elements there may be rows.)
+                let len = |shape, all: u64| {
+                    let slot = tensor.slots.iter().find(|slot| slot.shape == shape);
+                    slot.map_or(all, |slot| slot.len_elems(tensor.spec))
+                };
+                let columns = u64::from(shape.matrices) * u64::from(shape.columns);
+                let rows_at = take(len(SlotShape::Rows, shape.rows_total.into()));
+                let columns_at = take(len(SlotShape::Columns, columns));
+                shape.factors_at = elem(take(shape.rows_total.into()).start, limit)?;
+                shape.rows_at = elem(rows_at.start, limit)?;
+                shape.columns_at = elem(columns_at.start, limit)?;
+                shape.first_sum = elem(4 * first_sum, limit)?;
+                of_tensor.extend(tensor.slots.iter().map(|slot| match slot.shape {
+                    SlotShape::Rows => Some(rows_at.clone()),
+                    SlotShape::Columns => Some(columns_at.clone()),
+                    _ => None,
+                }));
+            }
+            places.push(of_tensor);
+            shapes.push(shape);
+        }
+        let parts_bytes = 4 * counts.parts;
+        for size in [end, parts_bytes] {
+            if size > limit {
+                let limit_name = "max_storage_buffer_binding_size";
+                return Err(Error::DeviceLimit { limit: limit_name, expected: size, found: limit });
+            }
+        }
+        let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
+        let buffer = gpu.buffer("fallline rows and columns", end, usage)?;
+        gpu.write("fallline rows and columns", &buffer, 0, &shapes)?;
+        let memory = VectorMemory {
+            matrices: gpu.filled("fallline matrices", BufferUsages::STORAGE, &shapes)?,
+            parts: gpu.buffer("fallline margins", parts_bytes.max(4), BufferUsages::STORAGE)?,
+            buffer,
+            shapes,
+            sums_at,
+            vector_workgroups: counts.vectors,
+            mean_workgroups: counts.means,
+        };
+        Ok(Self { memory: Some(memory), places })
+    }
+
+    /// Where slot `number` of a tensor lies, if it lies here.
+    pub(crate) fn place(&self, tensor: usize, number: usize) -> Option<(&Buffer, u64)> {
+        let place = self.places[tensor].get(number)?.as_ref()?;
+        Some((&self.memory.as_ref()?.buffer, place.start))
+    }
+
+    /// Copies what tensors keep that are the same in both.
+    pub(crate) fn copy_kept(&self, into: &Self, encoder: &mut CommandEncoder) {
+        let (Some(from), Some(to)) = (&self.memory, &into.memory) else { return };
+        // Tensors keep their numbers; those that left have slots without elements.
+        let slots = self.places.iter().zip(&into.places).flat_map(|(old, new)| old.iter().zip(new));
+        for (old, new) in slots.filter_map(|(old, new)| old.as_ref().zip(new.as_ref())) {
+            let len = old.end - old.start;
+            if len == new.end - new.start && len > 0 {
+                encoder.copy_buffer_to_buffer(&from.buffer, old.start, &to.buffer, new.start, len);
+            }
+        }
+    }
+
+    /// Bytes of all slots.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        let slots = self.places.iter().flatten().flatten();
+        slots.map(|place| place.end - place.start).sum()
+    }
+}
+
+/// What tensors before one need.
+#[derive(Debug, Default)]
+struct Counts {
+    parts: u64,
+    vectors: u64,
+    means: u64,
+}
+
+impl Counts {
+    /// A tensor as matrices, where it has vectors; what is behind it otherwise.
+    fn shape(&mut self, tensor: &Factored<'_>) -> Result<Matrices> {
+        let Factored { spec, slots, len_elems, .. } = *tensor;
+        let has_any = slots.iter().any(|slot| is_vector(*slot)) && len_elems > 0;
+        let (rows, columns) = match spec.shape[..] {
+            _ if !has_any => (0, 0),
+            [.., rows, columns] => (rows as u64, columns as u64),
+            [columns] => (1, columns as u64),
+            [] => (1, 1),
+        };
+        let matrices = len_elems.checked_div(rows * columns).unwrap_or(0);
+        let (blocks, chunks) = (rows.div_ceil(BLOCK_ROWS), columns.div_ceil(CHUNK_COLUMNS));
+        let row_parts = self.parts;
+        let column_parts = row_parts + matrices * rows * chunks;
+        let (first_vectors, first_means) = (self.vectors, self.means);
+        self.parts = column_parts + matrices * blocks * columns;
+        self.vectors += (matrices * rows).div_ceil(WORKGROUP_ROWS)
+            + (matrices * columns).div_ceil(WORKGROUP_COLUMNS);
+        self.means += matrices;
+        // Kernels count a tensor's elements, and all parts, in 32 bits.
+        let most = u64::from(u32::MAX);
+        if len_elems > most && has_any {
+            let (tensor, size_bytes) = (spec.name.clone(), len_elems.saturating_mul(4));
+            return Err(Error::TensorTooLarge { tensor, size_bytes, max_bytes: 4 * most });
+        }
+        let number = |value: u64| elem(4 * value, 4 * most);
+        Ok(Matrices {
+            rows: number(rows)?,
+            columns: number(columns)?,
+            rows_total: number(matrices * rows)?,
+            blocks: number(blocks)?,
+            chunks: number(chunks)?,
+            row_parts: number(row_parts)?,
+            column_parts: number(column_parts)?,
+            first_vectors: number(first_vectors)?,
+            first_means: number(first_means)?,
+            matrices: number(matrices)?,
+            ..Matrices::default()
+        })
+    }
+}
+
+/// The element at a byte of a binding.
+fn elem(byte: u64, limit: u64) -> Result<u32> {
+    u32::try_from(byte / 4).map_err(|_| Error::DeviceLimit {
+        limit: "max_storage_buffer_binding_size",
+        expected: byte,
+        found: limit,
+    })
+}
+
+fn is_vector(slot: Slot) -> bool {
+    matches!(slot.shape, SlotShape::Rows | SlotShape::Columns)
+}

@@ -1,0 +1,109 @@
+// Vectors: what a rule keeps of each row and column, from the mean of its margin.
+//
+//   row    <- keep_row(row, mean, record.scalars, hyper)
+//   column <- keep_column(column, mean, record.scalars, hyper)
+//
+// A workgroup for 64 rows, or for 16 columns with four lanes each, of one tensor; a dispatch for each rule. Others'
+// tensors are left alone, and those that take no step.
+//
+// Joined with: a rule (StepHyper, Scalars, keep_row, keep_column), and all that it is joined with in an update;
+// structs/{tensor,placement,group,matrices}.wgsl.
+//
+// Bindings (group 0):
+//   0 groups       constants of each group
+//   1 placements   what is known of each tensor once and for all
+//   2 tensors      the records
+//   3 matrices     of each tensor
+//   4 parts        from control/margins.wgsl
+//   5 vectors      rows and columns (in and out)
+
+@group(0) @binding(0) var<storage, read> groups: array<Group>;
+@group(0) @binding(1) var<storage, read> placements: array<Placement>;
+@group(0) @binding(2) var<storage, read> tensors: array<Tensor>;
+@group(0) @binding(3) var<storage, read> matrices: array<Matrices>;
+@group(0) @binding(4) var<storage, read> parts: array<f32>;
+@group(0) @binding(5) var<storage, read_write> vectors: array<f32>;
+
+override ROW_WORKGROUPS: u32 = 32768u;
+// The rule's number among those of the optimizer.
+override RULE: u32 = 0u;
+
+const COLUMNS: u32 = 16u;
+const SLICES: u32 = 4u;
+
+var<workgroup> of_lanes: array<f32, 64>;
+
+@compute @workgroup_size(64)
+fn main(
+    @builtin(workgroup_id) workgroup_id: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let workgroup = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
+    let index = find(workgroup);
+    let placement = placements[index];
+    if (placement.rule != RULE) {
+        return;
+    }
+    let shape = matrices[index];
+    let own = workgroup - shape.first_vectors;
+    let row_workgroups = (shape.rows_total + 63u) / 64u;
+    let is_row = own < row_workgroups;
+    let row = own * 64u + lane;
+    let column = (own - row_workgroups) * COLUMNS + lane % COLUMNS;
+    let columns_total = shape.matrices * shape.columns;
+    var sum = 0.0;
+    if (is_row && row < shape.rows_total) {
+        sum = sum_of(shape.row_parts + row * shape.chunks, 1u, shape.chunks);
+    } else if (!is_row && column < columns_total) {
+        // Every fourth block.
+        let slice = lane / COLUMNS;
+        let first = shape.column_parts
+            + (column / shape.columns * shape.blocks + slice) * shape.columns
+            + column % shape.columns;
+        let blocks = (shape.blocks - min(slice, shape.blocks) + SLICES - 1u) / SLICES;
+        sum = sum_of(first, SLICES * shape.columns, blocks);
+    }
+    of_lanes[lane] = sum;
+    workgroupBarrier();
+    if (tensors[index].step == 0u) {
+        return;
+    }
+    let scalars = tensors[index].scalars;
+    let hyper = groups[placement.group].step_hyper;
+    if (is_row && row < shape.rows_total) {
+        let at = shape.rows_at + row;
+        vectors[at] = keep_row(vectors[at], sum / f32(shape.columns), scalars, hyper);
+    } else if (!is_row && lane < COLUMNS && column < columns_total) {
+        let total = (of_lanes[lane] + of_lanes[lane + 16u]) + (of_lanes[lane + 32u] + of_lanes[lane + 48u]);
+        let at = shape.columns_at + column;
+        vectors[at] = keep_column(vectors[at], total / f32(shape.rows), scalars, hyper);
+    }
+}
+
+// The sum of so many parts, in runs of 16.
+fn sum_of(first: u32, stride: u32, len: u32) -> f32 {
+    var total = 0.0;
+    for (var run = 0u; run < len; run += 16u) {
+        var of_run = 0.0;
+        for (var i = run; i < min(len, run + 16u); i++) {
+            of_run += parts[first + i * stride];
+        }
+        total += of_run;
+    }
+    return total;
+}
+
+// The tensor of this workgroup: the last whose first it is, or comes before it.
+fn find(workgroup: u32) -> u32 {
+    var low = 0u;
+    var high = arrayLength(&placements) - 1u;
+    while (low < high) {
+        let middle = (low + high + 1u) / 2u;
+        if (matrices[middle].first_vectors <= workgroup) {
+            low = middle;
+        } else {
+            high = middle - 1u;
+        }
+    }
+    return low;
+}
