@@ -61,7 +61,7 @@ fn micro_batches_of_every_format_add_up() {
     let gpu = gpu();
     let mut rng = Rng(31);
     for into in [Dtype::F32, Dtype::Bf16] {
-        for from in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+        for &from in Dtype::ALL {
             let grads: Vec<Vec<f32>> = AWKWARD
                 .iter()
                 .map(|len| rng.values(*len, 1.0).iter().map(|v| round(from, *v)).collect())

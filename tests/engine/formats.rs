@@ -13,20 +13,12 @@ use fallline_reference::{
 
 use crate::common::{self, AWKWARD, Rng, bits, gpu, read_bytes, tiny_gpu, webgpu_default_gpu};
 
-const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
-
 /// Every format of a parameter with every precision that it can have.
-const PARAMS: [(Dtype, Precision); 9] = [
-    (Dtype::F32, Precision::Nearest),
-    (Dtype::F16, Precision::Nearest),
-    (Dtype::F16, Precision::Stochastic),
-    (Dtype::F16, Precision::Master),
-    (Dtype::Bf16, Precision::Nearest),
-    (Dtype::Bf16, Precision::Stochastic),
-    (Dtype::Bf16, Precision::Master),
-    (Dtype::Bf16, Precision::Remainder),
-    (Dtype::Bf16, Precision::Remainder8),
-];
+fn params() -> impl Iterator<Item = (Dtype, Precision)> {
+    let with =
+        |precision: &'static Precision| precision.dtypes().iter().map(|dtype| (*dtype, *precision));
+    Precision::ALL.iter().flat_map(with)
+}
 
 const SEED: u32 = 77;
 
@@ -226,8 +218,8 @@ fn check(gpu: &Gpu, site: Site, dtype: Dtype, precision: Precision, grad_dtype: 
 #[test]
 fn every_pair_of_formats_steps_as_the_twin() {
     let gpu = gpu();
-    for (dtype, precision) in PARAMS {
-        for grad_dtype in DTYPES {
+    for (dtype, precision) in params() {
+        for &grad_dtype in Dtype::ALL {
             for site in [Site::Arena, Site::Apart, Site::Together] {
                 check(&gpu, site, dtype, precision, grad_dtype);
             }
@@ -354,8 +346,8 @@ fn a_master_copy_follows_a_parameter_that_somebody_else_wrote() {
 fn formats_mix_freely_in_one_optimizer() {
     let gpu = gpu();
     let mut specs = Vec::new();
-    for (dtype, precision) in PARAMS {
-        for grad_dtype in DTYPES {
+    for (dtype, precision) in params() {
+        for &grad_dtype in Dtype::ALL {
             let name = format!("{dtype} {precision} {grad_dtype}");
             let spec = TensorSpec::new(name, [1000]).dtype(dtype).grad_dtype(grad_dtype);
             specs.push(spec.precision(precision));

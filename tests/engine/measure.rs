@@ -55,7 +55,7 @@ fn borrowed(gpu: &Gpu, dtype: Dtype, groups: &[Group], together: bool) -> Optimi
 #[test]
 fn ragged_ends_of_borrowed_tensors_are_measured() {
     for gpu in [gpu(), tiny_gpu()] {
-        for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+        for &dtype in Dtype::ALL {
             for together in [false, true] {
                 let groups = [sgd("a"), sgd("b"), sgd("c")];
                 let mut optimizer = borrowed(&gpu, dtype, &groups, together);
@@ -131,12 +131,11 @@ fn gradients_that_move_are_measured_where_they_are() {
 #[test]
 fn many_tensors_in_many_groups_are_told_apart() {
     let groups: Vec<Group> = (0..700).map(|i| sgd(&format!("g{i}")).max_norm(0.5)).collect();
-    let dtypes = [Dtype::F32, Dtype::F16, Dtype::Bf16];
     let len = |i: usize| i * 7 % 13;
     let tensor = |i: usize| {
         TensorSpec::new(format!("t{i}"), [len(i)])
             .in_group(format!("g{}", i % 700))
-            .grad_dtype(dtypes[i / 700])
+            .grad_dtype(Dtype::ALL[i / 700])
     };
     let tensors: Vec<_> = (0..2100).map(tensor).collect();
     let mut optimizer = Optimizer::arena_with(&gpu(), &groups, &tensors, &measuring()).unwrap();

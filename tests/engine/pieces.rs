@@ -91,19 +91,10 @@ fn trained(
     (all, norms)
 }
 
-const STATES: [StateFormat; 6] = [
-    StateFormat::F32,
-    StateFormat::Bf16,
-    StateFormat::Int8,
-    StateFormat::Int4,
-    StateFormat::Fp8,
-    StateFormat::Companded,
-];
-
 #[test]
 fn pieces_give_the_bits_of_the_whole_in_every_format() {
     let gpu = gpu();
-    for state in STATES {
+    for &state in StateFormat::ALL {
         let group = Group::new("all", AdamW::new().lr(1e-2)).state(state);
         for kept in [
             (Dtype::F32, Precision::Nearest),

@@ -10,8 +10,6 @@ use crate::common::{
     self, AWKWARD, FORMATS, Rng, bits, buffer, gpu, in_blocks_of, round_trip, submit, tiny_gpu,
 };
 
-const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::F16, Dtype::Bf16];
-
 fn name(index: usize, dtype: Dtype, format: StateFormat, signed: bool) -> String {
     format!("{index} {dtype} {format} {signed}")
 }
@@ -20,7 +18,7 @@ fn name(index: usize, dtype: Dtype, format: StateFormat, signed: bool) -> String
 fn specs() -> Vec<BlockSpec> {
     let mut specs = Vec::new();
     for (format, ..) in FORMATS {
-        for dtype in DTYPES {
+        for &dtype in Dtype::ALL {
             for signed in [true, false] {
                 for (index, len) in AWKWARD.into_iter().enumerate() {
                     let name = name(index, dtype, format, signed);

@@ -13,14 +13,6 @@ use fallline::{
 use crate::common::{self, Rng, bits, buffer, cases, gpu, write_grads};
 
 const LENGTHS: [usize; 4] = [5001, 4096, 3, 300];
-const STATES: [StateFormat; 6] = [
-    StateFormat::F32,
-    StateFormat::Bf16,
-    StateFormat::Int8,
-    StateFormat::Int4,
-    StateFormat::Fp8,
-    StateFormat::Companded,
-];
 const KEPT: [(Dtype, Precision); 7] = [
     (Dtype::F32, Precision::Nearest),
     (Dtype::F16, Precision::Nearest),
@@ -124,7 +116,7 @@ fn check(gpu: &Gpu, group: &Group, (dtype, precision): (Dtype, Precision)) {
 fn every_rule_resumes_in_every_format_to_the_bit() {
     let gpu = gpu();
     for case in cases() {
-        for state in STATES {
+        for &state in StateFormat::ALL {
             let group = Group::new("all", case.rule.clone()).state(state);
             check(&gpu, &group, KEPT[0]);
         }
@@ -134,7 +126,7 @@ fn every_rule_resumes_in_every_format_to_the_bit() {
 #[test]
 fn every_precision_resumes_in_every_format_to_the_bit() {
     let gpu = gpu();
-    for state in STATES {
+    for &state in StateFormat::ALL {
         let group = Group::new("all", AdamW::new().lr(1e-2)).state(state);
         for kept in KEPT {
             check(&gpu, &group, kept);

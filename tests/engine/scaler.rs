@@ -137,7 +137,7 @@ fn a_skipped_step_leaves_everything_to_the_bit() {
 fn an_overflow_is_found_wherever_it_is_in_every_format() {
     let gpu = gpu();
     let len = 1030;
-    for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+    for &dtype in Dtype::ALL {
         let specs: Vec<_> =
             specs(&[3, len]).into_iter().map(|spec| spec.grad_dtype(dtype)).collect();
         let options = Options { skip_non_finite: true, ..Options::default() };

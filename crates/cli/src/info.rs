@@ -108,7 +108,7 @@ fn print_kernel(args: &Args, rule: RuleName) -> Result<Outcome> {
         let why = "--clip and --loss-scale change no kernel of a rule, but what it is given";
         return Err(usage(anyhow!(why)));
     }
-    let tensor = numerics.spec(TensorSpec::new("tensor", [4096])).state(numerics.state.into());
+    let tensor = numerics.spec(TensorSpec::new("tensor", [4096])).state(numerics.state);
     let places = if args.borrowed { KernelPlaces::Borrowed } else { KernelPlaces::Arena };
     let page = kernel_wgsl(&*rule.rule(), &tensor, places, args.stage.into())?;
     let page =

@@ -9,6 +9,7 @@ mod copy;
 mod device;
 mod exit;
 mod info;
+mod names;
 mod output;
 mod precision;
 mod print;

@@ -1,14 +1,18 @@
 //! In which formats parameters and gradients are kept, and what becomes of gradients before a rule
 //! sees them: options that several commands take.
 
-use std::fmt::{Display, Formatter};
+use std::{
+    fmt::{Display, Formatter},
+    str::FromStr,
+};
 
 use anyhow::{Result, ensure};
-use clap::ValueEnum;
 use fallline::{
     Dtype, DynamicScale, Gpu, Group, LossScaler, Options, Precision, StateFormat, TensorSpec,
 };
-use serde::Serializer;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use crate::names::one_of;
 
 const HEADING: &str = "Precision";
 
@@ -20,18 +24,23 @@ pub(crate) struct PrecisionArgs {
         long,
         help_heading = HEADING,
         value_name = "FORMAT",
-        value_enum,
-        default_value_t = Format::F32
+        value_parser = one_of(Dtype::ALL, Dtype::name),
+        default_value_t = Dtype::F32
     )]
-    param: Format,
+    param: Dtype,
 
     /// Format of the gradients [default: the parameters']
-    #[arg(long, help_heading = HEADING, value_name = "FORMAT", value_enum)]
-    grad: Option<Format>,
+    #[arg(long, help_heading = HEADING, value_name = "FORMAT", value_parser = one_of(Dtype::ALL, Dtype::name))]
+    grad: Option<Dtype>,
 
     /// What is kept beside each parameter of 16 bits: an f32 copy, or for bf16 the 16 bits that
     /// make it an f32, or 8 of these
-    #[arg(long, help_heading = HEADING, value_enum, default_value_t = Master::None)]
+    #[arg(
+        long,
+        help_heading = HEADING,
+        value_parser = one_of(Master::ALL, Master::name),
+        default_value_t = Master::NONE
+    )]
     master: Master,
 
     /// Round parameters of 16 bits up or down by chance, so that small updates are not lost
@@ -43,10 +52,10 @@ pub(crate) struct PrecisionArgs {
         long,
         help_heading = HEADING,
         value_name = "FORMAT",
-        value_enum,
-        default_value_t = State::F32
+        value_parser = one_of(StateFormat::ALL, StateFormat::name),
+        default_value_t = StateFormat::F32
     )]
-    state: State,
+    state: StateFormat,
 
     /// By what the loss is multiplied, and gradients are divided in f32: none, a number, dynamic, or
     /// dynamic:NUMBER to say where it begins. Steps with infinite gradients are skipped
@@ -75,39 +84,32 @@ impl PrecisionArgs {
     /// The options, if they go together.
     pub(crate) fn numerics(&self) -> Result<Numerics> {
         let Self { param, grad, master, stochastic_rounding, state, loss_scale, clip } = *self;
-        match master {
-            Master::None => {}
-            Master::F32 => ensure!(
-                param != Format::F32,
-                "--master f32 needs --param f16 or bf16, found --param f32"
-            ),
-            Master::Remainder | Master::Remainder8 => ensure!(
-                param == Format::Bf16,
-                "--master {master} needs --param bf16, found --param {param}"
-            ),
-        }
+        let precision = master.precision(stochastic_rounding);
+        let option = match precision {
+            Precision::Stochastic => "--stochastic-rounding".to_owned(),
+            _ => format!("--master {master}"),
+        };
+        let expected = precision.dtypes();
+        let names: Vec<&str> = expected.iter().map(|dtype| dtype.name()).collect();
         ensure!(
-            !stochastic_rounding || param != Format::F32,
-            "--stochastic-rounding needs --param f16 or bf16, found --param f32"
+            expected.contains(&param),
+            "{option} needs --param {}, found --param {param}",
+            names.join(" or ")
         );
         let grad = grad.unwrap_or(param);
-        Ok(Numerics { param, grad, master, stochastic_rounding, state, loss_scale, clip })
+        Ok(Numerics { param, grad, precision, state, loss_scale, clip })
     }
 }
 
 /// How numbers are kept and gradients are treated. The default is f32 throughout, and nothing done to
 /// gradients. As JSON: the options as they are spelled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Numerics {
-    #[serde(serialize_with = "as_text")]
-    pub(crate) param: Format,
-    #[serde(serialize_with = "as_text")]
-    pub(crate) grad: Format,
-    #[serde(serialize_with = "as_text")]
-    pub(crate) master: Master,
-    pub(crate) stochastic_rounding: bool,
-    #[serde(serialize_with = "as_text")]
-    pub(crate) state: State,
+    pub(crate) param: Dtype,
+    pub(crate) grad: Dtype,
+    #[serde(flatten, serialize_with = "as_options")]
+    pub(crate) precision: Precision,
+    pub(crate) state: StateFormat,
     #[serde(serialize_with = "as_text")]
     pub(crate) loss_scale: LossScale,
     /// The norm to clip to; infinite to measure only.
@@ -118,13 +120,12 @@ pub(crate) struct Numerics {
 impl Numerics {
     /// The tensor in these formats.
     pub(crate) fn spec(&self, spec: TensorSpec) -> TensorSpec {
-        let precision = self.precision();
-        spec.dtype(self.param.into()).grad_dtype(self.grad.into()).precision(precision)
+        spec.dtype(self.param).grad_dtype(self.grad).precision(self.precision)
     }
 
     /// The group with its state in this format.
     pub(crate) fn group(&self, group: Group) -> Group {
-        group.state(self.state.into())
+        group.state(self.state)
     }
 
     /// The options of an optimizer, with a loss scaler of its own. `seed` is that of the rounding.
@@ -145,26 +146,16 @@ impl Numerics {
     pub(crate) fn scales(&self) -> bool {
         self.loss_scale != LossScale::None
     }
-
-    fn precision(&self) -> Precision {
-        match self.master {
-            Master::None if self.stochastic_rounding => Precision::Stochastic,
-            Master::None => Precision::Nearest,
-            Master::F32 => Precision::Master,
-            Master::Remainder => Precision::Remainder,
-            Master::Remainder8 => Precision::Remainder8,
-        }
-    }
 }
 
 impl Display for Numerics {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         write!(f, "parameters {}", self.param)?;
-        if self.param != Format::F32 {
-            write!(f, " with {}", self.precision())?;
+        if self.param != Dtype::F32 {
+            write!(f, " with {}", self.precision.in_words())?;
         }
         write!(f, ", gradients {}", self.grad)?;
-        if self.state != State::F32 {
+        if self.state != StateFormat::F32 {
             write!(f, ", state {}", self.state)?;
         }
         if self.scales() {
@@ -178,87 +169,64 @@ impl Display for Numerics {
     }
 }
 
-/// A format of numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    #[default]
-    F32,
-    F16,
-    Bf16,
-}
+/// What is kept beside a parameter: the precisions that keep anything, and none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Master(Option<Precision>);
 
-impl From<Format> for Dtype {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::F32 => Dtype::F32,
-            Format::F16 => Dtype::F16,
-            Format::Bf16 => Dtype::Bf16,
+impl Master {
+    pub(crate) const NONE: Self = Self(None);
+
+    pub(crate) const ALL: &'static [Self] = &[
+        Self::NONE,
+        Self(Some(Precision::Master)),
+        Self(Some(Precision::Remainder)),
+        Self(Some(Precision::Remainder8)),
+    ];
+
+    /// Its name in config files and on the command line.
+    fn name(self) -> &'static str {
+        match self.0 {
+            None => "none",
+            // By the format of what is kept.
+            Some(Precision::Master) => "f32",
+            Some(precision) => precision.name(),
         }
     }
-}
 
-impl Display for Format {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        Dtype::from(*self).fmt(f)
+    /// How a parameter is kept with this beside it, and rounded where there is nothing.
+    pub(crate) fn precision(self, stochastic_rounding: bool) -> Precision {
+        let rounding = if stochastic_rounding { Precision::Stochastic } else { Precision::Nearest };
+        self.0.unwrap_or(rounding)
     }
-}
 
-/// A format of optimizer state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum State {
-    #[default]
-    F32,
-    Bf16,
-    Int8,
-    Int4,
-    Fp8,
-    Companded,
-}
-
-impl State {
-    /// Bytes of an element in one slot, of a large tensor.
-    pub(crate) fn size_bytes(self) -> f64 {
-        StateFormat::from(self).size_bytes(256) as f64 / 256.0
+    /// What a precision keeps.
+    pub(crate) fn of(precision: Precision) -> Self {
+        Self(Some(precision).filter(|precision| precision.size_bytes() > 0))
     }
-}
-
-impl From<State> for StateFormat {
-    fn from(state: State) -> Self {
-        match state {
-            State::F32 => StateFormat::F32,
-            State::Bf16 => StateFormat::Bf16,
-            State::Int8 => StateFormat::Int8,
-            State::Int4 => StateFormat::Int4,
-            State::Fp8 => StateFormat::Fp8,
-            State::Companded => StateFormat::Companded,
-        }
-    }
-}
-
-impl Display for State {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        StateFormat::from(*self).fmt(f)
-    }
-}
-
-/// What is kept beside a parameter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Master {
-    #[default]
-    None,
-    F32,
-    Remainder,
-    Remainder8,
 }
 
 impl Display for Master {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Master::None => "none",
-            Master::F32 => "f32",
-            Master::Remainder => "remainder",
-            Master::Remainder8 => "remainder8",
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Master {
+    type Err = fallline::Error;
+
+    fn from_str(name: &str) -> fallline::Result<Self> {
+        let known = Self::ALL.iter().copied().find(|master| master.name() == name);
+        known.ok_or_else(|| fallline::Error::UnknownFormat {
+            what: "a master",
+            expected: Self::ALL.iter().map(|master| master.name()).collect(),
+            found: name.to_owned(),
         })
+    }
+}
+
+impl<'de> Deserialize<'de> for Master {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 
@@ -317,6 +285,18 @@ fn clip(text: &str) -> Result<f64, String> {
         Ok(norm) if norm == f64::INFINITY || finite.contains(&norm) => Ok(norm),
         _ => Err("must be a positive number that f32 can hold, or inf".into()),
     }
+}
+
+/// As the options that ask for it.
+fn as_options<S: Serializer>(precision: &Precision, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Options {
+        master: &'static str,
+        stochastic_rounding: bool,
+    }
+    let master = Master::of(*precision).name();
+    let stochastic_rounding = *precision == Precision::Stochastic;
+    Options { master, stochastic_rounding }.serialize(serializer)
 }
 
 fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {

@@ -1,5 +1,7 @@
 use wgpu::BufferUsages;
 
+use crate::{Dtype, Precision, formats::either};
+
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -377,16 +379,30 @@ pub enum Error {
         whole_len_elems: u64,
     },
     /// A parameter that cannot be kept as asked.
-    #[error("tensor '{tensor}': {precision} needs a parameter in {expected}, found {found}")]
+    #[error(
+        "tensor '{tensor}': {} needs a parameter in {}, found {found}",
+        precision.in_words(),
+        either(*expected)
+    )]
     Precision {
         /// The tensor's name.
         tensor: String,
         /// How it should be kept.
-        precision: crate::Precision,
+        precision: Precision,
         /// The formats that can be.
-        expected: &'static str,
+        expected: &'static [Dtype],
         /// The parameter's format.
-        found: crate::Dtype,
+        found: Dtype,
+    },
+    /// A name that no format has.
+    #[error("{what} must be {}, found \"{found}\"", either(expected.iter().map(|name| format!("\"{name}\""))))]
+    UnknownFormat {
+        /// The kind: "a state format".
+        what: &'static str,
+        /// The names that there are.
+        expected: Vec<&'static str>,
+        /// The name.
+        found: String,
     },
     /// Gradients that cannot be added up in the format that they are kept in.
     #[error("tensor '{tensor}': gradients add up in f32 or bf16, but its gradient is {found}")]
@@ -394,7 +410,7 @@ pub enum Error {
         /// The tensor's name.
         tensor: String,
         /// The gradient's format.
-        found: crate::Dtype,
+        found: Dtype,
     },
     /// Another number of gradients to accumulate than of tensors.
     #[error("{expected} gradients are needed, one for each tensor, found {found}")]

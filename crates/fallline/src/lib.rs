@@ -80,7 +80,8 @@
 //!
 //! - `wgpu_default`, on by default: wgpu's own default features, and so every backend. Without it wgpu has those
 //!   that the rest of the program asks for, and with none of them there is no adapter.
-//! - `serde`: rules from configuration files and into them (`deserialize_rule`, `serialize_rule`).
+//! - `serde`: rules from configuration files and into them (`deserialize_rule`, `serialize_rule`), and formats by
+//!   their names.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -95,6 +96,7 @@ mod dispatch;
 mod error;
 mod factors;
 mod fits;
+mod formats;
 mod gpu;
 mod kernel;
 mod late;
@@ -124,6 +126,7 @@ mod wait;
 pub use adapters::{GpuOptions, request_adapters};
 pub use control::Sums;
 pub use error::{Error, Result, Role};
+pub use formats::{Dtype, Precision, StateFormat};
 pub use gpu::Gpu;
 pub use kernel::{KernelPlaces, KernelStage, kernel_wgsl};
 pub use optimizer::{Accumulator, MeasuredStep, MicroGrad, Optimizer, Step, Traffic};
@@ -136,9 +139,7 @@ pub use scaler::{DynamicScale, LossScaler};
 #[cfg(not(target_family = "wasm"))]
 pub use shell::adapters;
 pub use slot::{Slot, SlotKind, SlotShape};
-pub use tensor::{
-    BorrowedTensor, BufferRange, Dtype, Places, Precision, StateFormat, TensorId, TensorSpec, Whole,
-};
+pub use tensor::{BorrowedTensor, BufferRange, Places, TensorId, TensorSpec, Whole};
 
 /// The wgpu that this crate is built with.
 pub use wgpu;

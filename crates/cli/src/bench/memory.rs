@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::collections::HashSet;
 
 use anyhow::Result;
-use fallline::{Gpu, Group, Optimizer, Rule, TensorId, TensorSpec, wgpu::Buffer};
+use fallline::{
+    Dtype, Gpu, Group, Optimizer, Precision, Rule, StateFormat, TensorId, TensorSpec, wgpu::Buffer,
+};
 
 use crate::{
-    precision::{Format, Master, Numerics, State},
+    precision::{Master, Numerics},
     print,
 };
 
@@ -30,17 +32,19 @@ pub(super) struct Held {
 /// The combinations that are worth their loss of accuracy, from the largest to the smallest.
 fn combinations() -> Vec<Numerics> {
     let f32 = Numerics::default();
-    let bf16 = Numerics { param: Format::Bf16, grad: Format::Bf16, ..f32 };
-    let with = |numerics: Numerics, master: Master, states: &[State]| -> Vec<Numerics> {
-        states.iter().map(|&state| Numerics { master, state, ..numerics }).collect()
-    };
-    use State::{Bf16, Companded, F32, Fp8, Int4, Int8};
+    let bf16 = Numerics { param: Dtype::Bf16, grad: Dtype::Bf16, ..f32 };
+    let with =
+        |numerics: Numerics, precision: Precision, states: &[StateFormat]| -> Vec<Numerics> {
+            states.iter().map(|&state| Numerics { precision, state, ..numerics }).collect()
+        };
+    use Precision::{Nearest, Remainder, Remainder8, Stochastic};
+    use StateFormat::{Bf16, Companded, F32, Fp8, Int4, Int8};
     [
-        with(f32, Master::None, &[F32, Bf16, Companded, Int8, Fp8, Int4]),
-        with(bf16, Master::F32, &[F32, Int8]),
-        with(bf16, Master::Remainder, &[F32, Bf16, Companded, Int8]),
-        with(bf16, Master::Remainder8, &[Companded, Int8, Int4]),
-        with(Numerics { stochastic_rounding: true, ..bf16 }, Master::None, &[Int8, Int4]),
+        with(f32, Nearest, &[F32, Bf16, Companded, Int8, Fp8, Int4]),
+        with(bf16, Precision::Master, &[F32, Int8]),
+        with(bf16, Remainder, &[F32, Bf16, Companded, Int8]),
+        with(bf16, Remainder8, &[Companded, Int8, Int4]),
+        with(bf16, Stochastic, &[Int8, Int4]),
     ]
     .concat()
 }
@@ -99,11 +103,11 @@ const HEAD: [&str; 9] = [
 
 pub(super) fn table(rows: &[Held]) -> String {
     let cells = |row: &Held| {
-        let Numerics { param, grad, master, stochastic_rounding, state, .. } = row.numerics;
-        let beside = match (master, stochastic_rounding) {
-            (Master::None, true) => "stochastic rounding".to_owned(),
-            (Master::None, false) => "-".to_owned(),
-            (master, _) => master.to_string(),
+        let Numerics { param, grad, precision, state, .. } = row.numerics;
+        let beside = match precision {
+            Precision::Nearest => "-".to_owned(),
+            Precision::Stochastic => precision.in_words().to_owned(),
+            _ => Master::of(precision).to_string(),
         };
         vec![
             row.model.to_owned(),

@@ -199,7 +199,7 @@ fn bytes_per_param(numerics: &Numerics, rule: &dyn Rule) -> f64 {
     let of_shape = |shape| slots.iter().filter(|slot| slot.shape == shape).count();
     let bytes = |slot: &&Slot| match slot.kind {
         SlotKind::Exact => 4.0,
-        _ => numerics.state.size_bytes(),
+        _ => numerics.state.size_bytes(256) as f64 / 256.0,
     };
     let state: f64 =
         slots.iter().filter(|slot| slot.shape == SlotShape::Param).map(|slot| bytes(&slot)).sum();

@@ -14,8 +14,8 @@ use super::{
 use crate::{
     Outcome,
     device::{AdapterReport, DeviceArgs},
+    names::one_of,
     output::Outputs,
-    precision::Format,
     print,
     tensorfile::{self, Contents, Tensor},
 };
@@ -33,8 +33,8 @@ pub(crate) struct Args {
     output: PathBuf,
 
     /// Format of the tensors [default: what they were]
-    #[arg(long, value_name = "FORMAT", value_enum)]
-    dtype: Option<Format>,
+    #[arg(long, value_name = "FORMAT", value_parser = one_of(Dtype::ALL, Dtype::name))]
+    dtype: Option<Dtype>,
 
     /// Write the report to FILE as JSON
     #[arg(long, value_name = "FILE")]
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let contents = Contents::parse(&bytes).with_context(context)?;
     let (scheme, metadata) = Scheme::read(&contents).with_context(context)?;
     let coded = scheme.coded(&contents).with_context(context)?;
-    let dtype_of = |was| dtype.map_or_else(|| tensorfile::dtype(was), |format| Ok(format.into()));
+    let dtype_of = |was| dtype.map_or_else(|| tensorfile::dtype(was), Ok);
     let dtypes = scheme.tensors.values().map(|original| dtype_of(original.dtype));
     let dtypes: Vec<Dtype> = dtypes.collect::<anyhow::Result<_>>()?;
 

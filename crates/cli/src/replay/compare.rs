@@ -66,7 +66,7 @@ pub(crate) fn check(
                 "tensor '{}': the parameter is in {} with {}, without a master",
                 expected.key(),
                 spec.dtype,
-                spec.precision
+                spec.precision.in_words()
             ),
             What::State(slot) => {
                 let slots = optimizer.slots(id)?;
@@ -198,7 +198,7 @@ mod tests {
     fn what_is_not_finite_agrees_with_its_like_only() {
         let wide = Tolerance { rtol: 1e30, atol: 1e30 };
         let values = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, 1.0, -65504.0];
-        for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+        for &dtype in Dtype::ALL {
             for (i, found) in values.into_iter().enumerate() {
                 for (j, expected) in values.into_iter().enumerate() {
                     // Behind and before elements that agree.

@@ -2,7 +2,6 @@
 
 mod amp;
 mod members;
-mod names;
 mod rules;
 mod state;
 

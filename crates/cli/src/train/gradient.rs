@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use fallline::{Gpu, GpuOptions, Group, Optimizer, Sgd};
+use fallline::{Dtype, Gpu, GpuOptions, Group, Optimizer, Sgd};
 
 use super::{
     buffers::Total,
@@ -13,7 +13,7 @@ use super::{
     random::Random,
     shape::{GROUPS, Shape},
 };
-use crate::precision::{Format, LossScale, Numerics};
+use crate::precision::{LossScale, Numerics};
 
 /// Images in use, those of them to train with, and those whose gradient is taken: neither the
 /// first nor the last.
@@ -61,12 +61,12 @@ fn kernels_agree_with_finite_differences() -> anyhow::Result<()> {
     let limits = Some(fallline::wgpu::Limits::default());
     let gpu = Gpu::open(&GpuOptions { limits, ..GpuOptions::from_env()? })?;
     for (param, grad, loss_scale) in [
-        (Format::F32, Format::F32, LossScale::None),
-        (Format::F32, Format::F32, LossScale::Fixed(1e5)),
-        (Format::F16, Format::F16, LossScale::Fixed(1024.0)),
-        (Format::Bf16, Format::Bf16, LossScale::Fixed(3e30)),
-        (Format::F16, Format::Bf16, LossScale::None),
-        (Format::Bf16, Format::F16, LossScale::Fixed(0.25)),
+        (Dtype::F32, Dtype::F32, LossScale::None),
+        (Dtype::F32, Dtype::F32, LossScale::Fixed(1e5)),
+        (Dtype::F16, Dtype::F16, LossScale::Fixed(1024.0)),
+        (Dtype::Bf16, Dtype::Bf16, LossScale::Fixed(3e30)),
+        (Dtype::F16, Dtype::Bf16, LossScale::None),
+        (Dtype::Bf16, Dtype::F16, LossScale::Fixed(0.25)),
     ] {
         let numerics = Numerics { param, grad, loss_scale, ..Numerics::default() };
         check(&gpu, &numerics)?;
@@ -124,9 +124,9 @@ fn check(gpu: &Gpu, numerics: &Numerics) -> anyhow::Result<()> {
     let scale = scaler.map_or(Ok(1.0), |scaler| scaler.read().map(|(scale, _)| scale))?;
     // Half a unit in the last place of the gradients' format.
     let rounding = match numerics.grad {
-        Format::F32 => 0.0,
-        Format::F16 => 2f64.powi(-11),
-        Format::Bf16 => 2f64.powi(-8),
+        Dtype::F16 => 2f64.powi(-11),
+        Dtype::Bf16 => 2f64.powi(-8),
+        _ => 0.0,
     };
     let mean = |params: &Params| total(&shape, params, &digits, &order[BATCH]).0 / 9.0;
     let mut params = before.clone();

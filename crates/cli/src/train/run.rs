@@ -184,8 +184,10 @@ fn len(batches: &[Batch]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use fallline::{Dtype, Precision};
+
     use super::*;
-    use crate::precision::{Format, LossScale};
+    use crate::precision::LossScale;
 
     #[test]
     fn batches_cover_every_place_once() {
@@ -198,9 +200,9 @@ mod tests {
         let gpu = Gpu::from_env()?;
         let digits = Digits::load()?;
         let numerics = Numerics {
-            param: Format::Bf16,
-            grad: Format::F16,
-            stochastic_rounding: true,
+            param: Dtype::Bf16,
+            grad: Dtype::F16,
+            precision: Precision::Stochastic,
             loss_scale: LossScale::Fixed(1024.0),
             clip: Some(1.0),
             ..Numerics::default()

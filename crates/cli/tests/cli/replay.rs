@@ -351,7 +351,7 @@ fn malformed_configs_are_named() {
     );
     bad("k4.toml", "[optimizer\n", "TOML parse error at line 1, column 11");
     let state = "[optimizer]\nrule = 'sgd'\n[[group]]\ntensors = ['w']\nstate = 'int9'\n";
-    bad("k6.toml", state, "k6.toml: [[group]] number 1: must be \"f32\", ");
+    bad("k6.toml", state, "k6.toml: [[group]] number 1: a state format must be \"f32\", ");
     let threshold = "[optimizer]\nrule = 'sgd'\nmin_state_elems = -1\n";
     bad(
         "k7.toml",

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     Dtype, Error, Group, Result, Rule, Slot, SlotShape, StateFormat, TensorSpec,
+    formats::Formats,
     slot::{MAX_KEPT, MAX_SLOTS, slots_of},
-    tensor::Formats,
 };
 
 /// What every rule declares.

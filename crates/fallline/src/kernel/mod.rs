@@ -24,10 +24,10 @@ pub use page::{KernelPlaces, KernelStage, kernel_wgsl};
 
 use crate::{
     Dtype, Group, Scope, Slot, SlotShape, StateFormat, TensorSpec, abi,
+    formats::Formats,
     layout::{SUM_TILES, TILE_ELEMS},
     rules::Rule,
     slot,
-    tensor::Formats,
     vectors::NARROW_COLUMNS,
 };
 

@@ -53,21 +53,12 @@ pub(super) fn keys() -> Vec<KernelKey> {
 
 /// Every parameter format with every precision that it can have, beside every gradient format.
 fn formats(state: StateFormat) -> Vec<Formats> {
-    let dtypes = [Dtype::F32, Dtype::F16, Dtype::Bf16];
-    let all = [
-        Precision::Nearest,
-        Precision::Stochastic,
-        Precision::Master,
-        Precision::Remainder,
-        Precision::Remainder8,
-    ];
     let mut formats = Vec::new();
-    for param in dtypes {
-        for precision in all {
+    for &precision in Precision::ALL {
+        for &param in precision.dtypes() {
             let spec = crate::TensorSpec::new("t", [1]).dtype(param).precision(precision);
-            formats.extend(
-                dtypes.iter().filter_map(|grad| spec.clone().grad_dtype(*grad).formats(state).ok()),
-            );
+            let with = |grad: &Dtype| spec.clone().grad_dtype(*grad).formats(state).unwrap();
+            formats.extend(Dtype::ALL.iter().map(with));
         }
     }
     assert_eq!(formats.len(), (1 + 3 + 5) * 3);
@@ -80,15 +71,6 @@ const F32: Formats = Formats {
     precision: Precision::Nearest,
     state: StateFormat::F32,
 };
-
-const STATES: [StateFormat; 6] = [
-    StateFormat::F32,
-    StateFormat::Bf16,
-    StateFormat::Int8,
-    StateFormat::Int4,
-    StateFormat::Fp8,
-    StateFormat::Companded,
-];
 
 fn frames() -> Vec<Frame> {
     let mut frames = vec![Frame::Arena];
@@ -127,7 +109,7 @@ pub(super) fn updates() -> Vec<Update> {
     }
     // Formats do not know the rule, nor the rule the formats.
     let adamw = KernelKey::of_rule(&AdamW::new(), &tensors()[0]);
-    for formats in STATES.into_iter().flat_map(formats) {
+    for formats in StateFormat::ALL.iter().copied().flat_map(formats) {
         add(&adamw, formats, TableIn::Storage);
         add(&adamw.traffic(), formats, TableIn::Storage);
         if formats.precision == Precision::Nearest && formats.state == StateFormat::F32 {
@@ -135,8 +117,8 @@ pub(super) fn updates() -> Vec<Update> {
         }
     }
     for direction in [Direction::ToBlocks, Direction::ToValues] {
-        for state in STATES {
-            for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+        for &state in StateFormat::ALL {
+            for &dtype in Dtype::ALL {
                 let formats = Formats { param: dtype, grad: dtype, state, ..F32 };
                 let key = KernelKey::quantize(state, true, direction);
                 updates.extend([false, true].map(|ragged| Update {
@@ -157,7 +139,7 @@ pub(super) fn updates() -> Vec<Update> {
 /// Every kernel that the engine can build.
 pub(super) fn recipes() -> Vec<Recipe> {
     let mut recipes: Vec<Recipe> = updates().into_iter().map(Recipe::Update).collect();
-    for grad in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+    for &grad in Dtype::ALL {
         recipes.extend([false, true].map(|ragged| Recipe::Measure { grad, ragged }));
     }
     recipes.extend([false, true].map(|skip_non_finite| Recipe::Decide { skip_non_finite }));
@@ -172,7 +154,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
         if !key.has_vectors() {
             continue;
         }
-        for grad in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+        for &grad in Dtype::ALL {
             for (ragged, tensors_in) in [(false, TableIn::Uniform), (true, TableIn::Storage)] {
                 let key = key.clone();
                 let clip_value = ragged;

@@ -7,7 +7,7 @@ use fallline_shaders::{
 use wgpu::{BindingType, BufferBindingType};
 
 use super::{Frame, KernelKey, Kind, Margins, Recipe, Stage, TableIn, Update};
-use crate::{Dtype, Precision, StateFormat, tensor::Formats};
+use crate::{Dtype, Precision, StateFormat, formats::Formats};
 
 const UNIFORM: BindingType = binding(BufferBindingType::Uniform, false);
 const UNIFORM_AT: BindingType = binding(BufferBindingType::Uniform, true);

@@ -10,11 +10,11 @@ pub use spec::{BlockRange, BlockSpec, BlockTensor};
 use crate::{
     Gpu, Precision, Result, abi,
     borrowed_buffers::Buffers,
+    formats::Formats,
     kernel::{Direction, KernelKey, Program},
     layout::{Item, Layout, Place, Segment, TILE_ELEMS, tiles_of},
     limits,
     records::Records,
-    tensor::Formats,
     tiles::{self, Extent, LentTensor, Reach},
     update::{self, Fixed, SegmentBuffers, Site},
 };

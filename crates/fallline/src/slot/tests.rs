@@ -8,12 +8,12 @@ use crate::{
     BufferRange, Dtype, Gpu, Precision, abi, blocks,
     borrowed_buffers::{Buffers, Lending, ToLend},
     convert,
+    formats::Formats,
     kernel::{KernelKey, Kind, Program},
     layout::{Item, Layout},
     limits,
     records::Records,
     shell::block_on,
-    tensor::Formats,
     tiles::{self, Extent, Ground},
     transfer,
     update::{self, Fixed, SegmentBuffers, Site},
@@ -186,14 +186,7 @@ fn check(gpu: &Gpu, state: StateFormat) {
 #[test]
 fn five_slots_of_both_kinds_in_every_format() {
     let gpu = Gpu::from_env().unwrap();
-    for state in [
-        StateFormat::F32,
-        StateFormat::Bf16,
-        StateFormat::Int8,
-        StateFormat::Int4,
-        StateFormat::Fp8,
-        StateFormat::Companded,
-    ] {
+    for &state in StateFormat::ALL {
         check(&gpu, state);
     }
 }

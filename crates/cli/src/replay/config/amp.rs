@@ -5,7 +5,7 @@ use fallline::{Dtype, DynamicScale, Gpu, LossScaler, Precision};
 use serde::Deserialize;
 use toml::Table;
 
-use super::{names::option, one_line};
+use super::one_line;
 use crate::precision::Master;
 
 /// `[clip]`: limits to the norm of all gradients and to each of their elements.
@@ -104,7 +104,6 @@ impl LossScale {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Kept {
-    #[serde(deserialize_with = "option")]
     master: Master,
     stochastic_rounding: bool,
     pub(super) seed: u32,
@@ -119,7 +118,7 @@ impl Kept {
             .collect();
         let kept: Self = own.try_into().map_err(|error| one_line(&error))?;
         ensure!(
-            kept.master == Master::None || !kept.stochastic_rounding,
+            kept.master == Master::NONE || !kept.stochastic_rounding,
             "stochastic_rounding needs master = \"none\": a master loses nothing by rounding"
         );
         Ok(kept)
@@ -127,13 +126,9 @@ impl Kept {
 
     /// How a parameter of this format is kept.
     pub(super) fn precision(&self, dtype: Dtype) -> Precision {
-        match self.master {
-            _ if dtype == Dtype::F32 => Precision::Nearest,
-            Master::F32 => Precision::Master,
-            Master::Remainder => Precision::Remainder,
-            Master::Remainder8 => Precision::Remainder8,
-            Master::None if self.stochastic_rounding => Precision::Stochastic,
-            Master::None => Precision::Nearest,
+        match dtype {
+            Dtype::F32 => Precision::Nearest,
+            _ => self.master.precision(self.stochastic_rounding),
         }
     }
 }

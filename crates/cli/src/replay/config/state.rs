@@ -1,18 +1,16 @@
 //! In which format a group keeps its state.
 
-use fallline::Group;
+use fallline::{Group, StateFormat};
 use serde::Deserialize;
 use toml::Table;
 
-use super::{names::some_option, one_line};
-use crate::precision::State;
+use super::one_line;
 
 /// What a table says about the state beside its rule.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct KeptState {
-    #[serde(deserialize_with = "some_option")]
-    state: Option<State>,
+    state: Option<StateFormat>,
     min_state_elems: Option<u64>,
 }
 
@@ -36,7 +34,7 @@ impl KeptState {
 
     /// The group with its state kept so; as it is where nothing is said.
     pub(super) fn of(self, group: Group) -> Group {
-        let state = self.state.map_or(group.state, Into::into);
+        let state = self.state.unwrap_or(group.state);
         let min_state_elems = self.min_state_elems.unwrap_or(group.min_state_elems);
         group.state(state).min_state_elems(min_state_elems)
     }

@@ -1,10 +1,8 @@
 //! Configurations, right and wrong.
 
-use clap::ValueEnum;
 use fallline::{AdamW, Dtype, DynamicScale, Lion, Precision, StateFormat};
 
 use super::*;
-use crate::precision::State;
 
 fn says(text: &str) -> String {
     format!("{:#}", Config::parse(text).unwrap_err())
@@ -185,9 +183,8 @@ fn the_loss_scale_has_torchs_defaults() {
 fn a_master_is_for_parameters_of_16_bits() {
     let kept = |text: &str| {
         let config = Config::parse(&format!("[optimizer]\nrule = 'sgd'\n{text}")).unwrap();
-        let specs =
-            [Dtype::F32, Dtype::F16, Dtype::Bf16].map(|d| TensorSpec::new("w", []).dtype(d));
-        let assigned = config.assign(specs.into_iter()).unwrap();
+        let specs = Dtype::ALL.iter().map(|d| TensorSpec::new("w", []).dtype(*d));
+        let assigned = config.assign(specs).unwrap();
         assigned.iter().map(|spec| spec.precision).collect::<Vec<_>>()
     };
     let all = |precision| vec![Precision::Nearest, precision, precision];
@@ -229,11 +226,11 @@ fn groups_inherit_the_format_of_the_state() {
 fn every_format_of_the_state_has_its_name() {
     let text = |state: &str| format!("[optimizer]\nrule = 'sgd'\nstate = '{state}'\n");
     let unknown = says(&text("int9"));
-    assert!(unknown.starts_with("[optimizer]: must be \"f32\", "), "{unknown}");
+    assert!(unknown.starts_with("[optimizer]: a state format must be \"f32\", "), "{unknown}");
     assert!(unknown.ends_with(", found \"int9\": in `state`"), "{unknown}");
-    for state in State::value_variants() {
+    for state in StateFormat::ALL {
         let config = Config::parse(&text(&state.to_string())).unwrap();
-        assert_eq!(config.groups[0].state, StateFormat::from(*state));
+        assert_eq!(config.groups[0].state, *state);
         assert!(unknown.contains(&format!("\"{state}\"")), "{unknown}");
     }
 }
@@ -243,7 +240,7 @@ fn what_is_wrong_with_mixed_precision_is_named() {
     let cases = [
         (
             "master = 'f64'",
-            "[optimizer]: must be \"none\", \"f32\", \"remainder\" or \"remainder8\", found \"f64\": in `master`",
+            "[optimizer]: a master must be \"none\", \"f32\", \"remainder\" or \"remainder8\", found \"f64\": in `master`",
         ),
         ("master = 1", "[optimizer]: invalid type: integer `1`, expected a string: in `master`"),
         (
