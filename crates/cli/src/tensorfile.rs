@@ -11,7 +11,6 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use fallline::Dtype;
-use half::{bf16, f16};
 use safetensors::{
     SafeTensorError, SafeTensors,
     tensor::{TensorView, View},
@@ -110,25 +109,6 @@ pub(crate) fn tag(dtype: Dtype) -> anyhow::Result<safetensors::Dtype> {
 }
 
 /// The values of a tensor in one of these formats.
-pub(crate) fn values(view: &TensorView<'_>) -> Vec<f32> {
-    values_of(view.dtype(), view.data())
-}
-
-/// The values of these bytes.
-pub(crate) fn values_of(dtype: safetensors::Dtype, bytes: &[u8]) -> Vec<f32> {
-    let halves = || bytes.as_chunks::<2>().0.iter().copied();
-    match dtype {
-        safetensors::Dtype::F16 => halves().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-        safetensors::Dtype::BF16 => halves().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-        _ => bytes.as_chunks::<4>().0.iter().copied().map(f32::from_le_bytes).collect(),
-    }
-}
-
-/// The bytes of values that the format holds.
-pub(crate) fn bytes(dtype: Dtype, values: &[f32]) -> Vec<u8> {
-    match dtype {
-        Dtype::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-        Dtype::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
-        _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-    }
+pub(crate) fn values(view: &TensorView<'_>) -> anyhow::Result<Vec<f32>> {
+    Ok(dtype(view.dtype())?.decode(view.data()))
 }

@@ -133,9 +133,8 @@ fn dequantize(
             let values = quantizer.read_values(TensorId::new(index))?;
             let decoded = &mut decoded[*tensor];
             // In f32 up to here, so that what only the format cannot hold is told apart.
-            let (dtype, bytes) = (dtypes[*tensor], tensorfile::bytes(dtypes[*tensor], &values));
-            let kept = tensorfile::values_of(tensorfile::tag(dtype)?, &bytes);
-            decoded.not_finite.add(&values, &kept);
+            let bytes = dtypes[*tensor].encode(&values);
+            decoded.not_finite.add(&values, &dtypes[*tensor].decode(&bytes));
             decoded.bytes.extend(bytes);
             bar.inc(elems.len() as u64);
         }

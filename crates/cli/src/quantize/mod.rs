@@ -157,7 +157,7 @@ fn quantize(
             let (name, view) = tensors[*tensor];
             let (dtype, size) = (tensorfile::dtype(view.dtype())?, size_of(view));
             let bytes = &view.data()[elems.start * size..elems.end * size];
-            let piece = tensorfile::values_of(view.dtype(), bytes);
+            let piece = dtype.decode(bytes);
             let negative = piece.iter().position(|value| *value < 0.0);
             if let Some(index) = negative.filter(|_| !scheme.signed) {
                 let (element, value) = (elems.start + index, piece[index]);

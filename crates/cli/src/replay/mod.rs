@@ -169,7 +169,7 @@ fn train(
     compare::check(&optimizer, config, trace)?;
     let ids: Vec<TensorId> = optimizer.tensors().map(|(id, _)| id).collect();
     for (id, view) in ids.iter().zip(trace.params.values()) {
-        optimizer.write_param(*id, &tensorfile::values(view))?;
+        optimizer.write_param(*id, &tensorfile::values(view)?)?;
     }
     let mut reports = Vec::new();
     let bar = print::progress(trace.steps as usize, "replay");
@@ -177,7 +177,7 @@ fn train(
         let mut absent = Vec::new();
         for (id, name) in ids.iter().zip(trace.params.keys()) {
             match trace.grads.get(&t).and_then(|grads| grads.get(name)) {
-                Some(view) => optimizer.write_grad(*id, &tensorfile::values(view))?,
+                Some(view) => optimizer.write_grad(*id, &tensorfile::values(view)?)?,
                 None => absent.push(*id),
             }
         }
@@ -207,7 +207,7 @@ fn write_result(optimizer: &Optimizer, out: &Output) -> anyhow::Result<()> {
     let mut tensors = Vec::new();
     for (id, spec) in optimizer.tensors() {
         let mut add = |name: String, dtype: Dtype, values: &[f32]| {
-            let bytes = tensorfile::bytes(dtype, values).into();
+            let bytes = dtype.encode(values).into();
             let (dtype, shape) = (tensorfile::tag(dtype)?, spec.shape.clone());
             tensors.push(Tensor { name, dtype, shape, bytes });
             anyhow::Ok(())

@@ -124,7 +124,7 @@ impl<'a> Trace<'a> {
                     view.shape()
                 );
                 let rates: Vec<f64> =
-                    tensorfile::values(&view).into_iter().map(f64::from).collect();
+                    tensorfile::values(&view)?.into_iter().map(f64::from).collect();
                 for lr in &rates {
                     ensure!(lr.is_finite() && *lr >= 0.0, "must be finite and >= 0, found {lr}");
                 }
@@ -153,7 +153,7 @@ impl<'a> Trace<'a> {
                     "must be a vector, found shape {:?}",
                     view.shape()
                 );
-                self.reports.insert(what, tensorfile::values(&view));
+                self.reports.insert(what, tensorfile::values(&view)?);
             }
             _ => bail!(NAMES),
         }

@@ -5,7 +5,7 @@ use wgpu::{Buffer, BufferSlice, BufferUsages};
 use super::{Info, Lies, Optimizer, borrowed::Placed};
 use crate::{
     Dtype, Error, Gpu, Precision, Result, Role, Slot, SlotShape, StateFormat, TensorId, abi,
-    blocks, convert, fits::fits, layout::TILE_ELEMS, slot, transfer,
+    blocks, fits::fits, layout::TILE_ELEMS, remainder, slot, transfer,
 };
 
 impl Optimizer {
@@ -81,7 +81,7 @@ impl Optimizer {
         let len = usize::try_from(len_elems).unwrap_or(usize::MAX);
         let unsigned = !slot.signed;
         Ok(blocks::decode(place.format, unsigned, &tiles, len).unwrap_or_else(|| {
-            let mut values = convert::decode(dtype_of(place.format), &tiles);
+            let mut values = dtype_of(place.format).decode(&tiles);
             values.truncate(len);
             values
         }))
@@ -105,7 +105,7 @@ impl Optimizer {
             SlotPlace::Tiles(place) => place,
         };
         let tiles = blocks::encode(place.format, !slot.signed, values)
-            .unwrap_or_else(|| convert::encode(dtype_of(place.format), values));
+            .unwrap_or_else(|| dtype_of(place.format).encode(values));
         // The other slots lie between its tiles.
         let mut bytes = place.fetch(&self.gpu).await?;
         place.scatter(&tiles, &mut bytes);
@@ -139,18 +139,18 @@ impl Optimizer {
         let spec = &self.info(id)?.spec;
         let param = self.fetch_bytes(id, Role::Param).await?;
         let Some((master, offset)) = self.master(id) else {
-            return Ok(convert::decode(spec.dtype, &param));
+            return Ok(spec.dtype.decode(&param));
         };
         let len_elems = self.infos[id.0].len_elems;
         if let Some(rest_bytes) = remainder_bytes(spec.precision) {
             let size = len_elems * rest_bytes as u64;
             let rests = transfer::fetch_bytes(&self.gpu, master, offset, size).await?;
-            return Ok(convert::join_all(&param, &rests, rest_bytes));
+            return Ok(remainder::join_all(&param, &rests, rest_bytes));
         }
         let kept: Vec<f32> = transfer::fetch(&self.gpu, master, offset, len_elems).await?;
         // As the kernel does: an element that somebody else wrote counts as they wrote it.
-        let values = convert::decode(spec.dtype, &param);
-        let rounded = convert::encode(spec.dtype, &kept);
+        let values = spec.dtype.decode(&param);
+        let rounded = spec.dtype.encode(&kept);
         let followed = rounded.as_chunks::<2>().0.iter().zip(param.as_chunks::<2>().0);
         let elem = |((same, kept), value)| if same { kept } else { value };
         Ok(followed.map(|(a, b)| a == b).zip(kept).zip(values).map(elem).collect())
@@ -242,7 +242,7 @@ impl Optimizer {
     }
 
     async fn fetch(&self, id: TensorId, role: Role) -> Result<Vec<f32>> {
-        Ok(convert::decode(self.dtype(id, role)?, &self.fetch_bytes(id, role).await?))
+        Ok(self.dtype(id, role)?.decode(&self.fetch_bytes(id, role).await?))
     }
 
     async fn fetch_bytes(&self, id: TensorId, role: Role) -> Result<Vec<u8>> {
@@ -265,13 +265,13 @@ impl Optimizer {
         let master = if role == Role::Param { self.master(id) } else { None };
         if let Some((buffer, offset)) = master {
             if let Some(rest_bytes) = remainder_bytes(spec.precision) {
-                let (codes, rests) = convert::split_all(values, rest_bytes);
+                let (codes, rests) = remainder::split_all(values, rest_bytes);
                 transfer::store_bytes(&self.gpu, (buffer, offset), rests).await?;
                 return transfer::store_bytes(&self.gpu, place, codes).await;
             }
             transfer::write(&self.gpu, buffer, offset, values)?;
         }
-        transfer::store_bytes(&self.gpu, place, convert::encode(dtype, values)).await
+        transfer::store_bytes(&self.gpu, place, dtype.encode(values)).await
     }
 }
 

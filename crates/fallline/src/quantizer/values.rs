@@ -3,7 +3,7 @@
 use wgpu::{BufferSlice, BufferUsages};
 
 use super::{BlockTensor, Quantizer};
-use crate::{Error, Result, Role, TensorId, convert, transfer};
+use crate::{Error, Result, Role, TensorId, transfer};
 
 impl Quantizer {
     /// The tensors, in the order in which they were given.
@@ -41,7 +41,7 @@ impl Quantizer {
         let (slice, spec) = (self.values(id)?, &self.tensor(id)?.spec);
         transfer::check_len(&spec.name, "values", spec.len_elems, values.len() as u64)?;
         transfer::check_usage(&spec.name, Role::Values, slice.buffer(), BufferUsages::COPY_DST)?;
-        let bytes = convert::encode(spec.dtype, values);
+        let bytes = spec.dtype.encode(values);
         if !bytes.len().is_multiple_of(4) {
             transfer::check_usage(
                 &spec.name,
@@ -63,7 +63,7 @@ impl Quantizer {
         transfer::check_usage(&spec.name, Role::Values, slice.buffer(), BufferUsages::COPY_SRC)?;
         let size = spec.len_elems * spec.dtype.size_bytes();
         let bytes = transfer::fetch_bytes(&self.gpu, slice.buffer(), slice.offset(), size).await?;
-        Ok(convert::decode(spec.dtype, &bytes))
+        Ok(spec.dtype.decode(&bytes))
     }
 
     /// Writes the bytes of blocks; takes effect before the next submission.

@@ -109,7 +109,7 @@ impl Optimizer {
 pub(super) fn decode(encoding: Encoding, bytes: &[u8], len_elems: u64) -> Option<Vec<f32>> {
     let len = usize::try_from(len_elems).ok()?;
     match encoding {
-        Encoding::Numbers(dtype) => Some(crate::convert::decode(dtype, bytes)),
+        Encoding::Numbers(dtype) => Some(dtype.decode(bytes)),
         Encoding::Blocks { format, signed } => crate::blocks::decode(format, !signed, bytes, len),
         _ => None,
     }

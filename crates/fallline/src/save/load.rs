@@ -7,7 +7,7 @@ use super::{
     entries::decode,
     pieces::{self, Piece},
 };
-use crate::{Dtype, Error, Optimizer, Result, TensorId, convert, slot, transfer};
+use crate::{Dtype, Error, Optimizer, Result, TensorId, remainder, slot, transfer};
 
 /// How to take up what was saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -173,9 +173,9 @@ impl Optimizer {
                 ["param", "master", "remainder"].into_iter().any(|what| !all.is_same(&name, what));
             if param_differs && let Some((param, bytes)) = whole("param")? {
                 let values = match (whole("master")?, whole("remainder")?) {
-                    (Some((_, master)), _) => convert::decode(Dtype::F32, &master),
+                    (Some((_, master)), _) => Dtype::F32.decode(&master),
                     (_, Some((Encoding::Remainder { elem_bytes }, rests))) => {
-                        convert::join_all(&bytes, &rests, elem_bytes.into())
+                        remainder::join_all(&bytes, &rests, elem_bytes.into())
                     }
                     _ => decode(param, &bytes, len_elems).unwrap_or_default(),
                 };

@@ -7,7 +7,6 @@ use super::*;
 use crate::{
     BufferRange, Dtype, Gpu, Precision, abi, blocks,
     borrowed_buffers::{Buffers, Lending, ToLend},
-    convert,
     formats::Formats,
     kernel::{KernelKey, Kind, Program},
     layout::{Item, Layout},
@@ -161,7 +160,7 @@ fn check(gpu: &Gpu, state: StateFormat) {
                 tiles.flat_map(|all| all[first..first + tile].iter().copied()).collect();
             let dtype = if format == StateFormat::Bf16 { Dtype::Bf16 } else { Dtype::F32 };
             let found = blocks::decode(format, !slot.signed, &own, len)
-                .unwrap_or_else(|| convert::decode(dtype, &own));
+                .unwrap_or_else(|| dtype.decode(&own));
             for (element, found) in found.iter().take(len).enumerate() {
                 let g = grad(tensor, element);
                 let times = f32::from(u8::try_from(number + 1).unwrap());

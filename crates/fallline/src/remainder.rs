@@ -1,27 +1,4 @@
-//! Between f32 on the host and the formats of buffers.
-
-use half::{bf16, f16};
-
-use crate::Dtype;
-
-/// The bytes of these values in a format, rounded to nearest, ties to even.
-pub(crate) fn encode(dtype: Dtype, values: &[f32]) -> Vec<u8> {
-    match dtype {
-        Dtype::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        Dtype::F16 => values.iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect(),
-        Dtype::Bf16 => values.iter().flat_map(|v| bf16::from_f32(*v).to_le_bytes()).collect(),
-    }
-}
-
-/// The values of these bytes.
-pub(crate) fn decode(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
-    let halves = || bytes.as_chunks::<2>().0.iter().copied();
-    match dtype {
-        Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        Dtype::F16 => halves().map(|b| f16::from_le_bytes(b).to_f32()).collect(),
-        Dtype::Bf16 => halves().map(|b| bf16::from_le_bytes(b).to_f32()).collect(),
-    }
-}
+//! Parameters in bf16 and the remainders beside them, on the host.
 
 /// The bytes of bf16 parameters, and of their remainders with one byte each (of the values rounded to 24
 /// bits) or two.
@@ -81,6 +58,7 @@ fn lower(bits: u32) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
     use proptest::prelude::*;
 
     use super::*;
