@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use fallline::{
-    Gpu, GpuOptions, KernelPlaces, KernelStage, TensorSpec, kernel_wgsl,
+    Gpu, GpuOptions, KernelPlaces, KernelStage, StateFormat, TensorSpec, kernel_wgsl,
     wgpu::{Adapter, Backends, DeviceDescriptor, Features, Limits},
 };
 use serde::Serialize;
@@ -166,9 +166,9 @@ struct FeaturesReport {
     buffer_binding_array: bool,
 }
 
-/// Elements of a tile of the arena, and their bytes in f32.
-const TILE_ELEMS: u64 = 256;
-const TILE_BYTES: u64 = 1024;
+/// Elements that lie together in the arena, and their bytes in f32.
+const TILE_ELEMS: u64 = StateFormat::TILE_ELEMS;
+const TILE_BYTES: u64 = StateFormat::F32.blocks_size_bytes(TILE_ELEMS);
 
 impl Report {
     fn new(adapter: &Adapter) -> Self {

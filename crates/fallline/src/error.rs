@@ -1,6 +1,6 @@
 use wgpu::BufferUsages;
 
-use crate::{Dtype, Precision, formats::either};
+use crate::{Dtype, Precision, StateFormat, formats::either};
 
 /// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -403,6 +403,22 @@ pub enum Error {
         expected: Vec<&'static str>,
         /// The name.
         found: String,
+    },
+    /// Codes, scales or blocks of another length than their tensor.
+    #[error(
+        "{format}: the {what} of {len_elems} elements must have {expected} bytes, found {found}"
+    )]
+    BlockBytes {
+        /// Their format.
+        format: StateFormat,
+        /// Which of the three.
+        what: &'static str,
+        /// Elements of the tensor.
+        len_elems: u64,
+        /// The bytes that these have.
+        expected: u64,
+        /// The bytes that were given.
+        found: u64,
     },
     /// Gradients that cannot be added up in the format that they are kept in.
     #[error("tensor '{tensor}': gradients add up in f32 or bf16, but its gradient is {found}")]

@@ -124,6 +124,7 @@ mod vectors;
 mod wait;
 
 pub use adapters::{GpuOptions, request_adapters};
+pub use blocks::BlockScales;
 pub use control::Sums;
 pub use error::{Error, Result, Role};
 pub use formats::{Dtype, Precision, StateFormat};

@@ -1,6 +1,6 @@
 //! What a rule keeps beside a parameter.
 
-use crate::{Group, StateFormat, TensorSpec};
+use crate::{Group, StateFormat, TensorSpec, fits::fits};
 
 /// Slots of a parameter's shape that a rule can keep: `Slots` of `structs/slots.wgsl`.
 pub(crate) const MAX_SLOTS: usize = 8;
@@ -137,6 +137,42 @@ pub(crate) fn tiled(slots: &[Slot]) -> Vec<Slot> {
 /// Bytes of 256 elements in these slots, which lie in tiles.
 pub(crate) fn tile_bytes(slots: &[Slot], state: StateFormat) -> u64 {
     slots.iter().map(|slot| slot.format(state).tile_bytes()).sum()
+}
+
+/// Where the tiles of a slot lie among those of all slots, which lie tile by tile: in every `stride` bytes from
+/// `first` on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InTiles {
+    /// Bytes of a tile in all slots.
+    stride: usize,
+    first: usize,
+    /// Bytes of the slot's tile.
+    pub(crate) bytes: usize,
+}
+
+impl InTiles {
+    /// Those of the slot of this number, in state of this format.
+    pub(crate) fn new(slots: &[Slot], number: usize, state: StateFormat) -> Self {
+        let host = |bytes: u64| fits(bytes, "a tile is short");
+        Self {
+            stride: host(tile_bytes(&tiled(slots), state)),
+            first: host(tile_bytes(&tiled(&slots[..number]), state)),
+            bytes: host(slots[number].format(state).tile_bytes()),
+        }
+    }
+
+    /// The slot's tiles of those of all slots.
+    pub(crate) fn gather(&self, all: &[u8]) -> Vec<u8> {
+        let tiles = all.chunks_exact(self.stride);
+        tiles.flat_map(|tile| &tile[self.first..self.first + self.bytes]).copied().collect()
+    }
+
+    /// Puts the slot's tiles, of which the last may be short, among those of all slots.
+    pub(crate) fn scatter(&self, own: &[u8], all: &mut [u8]) {
+        for (from, into) in own.chunks(self.bytes).zip(all.chunks_exact_mut(self.stride)) {
+            into[self.first..self.first + from.len()].copy_from_slice(from);
+        }
+    }
 }
 
 /// The bits of the slots for which something holds: bit n for slot n.

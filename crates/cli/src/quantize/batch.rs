@@ -3,11 +3,13 @@
 use std::ops::Range;
 
 use fallline::{
-    Gpu,
+    Gpu, StateFormat,
     wgpu::{CommandEncoder, CommandEncoderDescriptor},
 };
 
-use super::layout::SPAN;
+/// Elements that lie together on the GPU.
+#[allow(clippy::cast_possible_truncation, reason = "256")]
+const SPAN: usize = StateFormat::TILE_ELEMS as usize;
 
 /// A part of a tensor that goes to the GPU at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use fallline::{BlockSpec, Dtype, Gpu, Quantizer, TensorId};
 
 use super::{
     batch::{self, BATCH_ELEMS, Piece},
-    copied, finish, layout,
+    copied, finish, format,
     report::{NotFinite, Report, Row},
     scheme::{Coded, Scheme},
 };
@@ -116,16 +116,18 @@ fn dequantize(
     let bar = print::progress(lens.iter().sum(), "dequantize");
     for pieces in batch::batches(&lens, BATCH_ELEMS) {
         let spec = |Piece { tensor, elems }: &Piece| {
-            let spec = BlockSpec::new(names[*tensor], elems.len() as u64, format.into());
+            let spec = BlockSpec::new(names[*tensor], elems.len() as u64, format);
             if scheme.signed { spec } else { spec.unsigned() }
         };
         let quantizer = Quantizer::arena(gpu, &pieces.iter().map(spec).collect::<Vec<_>>())?;
         for (index, Piece { tensor, elems }) in pieces.iter().enumerate() {
             // A piece begins where a block does.
             let Coded { codes, scales, .. } = coded[*tensor];
-            let codes = &codes[format.codes_bytes(elems.start)..format.codes_bytes(elems.end)];
-            let scales = &scales[format.scales_bytes(elems.start)..format.scales_bytes(elems.end)];
-            let blocks = layout::join(format, codes, scales);
+            let of_codes = [elems.start, elems.end].map(|len| format::codes_bytes(format, len));
+            let of_scales = [elems.start, elems.end].map(|len| format::scales_bytes(format, len));
+            let codes = &codes[of_codes[0]..of_codes[1]];
+            let scales = &scales[of_scales[0]..of_scales[1]];
+            let blocks = format.join_blocks(elems.len() as u64, codes, scales)?;
             quantizer.write_blocks(TensorId::new(index), &blocks)?;
         }
         batch::submit(gpu, |encoder| quantizer.encode_dequantize(encoder));

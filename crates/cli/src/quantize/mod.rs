@@ -3,14 +3,13 @@
 mod batch;
 pub(crate) mod dequantize;
 mod format;
-mod layout;
 mod report;
 mod scheme;
 
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, bail};
-use fallline::{BlockSpec, Gpu, Quantizer, TensorId};
+use fallline::{BlockSpec, Gpu, Quantizer, StateFormat, TensorId};
 use safetensors::tensor::TensorView;
 
 use crate::{
@@ -21,8 +20,6 @@ use crate::{
     tensorfile::{self, Contents, Tensor},
 };
 use batch::{BATCH_ELEMS, Piece};
-use format::CodeFormat;
-use layout::Rows;
 use report::{Deviation, NotFinite, Report, Row};
 use scheme::Scheme;
 
@@ -39,8 +36,8 @@ pub(crate) struct Args {
     output: PathBuf,
 
     /// Format of the codes
-    #[arg(long, value_enum, default_value_t = CodeFormat::Int8)]
-    format: CodeFormat,
+    #[arg(long, value_parser = format::parser(), default_value_t = StateFormat::Int8)]
+    format: StateFormat,
 
     /// Codes for values of either sign; the default
     #[arg(long, conflicts_with = "unsigned")]
@@ -97,7 +94,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let mut coded = quantize(&gpu, &scheme, &contents).with_context(context)?;
     let (mut tensors, mut rows) = (Vec::new(), Vec::new());
     for (name, view) in &contents.tensors {
-        let Some(Coded { codes, error, again, not_finite }) = coded.remove(name) else {
+        let Some(Coded { codes, scales, error, again, not_finite }) = coded.remove(name) else {
             let (tensor, row) = copied(name, view);
             tensors.push(tensor);
             rows.push(row);
@@ -110,17 +107,17 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
             from: view.dtype().to_string(),
             to: Some(format.to_string()),
             bytes: view.data().len(),
-            bytes_after: codes.codes.len() + codes.scales.len(),
+            bytes_after: codes.len() + scales.len(),
             error: Some(error),
             again: Some(again),
             not_finite,
         });
-        if let (Some(name), Some(form)) = (scheme.scales_of(name), format.scales()) {
-            let (dtype, shape) = (form.dtype, vec![len.div_ceil(form.block_elems)]);
-            tensors.push(Tensor { name, dtype, shape, bytes: codes.scales.into() });
+        let form = format::scales(*format, len)?;
+        if let (Some(name), Some((dtype, shape))) = (scheme.scales_of(name), form) {
+            tensors.push(Tensor { name, dtype, shape, bytes: scales.into() });
         }
-        let (name, dtype) = (name.clone(), format.dtype(signed));
-        let (shape, bytes) = (format.shape(shape, len), codes.codes.into());
+        let (name, dtype) = (name.clone(), format::dtype(*format, signed));
+        let (shape, bytes) = (format::shape(*format, shape, len), codes.into());
         tensors.push(Tensor { name, dtype, shape, bytes });
     }
     let adapter = AdapterReport::new(&gpu.adapter_info());
@@ -132,7 +129,8 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
 /// What became of a tensor.
 #[derive(Debug, Default)]
 struct Coded {
-    codes: Rows,
+    codes: Vec<u8>,
+    scales: Vec<u8>,
     error: Deviation,
     /// Of another time.
     again: Deviation,
@@ -165,7 +163,7 @@ fn quantize(
                     "tensor '{name}': --unsigned needs values >= 0, found {value} as element {element}"
                 );
             }
-            let spec = BlockSpec::new(name, elems.len() as u64, scheme.format.into()).dtype(dtype);
+            let spec = BlockSpec::new(name, elems.len() as u64, scheme.format).dtype(dtype);
             specs.push(if scheme.signed { spec } else { spec.unsigned() });
             values.push(piece);
         }
@@ -180,12 +178,10 @@ fn quantize(
         let mut once = Vec::new();
         for (index, (Piece { tensor, elems }, values)) in pieces.iter().zip(&values).enumerate() {
             let (id, coded) = (TensorId::new(index), &mut coded[*tensor]);
-            layout::split(
-                scheme.format,
-                &quantizer.read_blocks(id)?,
-                elems.len(),
-                &mut coded.codes,
-            );
+            let blocks = quantizer.read_blocks(id)?;
+            let (codes, scales) = scheme.format.split_blocks(elems.len() as u64, &blocks)?;
+            coded.codes.extend(codes);
+            coded.scales.extend(scales);
             let found = quantizer.read_values(id)?;
             coded.error.add(values, &found);
             coded.not_finite.add(values, &found);

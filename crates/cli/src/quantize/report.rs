@@ -2,16 +2,16 @@
 
 use std::fmt;
 
+use fallline::StateFormat;
 use serde_json::{Value, json};
 
-use super::format::CodeFormat;
 use crate::{device::AdapterReport, print::table};
 
 /// The whole report.
 #[derive(Debug)]
 pub(super) struct Report {
     pub(super) adapter: AdapterReport,
-    pub(super) format: CodeFormat,
+    pub(super) format: StateFormat,
     pub(super) signed: bool,
     pub(super) rows: Vec<Row>,
 }

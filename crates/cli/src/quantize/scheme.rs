@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail, ensure};
-use clap::ValueEnum;
+use fallline::StateFormat;
 use safetensors::{Dtype, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::format::CodeFormat;
+use super::format;
 use crate::tensorfile::Contents;
 
 /// The metadata's key.
@@ -21,7 +21,7 @@ const VERSION: u64 = 1;
 #[serde(deny_unknown_fields)]
 pub(super) struct Scheme {
     version: u64,
-    pub(super) format: CodeFormat,
+    pub(super) format: StateFormat,
     pub(super) signed: bool,
     /// The quantized ones, by name; others are as they were.
     pub(super) tensors: BTreeMap<String, Original>,
@@ -47,7 +47,7 @@ impl Scheme {
     /// The scheme by which a file will be quantized.
     pub(super) fn new(
         contents: &Contents<'_>,
-        format: CodeFormat,
+        format: StateFormat,
         signed: bool,
     ) -> anyhow::Result<Self> {
         ensure!(
@@ -75,7 +75,7 @@ impl Scheme {
 
     /// The name of a tensor's scales.
     pub(super) fn scales_of(&self, name: &str) -> Option<String> {
-        self.format.scales().map(|scales| format!("{name}{}", scales.suffix))
+        format::suffix(self.format).map(|suffix| format!("{name}{suffix}"))
     }
 
     /// The metadata with this scheme.
@@ -102,13 +102,12 @@ impl Scheme {
 
     fn parse(text: &str) -> anyhow::Result<Self> {
         let value: Value = serde_json::from_str(text)?;
-        let (version, format) = (&value["version"], &value["format"]);
+        let (version, found) = (&value["version"], &value["format"]);
         ensure!(*version == VERSION, "the version must be {VERSION}, found {version}");
-        let names = CodeFormat::value_variants().iter().map(CodeFormat::to_string);
-        let names: Vec<String> = names.collect();
+        let names = format::names();
         ensure!(
-            format.as_str().is_some_and(|name| names.iter().any(|known| known == name)),
-            "the format must be one of {}, found {format}",
+            found.as_str().is_some_and(|name| names.contains(&name)),
+            "the format must be one of {}, found {found}",
             names.join(", ")
         );
         let scheme: Self = serde_json::from_value(value)?;
@@ -133,11 +132,13 @@ impl Scheme {
             let len = elements(shape)
                 .with_context(|| format!("tensor '{name}': the shape {shape:?} is too large"))?;
             let codes = view(name)?;
-            check(name, codes, self.format.dtype(self.signed), &self.format.shape(shape, len))?;
+            let dtype = format::dtype(self.format, self.signed);
+            check(name, codes, dtype, &format::shape(self.format, shape, len))?;
             let mut coded = Coded { len, codes: codes.data(), scales: &[] };
-            if let (Some(name), Some(form)) = (self.scales_of(name), self.format.scales()) {
+            let form = format::scales(self.format, len)?;
+            if let (Some(name), Some((dtype, shape))) = (self.scales_of(name), form) {
                 let scales = view(&name)?;
-                check(&name, scales, form.dtype, &[len.div_ceil(form.block_elems)])?;
+                check(&name, scales, dtype, &shape)?;
                 coded.scales = scales.data();
             }
             all.push(coded);
@@ -147,8 +148,7 @@ impl Scheme {
 
     /// Whether the tensor is the scales of another.
     pub(super) fn is_scales(&self, name: &str) -> bool {
-        let suffix = self.format.scales().map(|scales| scales.suffix);
-        let owner = suffix.and_then(|suffix| name.strip_suffix(suffix));
+        let owner = format::suffix(self.format).and_then(|suffix| name.strip_suffix(suffix));
         owner.is_some_and(|owner| self.tensors.contains_key(owner))
     }
 }

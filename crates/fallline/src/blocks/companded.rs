@@ -4,7 +4,6 @@ use super::Codec;
 use crate::rules::narrow;
 
 pub(super) const SIGNED: Codec = Codec {
-    block_elems: 32,
     scale: |absmax| round_up(absmax, 0x7f7f_0000),
     code: |value, scale| {
         let n = f64::from(value) / f64::from(scale);
@@ -30,7 +29,6 @@ pub(super) const UNSIGNED: Codec = Codec {
         root * root
     },
     ends: (0, 255),
-    ..SIGNED
 };
 
 /// To bf16, away from zero; at most to the largest of which the value, or the square, is finite.
@@ -45,24 +43,4 @@ fn round_up(value: f32, most: u32) -> f32 {
 )]
 fn round(code: f64, most: u8) -> u8 {
     (code + 0.5).floor().clamp(0.0, f64::from(most)) as u8
-}
-
-/// The scales of eight blocks, of which k and k + 4 share a word.
-pub(super) fn pack_scales(scales: &[f32]) -> Vec<u8> {
-    let upper = |scale: f32| {
-        let bits = scale.to_bits() | if scale.is_nan() { 0x40_0000 } else { 0 };
-        let [_, _, low, high] = bits.to_le_bytes();
-        [low, high]
-    };
-    (0..4).flat_map(|k| [upper(scales[k]), upper(scales[k + 4])].concat()).collect()
-}
-
-/// The scales of these words.
-pub(super) fn unpack_scales(bytes: &[u8]) -> Vec<f32> {
-    let halves = bytes.as_chunks::<2>().0;
-    let scale = |index: usize| {
-        let [low, high] = halves[index];
-        f32::from_le_bytes([0, 0, low, high])
-    };
-    [0, 2, 4, 6, 1, 3, 5, 7].map(scale).to_vec()
 }

@@ -6,7 +6,6 @@ use super::{Codec, nearest};
 use crate::fits::fits;
 
 pub(super) const SIGNED: Codec = Codec {
-    block_elems: 256,
     scale: |absmax| absmax,
     code: |value, absmax| code(Book::Signed, value, absmax),
     value: |code, absmax| Book::Signed.map()[usize::from(code)] * absmax,

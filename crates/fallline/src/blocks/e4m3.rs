@@ -3,7 +3,6 @@
 use super::Codec;
 
 pub(super) const SIGNED: Codec = Codec {
-    block_elems: 256,
     scale: |absmax| (absmax / 448.0).min(f32::from_bits(0x7b12_4924)),
     code: |value, scale| encode(value / scale),
     value: |code, scale| decode(code) * scale,

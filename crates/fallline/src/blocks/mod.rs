@@ -1,27 +1,19 @@
-//! Block-wise formats on the host, in the layout of `shaders/packing/slot_8.wgsl`, `slot_4.wgsl` and
-//! `shaders/blocks`: 256 elements after 256 elements, their codes and behind them the scales of their
-//! blocks.
-//!
-//! A block of eight bits has a byte for each code, in order. Of four bits, byte 4 w + 2 h + b holds the
-//! elements 128 h + 4 w + 2 b, in its upper half, and the next. Blocks of 32 have scales in bf16, that
-//! of block k behind that of block k - 4, and others in f32.
+//! Block-wise formats on the host: how values become codes and scales and back. Where these lie says
+//! [`layout`].
 
 mod companded;
 mod dynamic;
 mod e4m3;
+mod layout;
 mod nibble;
 
-use crate::{StateFormat, layout::TILE_ELEMS};
+pub use layout::BlockScales;
 
-/// The frame's block: the elements that lie together.
-const SPAN: usize = 256;
-const _: () = assert!(SPAN as u64 == TILE_ELEMS);
+use crate::StateFormat;
 
 /// How a block-wise format rounds.
 #[derive(Clone, Copy, Debug)]
 struct Codec {
-    /// Elements that share a scale.
-    block_elems: usize,
     /// The scale of a block whose largest magnitude, finite and not 0, is this.
     scale: fn(f32) -> f32,
     /// The code of a finite value in a block of this scale, which is finite and not 0.
@@ -62,44 +54,22 @@ impl Codec {
     }
 }
 
-/// Sets the codes behind a tensor's last element to 0, in its last tile, of which so many elements exist: a
-/// kernel leaves there what it likes.
-pub(crate) fn clear_padding(format: StateFormat, tile: &mut [u8], elems: usize) {
-    for element in elems..SPAN {
-        match format {
-            StateFormat::F32 | StateFormat::Bf16 => {}
-            StateFormat::Int4 => {
-                let (byte, shift) = nibble::place(element);
-                tile[byte] &= !(15 << shift);
-            }
-            _ => tile[element] = 0,
-        }
-    }
-}
-
 /// The blocks of these values, `None` if the format has none; the last is filled up with zeros.
 pub(crate) fn encode(format: StateFormat, unsigned: bool, values: &[f32]) -> Option<Vec<u8>> {
-    let codec = Codec::new(format, unsigned)?;
-    let mut bytes = Vec::new();
-    for span in values.chunks(SPAN) {
-        let mut span = span.to_vec();
-        span.resize(SPAN, 0.0);
-        let (mut codes, mut scales) = (Vec::with_capacity(SPAN), Vec::new());
-        for block in span.chunks(codec.block_elems) {
-            let (block, scale) = codec.block(block);
-            codes.extend(block);
-            scales.push(scale);
-        }
-        match format {
-            StateFormat::Int4 => bytes.extend(nibble::pack(&codes)),
-            _ => bytes.extend(codes),
-        }
-        match format {
-            StateFormat::Companded => bytes.extend(companded::pack_scales(&scales)),
-            _ => bytes.extend(scales.iter().flat_map(|scale| scale.to_le_bytes())),
-        }
+    let (codec, form) = (Codec::new(format, unsigned)?, format.scales()?);
+    let mut values = values.to_vec();
+    values
+        .resize(values.len().next_multiple_of(usize::try_from(StateFormat::TILE_ELEMS).ok()?), 0.0);
+    let (mut codes, mut scales) = (Vec::with_capacity(values.len()), Vec::new());
+    for block in values.chunks(usize::try_from(form.block_elems).ok()?) {
+        let (block, scale) = codec.block(block);
+        codes.extend(block);
+        scales.push(scale);
     }
-    Some(bytes)
+    if format.code_bits() == 4 {
+        codes = codes.as_chunks::<2>().0.iter().map(|[first, next]| first << 4 | next).collect();
+    }
+    format.join_blocks(values.len() as u64, &codes, &form.dtype.encode(&scales)).ok()
 }
 
 /// The first values of these blocks, `None` if the format has none.
@@ -109,24 +79,18 @@ pub(crate) fn decode(
     bytes: &[u8],
     len_elems: usize,
 ) -> Option<Vec<f32>> {
-    let codec = Codec::new(format, unsigned)?;
-    let span_bytes = usize::try_from(format.tile_bytes()).ok()?;
-    let mut values = Vec::with_capacity(bytes.len() / span_bytes * SPAN);
-    for span in bytes.chunks_exact(span_bytes) {
-        let (codes, scales) = match format {
-            StateFormat::Int4 => {
-                let (codes, scales) = span.split_at(SPAN / 2);
-                (nibble::unpack(codes), scales)
-            }
-            _ => (span[..SPAN].to_vec(), &span[SPAN..]),
-        };
-        let scales = match format {
-            StateFormat::Companded => companded::unpack_scales(scales),
-            _ => scales.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
-        };
-        for (block, scale) in codes.chunks(codec.block_elems).zip(scales) {
-            values.extend(block.iter().map(|code| (codec.value)(*code, scale)));
-        }
+    let (codec, form) = (Codec::new(format, unsigned)?, format.scales()?);
+    let tiles = bytes.len() as u64 / format.tile_bytes();
+    let whole = usize::try_from(tiles * format.tile_bytes()).ok()?;
+    let (mut codes, scales) =
+        format.split_blocks(tiles * StateFormat::TILE_ELEMS, &bytes[..whole]).ok()?;
+    if format.code_bits() == 4 {
+        codes = codes.iter().flat_map(|byte| [byte >> 4, byte & 15]).collect();
+    }
+    let mut values = Vec::with_capacity(codes.len());
+    let blocks = codes.chunks(usize::try_from(form.block_elems).ok()?);
+    for (block, scale) in blocks.zip(form.dtype.decode(&scales)) {
+        values.extend(block.iter().map(|code| (codec.value)(*code, scale)));
     }
     values.truncate(len_elems);
     Some(values)
@@ -149,13 +113,18 @@ fn nearest(map: &[f32], quotient: f64) -> usize {
 mod tests {
     use super::*;
 
-    const FORMATS: [StateFormat; 4] =
-        [StateFormat::Int8, StateFormat::Int4, StateFormat::Fp8, StateFormat::Companded];
+    /// The formats that have blocks, and how many elements these have.
+    fn formats() -> impl Iterator<Item = (StateFormat, usize)> {
+        let form = |format: &StateFormat| {
+            Some((*format, usize::try_from(format.scales()?.block_elems).unwrap()))
+        };
+        StateFormat::ALL.iter().filter_map(form)
+    }
 
     /// Every value that a code stands for is given its code back, at its own place.
     #[test]
     fn values_of_codes_come_back() {
-        for format in FORMATS {
+        for (format, block_elems) in formats() {
             for unsigned in [false, true] {
                 let codec = Codec::new(format, unsigned).unwrap();
                 let most: u8 = if format == StateFormat::Int4 { 15 } else { 255 };
@@ -165,7 +134,7 @@ mod tests {
                 let mut values = Vec::new();
                 for code in 0..=most {
                     let value = (codec.value)(code, scale);
-                    if values.len() % codec.block_elems == 0 {
+                    if values.len() % block_elems == 0 {
                         values.push(largest);
                     }
                     // Codes that no value gets.
@@ -182,7 +151,7 @@ mod tests {
 
     #[test]
     fn zero_blocks_and_lengths() {
-        for format in FORMATS {
+        for (format, _) in formats() {
             for unsigned in [false, true] {
                 for len in [0, 1, 31, 255, 256, 300] {
                     let zeros = vec![0.0; len];
@@ -197,14 +166,13 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_takes_its_block_and_no_other() {
-        for format in FORMATS {
+        for (format, block) in formats() {
             for unsigned in [false, true] {
                 for value in [f32::NAN, f32::INFINITY] {
                     let mut values = vec![1.0; 512];
                     values[130] = value;
                     let bytes = encode(format, unsigned, &values).unwrap();
                     let found = decode(format, unsigned, &bytes, 512).unwrap();
-                    let block = Codec::new(format, unsigned).unwrap().block_elems;
                     for (index, found) in found.iter().enumerate() {
                         let same = index / block == 130 / block;
                         assert!(if same { !found.is_finite() } else { *found == 1.0 }, "{format}");

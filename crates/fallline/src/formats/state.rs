@@ -1,7 +1,5 @@
 //! Formats of optimizer state.
 
-use crate::layout::TILE_ELEMS;
-
 /// The format of optimizer state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -55,36 +53,12 @@ impl StateFormat {
         }
     }
 
-    /// Whether it keeps codes and scales of blocks.
-    pub(crate) const fn has_blocks(self) -> bool {
-        !matches!(self, StateFormat::F32 | StateFormat::Bf16)
-    }
-
-    /// Bytes of a tensor of this length in whole tiles of 256 elements: what a
-    /// [`Quantizer`](crate::Quantizer) writes.
-    #[must_use]
-    pub const fn blocks_size_bytes(self, len_elems: u64) -> u64 {
-        len_elems.div_ceil(TILE_ELEMS).saturating_mul(self.tile_bytes())
-    }
-
-    /// Bytes of a tile of 256 elements in one slot.
-    pub(crate) const fn tile_bytes(self) -> u64 {
-        match self {
-            StateFormat::F32 => 4 * TILE_ELEMS,
-            StateFormat::Bf16 => 2 * TILE_ELEMS,
-            StateFormat::Int8 | StateFormat::Fp8 => TILE_ELEMS + 4,
-            StateFormat::Int4 => TILE_ELEMS / 2 + 2 * 4,
-            StateFormat::Companded => TILE_ELEMS + 8 * 2,
-        }
-    }
-
     /// Bytes of a tensor of this length in one slot, without padding that nothing needs.
     #[must_use]
     pub const fn size_bytes(self, len_elems: u64) -> u64 {
-        match self {
-            StateFormat::F32 => len_elems.saturating_mul(4),
-            StateFormat::Bf16 => len_elems.saturating_mul(2),
-            _ => self.blocks_size_bytes(len_elems),
+        match self.scales() {
+            None => self.codes_size_bytes(len_elems),
+            Some(_) => self.blocks_size_bytes(len_elems),
         }
     }
 }

@@ -107,18 +107,19 @@ impl After {
 impl Update {
     /// What the kernel must know of state in blocks.
     fn state_constants(&self) -> Vec<(&'static str, f64)> {
-        if !self.formats.state.has_blocks() {
+        let state = self.formats.state;
+        if state.scales().is_none() {
             return Vec::new();
         }
         if self.key.kind != Kind::Traffic {
             return vec![("UNSIGNED_SLOTS", f64::from(mask(&self.key.slots, |slot| !slot.signed)))];
         }
-        let (codes, scales) = match self.formats.state {
-            StateFormat::Int4 => (32.0, 2.0),
-            StateFormat::Companded => (64.0, 4.0),
-            _ => (64.0, 1.0),
-        };
-        vec![("CODE_WORDS", codes), ("SCALE_WORDS", scales)]
+        let words = |bytes: u64| f64::from(fits::<u8>(bytes / 4, "a tile is short"));
+        let tile = StateFormat::TILE_ELEMS;
+        vec![
+            ("CODE_WORDS", words(state.codes_size_bytes(tile))),
+            ("SCALE_WORDS", words(state.scales_size_bytes(tile))),
+        ]
     }
 }
 

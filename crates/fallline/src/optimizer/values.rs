@@ -5,7 +5,11 @@ use wgpu::{Buffer, BufferSlice, BufferUsages};
 use super::{Info, Lies, Optimizer, borrowed::Placed};
 use crate::{
     Dtype, Error, Gpu, Precision, Result, Role, Slot, SlotShape, StateFormat, TensorId, abi,
-    blocks, fits::fits, layout::TILE_ELEMS, remainder, slot, transfer,
+    blocks,
+    layout::TILE_ELEMS,
+    remainder,
+    slot::{self, InTiles},
+    transfer,
 };
 
 impl Optimizer {
@@ -77,7 +81,7 @@ impl Optimizer {
             }
             SlotPlace::Tiles(place) => place,
         };
-        let tiles = place.gather(&place.fetch(&self.gpu).await?);
+        let tiles = place.tiles.gather(&place.fetch(&self.gpu).await?);
         let len = usize::try_from(len_elems).unwrap_or(usize::MAX);
         let unsigned = !slot.signed;
         Ok(blocks::decode(place.format, unsigned, &tiles, len).unwrap_or_else(|| {
@@ -108,7 +112,7 @@ impl Optimizer {
             .unwrap_or_else(|| dtype_of(place.format).encode(values));
         // The other slots lie between its tiles.
         let mut bytes = place.fetch(&self.gpu).await?;
-        place.scatter(&tiles, &mut bytes);
+        place.tiles.scatter(&tiles, &mut bytes);
         transfer::store_bytes(&self.gpu, (place.buffer, place.offset), bytes).await
     }
 
@@ -201,14 +205,12 @@ impl Optimizer {
                 let place = &self.layout.places[index];
                 let (buffer, first) = self.memory[place.segment].state.as_ref()?;
                 let stride = slot::tile_bytes(&slot::tiled(slots), info.state);
-                let before = slot::tile_bytes(&slot::tiled(&slots[..number]), info.state);
                 Some(SlotPlace::Tiles(TilesPlace {
                     format: slots[number].format(info.state),
                     buffer,
                     offset: first + u64::from(place.first_tile) * stride,
                     size_bytes: u64::from(place.tiles) * stride,
-                    stride: fits(stride, "a tile is short"),
-                    first: fits(before, "a tile is short"),
+                    tiles: InTiles::new(slots, number, info.state),
                 }))
             }
         }
@@ -283,40 +285,21 @@ pub(crate) enum SlotPlace<'a> {
     Flat { buffer: &'a Buffer, offset: u64 },
 }
 
-/// In every tile of a tensor's state from byte `first` on.
+/// In every tile of a tensor's state.
 pub(crate) struct TilesPlace<'a> {
     format: StateFormat,
     buffer: &'a Buffer,
     /// The tensor's state, all slots of it.
     offset: u64,
     size_bytes: u64,
-    /// Bytes of a tile in all slots.
-    stride: usize,
-    first: usize,
+    /// Where in it the slot's tiles lie.
+    tiles: InTiles,
 }
 
 impl TilesPlace<'_> {
     /// The tensor's state, all slots of it.
     async fn fetch(&self, gpu: &Gpu) -> Result<Vec<u8>> {
         transfer::fetch_bytes(gpu, self.buffer, self.offset, self.size_bytes).await
-    }
-
-    fn tile_bytes(&self) -> usize {
-        fits(self.format.tile_bytes(), "a tile is short")
-    }
-
-    /// The slot's tiles of those of all slots.
-    fn gather(&self, bytes: &[u8]) -> Vec<u8> {
-        let tiles = bytes.chunks_exact(self.stride);
-        tiles.flat_map(|tile| &tile[self.first..self.first + self.tile_bytes()]).copied().collect()
-    }
-
-    /// Puts the slot's tiles, of which the last may be short, among those of all slots.
-    fn scatter(&self, tiles: &[u8], bytes: &mut [u8]) {
-        let of_all = bytes.chunks_exact_mut(self.stride);
-        for (from, into) in tiles.chunks(self.tile_bytes()).zip(of_all) {
-            into[self.first..self.first + from.len()].copy_from_slice(from);
-        }
     }
 }
 

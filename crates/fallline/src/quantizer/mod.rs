@@ -45,6 +45,9 @@ use crate::{
 /// | companded | a byte each, signed or not                    | bf16 of each 32: 0, 4, 1, 5, 2, 6, 3, 7 | 272 |
 /// | bf16, f32 | the values                                    | none                             | 512, 1024 |
 ///
+/// [`StateFormat::split_blocks`](crate::StateFormat::split_blocks) gives codes and scales in rows, as files have
+/// them, and [`join_blocks`](crate::StateFormat::join_blocks) makes blocks of these.
+///
 /// ```no_run
 /// use fallline::{BlockSpec, Gpu, Quantizer, StateFormat};
 ///

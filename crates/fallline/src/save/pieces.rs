@@ -4,11 +4,10 @@ use wgpu::{Buffer, BufferUsages};
 
 use super::{CHUNK_BYTES, CHUNK_LEN, Encoding, SavedEntry};
 use crate::{
-    Error, Gpu, Optimizer, Result, StateFormat, TensorId, blocks,
-    fits::fits,
+    Error, Gpu, Optimizer, Result, StateFormat, TensorId,
     layout::{TILE_ELEMS, tiles_of},
     optimizer::SlotPlace,
-    slot,
+    slot::{self, InTiles},
     transfer::fetch_mapped,
 };
 
@@ -19,48 +18,39 @@ pub(super) struct Piece {
     pub(super) offset: u64,
     pub(super) size_bytes: u64,
     parts: Vec<Part>,
-    /// Tiles of all slots, if the piece is state; else one part is all of it.
-    tiles: u64,
 }
 
-/// The bytes of an entry in a piece: in every tile, if there are tiles.
+/// The bytes of an entry in a piece.
 #[derive(Clone, Copy, Debug)]
 struct Part {
     entry: usize,
     /// Where they begin in the entry, and how many they are.
     first: u64,
     len: u64,
-    /// Bytes of the entry in a tile, and where they begin in it.
-    tile_bytes: u64,
-    in_tile: u64,
-    /// The format of its tiles, and how many elements of the last one exist.
+    /// Where they lie, if the piece is the tiles of all slots; else they are all of it.
+    tiles: Option<Tiles>,
+}
+
+/// The tiles of a slot in a piece.
+#[derive(Clone, Copy, Debug)]
+struct Tiles {
+    lie: InTiles,
     format: StateFormat,
+    /// How many elements of the last one exist.
     last_elems: usize,
 }
 
 impl Piece {
-    /// Bytes of all slots in a tile.
-    fn stride(&self) -> usize {
-        let of_slots: u64 = self.parts.iter().map(|part| part.tile_bytes).sum();
-        fits(of_slots, "a tile is short")
-    }
-
     /// The bytes of each entry: where in it they begin, and these.
     pub(super) fn split(&self, bytes: &[u8]) -> Vec<(usize, u64, Vec<u8>)> {
         let part = |part: &Part| {
-            let mut of_entry: Vec<u8> = if self.tiles == 0 {
-                bytes.to_vec()
-            } else {
-                let range = part.range();
-                bytes
-                    .chunks_exact(self.stride())
-                    .flat_map(|tile| &tile[range.clone()])
-                    .copied()
-                    .collect()
-            };
+            let gather = |tiles: Tiles| tiles.lie.gather(bytes);
+            let mut of_entry = part.tiles.map_or_else(|| bytes.to_vec(), gather);
             of_entry.truncate(usize::try_from(part.len).unwrap_or(usize::MAX));
-            if let Some(last) = of_entry.chunks_mut(part.range().len().max(1)).next_back() {
-                blocks::clear_padding(part.format, last, part.last_elems);
+            if let Some(Tiles { lie, format, last_elems }) = part.tiles
+                && let Some(last) = of_entry.chunks_mut(lie.bytes).next_back()
+            {
+                format.clear_padding(last, last_elems);
             }
             (part.entry, part.first, of_entry)
         };
@@ -81,24 +71,12 @@ impl Piece {
         for part in &self.parts {
             let mut of_entry = vec![0; usize::try_from(part.len).unwrap_or(usize::MAX)];
             read(part.entry, part.first, &mut of_entry)?;
-            if self.tiles == 0 {
-                bytes.copy_from_slice(&of_entry);
-                continue;
-            }
-            let (tile_bytes, first) = (part.range().len(), part.range().start);
-            let tiles = bytes.chunks_exact_mut(self.stride());
-            for (from, into) in of_entry.chunks(tile_bytes).zip(tiles) {
-                into[first..first + from.len()].copy_from_slice(from);
+            match part.tiles {
+                None => bytes.copy_from_slice(&of_entry),
+                Some(tiles) => tiles.lie.scatter(&of_entry, &mut bytes),
             }
         }
         Ok(bytes)
-    }
-}
-
-impl Part {
-    fn range(&self) -> std::ops::Range<usize> {
-        let number = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        number(self.in_tile)..number(self.in_tile + self.tile_bytes)
     }
 }
 
@@ -160,17 +138,9 @@ impl Optimizer {
             };
             for first in (0..entry.size_bytes).step_by(CHUNK_LEN) {
                 let len = (entry.size_bytes - first).min(CHUNK_BYTES);
-                let part = Part {
-                    entry: number,
-                    first,
-                    len,
-                    tile_bytes: len,
-                    in_tile: 0,
-                    format: StateFormat::F32,
-                    last_elems: 0,
-                };
+                let part = Part { entry: number, first, len, tiles: None };
                 let (buffer, offset) = (buffer.clone(), offset + first);
-                pieces.push(Piece { buffer, offset, size_bytes: len, parts: vec![part], tiles: 0 });
+                pieces.push(Piece { buffer, offset, size_bytes: len, parts: vec![part] });
             }
         }
         for (index, _) in self.infos.iter().enumerate().filter(|(_, info)| !info.gone) {
@@ -207,30 +177,28 @@ impl Optimizer {
             let entry = table.iter().position(is_it).ok_or_else(|| Error::SavedMissing {
                 entry: format!("{what} of tensor '{}'", info.spec.name),
             })?;
-            let tile_bytes = slot.format(info.state).tile_bytes();
-            let in_tile = slot::tile_bytes(&slots[..number], info.state);
-            let (format, last_elems) = (slot.format(info.state), 0);
-            let part = Part { entry, first: 0, len: 0, tile_bytes, in_tile, format, last_elems };
-            parts.push((part, table[entry].encoding));
+            let lie = InTiles::new(&slots, number, info.state);
+            parts.push((entry, lie, slot.format(info.state), table[entry].encoding));
         }
         let stride = slot::tile_bytes(&slots, info.state);
         let (tiles, most) = (tiles_of(info.len_elems), CHUNK_BYTES / stride);
         let mut pieces = Vec::new();
         for first in (0..tiles).step_by(usize::try_from(most).unwrap_or(usize::MAX)) {
             let end = tiles.min(first + most);
-            let part = |&(part, encoding): &(Part, Encoding)| {
-                let begin = first * part.tile_bytes;
-                let elems = info.len_elems.min(end * TILE_ELEMS);
-                let behind = encoding.size_bytes(elems).unwrap_or(begin);
-                let last_elems = usize::try_from(elems - (end - 1) * TILE_ELEMS).unwrap_or(0);
-                Part { first: begin, len: behind - begin, last_elems, ..part }
-            };
+            let part =
+                |&(entry, lie, format, encoding): &(usize, InTiles, StateFormat, Encoding)| {
+                    let begin = first * format.tile_bytes();
+                    let elems = info.len_elems.min(end * TILE_ELEMS);
+                    let behind = encoding.size_bytes(elems).unwrap_or(begin);
+                    let last_elems = usize::try_from(elems - (end - 1) * TILE_ELEMS).unwrap_or(0);
+                    let tiles = Some(Tiles { lie, format, last_elems });
+                    Part { entry, first: begin, len: behind - begin, tiles }
+                };
             pieces.push(Piece {
                 buffer: buffer.clone(),
                 offset: first_byte + (u64::from(place.first_tile) + first) * stride,
                 size_bytes: (end - first) * stride,
                 parts: parts.iter().map(part).collect(),
-                tiles: end - first,
             });
         }
         Ok(pieces)
