@@ -4,8 +4,8 @@
 //! Minimizes `1e-6 Σ (p - goal)²`, whose gradients f16 could not tell from zero near the goal.
 
 use fallline::{
-    AdamW, Dtype, DynamicScale, Gpu, Group, LossScaler, Optimizer, Options, Precision, Step,
-    TensorSpec, wgpu,
+    AdamW, ComputeKernel, Dtype, DynamicScale, Gpu, Group, LossScaler, Optimizer, Options,
+    Precision, Step, TensorSpec,
 };
 use fallline_shaders::{formats, join, packing};
 
@@ -38,42 +38,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let p = optimizer.id("p").ok_or("the tensor was just given")?;
 
     let source = join(&[formats::BF16, formats::F16, packing::HALVES]) + GRADIENT;
-    let device = gpu.device();
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some("gradient"),
-        source: wgpu::ShaderSource::Wgsl(source.into()),
-    });
-    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some("gradient"),
-        layout: None,
-        module: &module,
-        entry_point: Some("main"),
-        compilation_options: wgpu::PipelineCompilationOptions::default(),
-        cache: None,
-    });
+    let (write, uniform) = (ComputeKernel::WRITE, ComputeKernel::UNIFORM);
+    let kernel = ComputeKernel::new(&gpu, "gradient", &source, &[], &[write, write, uniform])?;
     let slices = [optimizer.param(p)?, optimizer.grad(p)?, scaler.buffer().slice(..)];
-    let entries: Vec<_> = (0u32..)
-        .zip(slices)
-        .map(|(binding, slice)| wgpu::BindGroupEntry {
-            binding,
-            resource: slice.try_into().expect("not empty"),
-        })
-        .collect();
-    let bind_group = device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: Some("gradient"),
-        layout: &pipeline.get_bind_group_layout(0),
-        entries: &entries,
-    });
+    let bound = slices.map(|slice| slice.try_into().expect("not empty"));
+    let gradient = kernel.bind(&bound, [250u32.div_ceil(64), 1, 1])?;
 
     let (mut reports, mut last) = (Vec::new(), None);
     for step in 0..400 {
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-            pass.set_pipeline(&pipeline);
-            pass.set_bind_group(0, &bind_group, &[]);
-            pass.dispatch_workgroups(250u32.div_ceil(64), 1, 1);
-        }
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        gradient.record(&mut encoder.begin_compute_pass(&Default::default()), &[]);
         optimizer.encode_step(&mut encoder, &Step::lr(0.05 * (1.0 - f64::from(step) / 400.0)))?;
         gpu.queue().submit([encoder.finish()]);
         reports.append(&mut optimizer.poll_reports()?); // what has arrived; never a wait

@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use fallline::{
-    Gpu,
+    ComputeDispatch, ComputeKernel, Gpu,
     wgpu::{BufferUsages, ComputePass},
 };
 
 use crate::{
-    compute::{self, Dispatch, READ, Vec4Kernel, WRITE},
+    compute::{self, Vec4Kernel},
     timing::{Timer, median},
 };
 
@@ -17,7 +17,7 @@ const SIZE_BYTES: u64 = 64 << 20;
 /// A kernel that copies one buffer into another.
 #[derive(Debug)]
 pub(crate) struct Copy {
-    dispatch: Dispatch,
+    dispatch: ComputeDispatch,
     size_bytes: u64,
 }
 
@@ -27,18 +27,19 @@ impl Copy {
         let most = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let size_bytes = SIZE_BYTES.min(most / 256 * 256);
         let source = ("fallline copy", include_str!("copy.wgsl"));
-        let kernel = Vec4Kernel::new(gpu, source, &[], &[READ, WRITE])?;
+        let kernel =
+            Vec4Kernel::new(gpu, source, &[], &[ComputeKernel::READ, ComputeKernel::WRITE])?;
         let dispatch = gpu.checked("the copy's buffers", || {
             let source = compute::buffer(gpu, "copy source", size_bytes, BufferUsages::STORAGE);
             let target = compute::buffer(gpu, "copy target", size_bytes, BufferUsages::STORAGE);
             let bound = [source.as_entire_binding(), target.as_entire_binding()];
-            kernel.bind(gpu, &bound, size_bytes)
-        })?;
+            kernel.bind(&bound, size_bytes)
+        })??;
         Ok(Self { dispatch, size_bytes })
     }
 
     pub(crate) fn record(&self, pass: &mut ComputePass<'_>) {
-        self.dispatch.record(pass);
+        self.dispatch.record(pass, &[]);
     }
 
     /// Bytes read and bytes written in this time, in GB/s.

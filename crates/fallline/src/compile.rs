@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fallline_shaders::join;
 
 use crate::{
-    Gpu, Result,
+    Gpu, Result, compute,
     kernel::{Kernel, KernelKey, Recipe, Update},
 };
 
@@ -35,42 +35,9 @@ impl Kernel {
 }
 
 fn compile(gpu: &Gpu, recipe: &Recipe) -> Result<Kernel> {
-    let (device, label) = (gpu.device(), recipe.label());
-    let entries: Vec<wgpu::BindGroupLayoutEntry> = (0u32..)
-        .zip(recipe.bindings())
-        .map(|(binding, ty)| wgpu::BindGroupLayoutEntry {
-            binding,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty,
-            count: None,
-        })
-        .collect();
-    let constants = recipe.constants(gpu.limits());
-    gpu.checked(label, || {
-        let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-            label: Some(label),
-            source: wgpu::ShaderSource::Wgsl(join(&recipe.sources()).into()),
-        });
-        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-            label: Some(label),
-            entries: &entries,
-        });
-        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-            label: Some(label),
-            bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
-        });
-        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-            label: Some(label),
-            layout: Some(&pipeline_layout),
-            module: &module,
-            entry_point: Some("main"),
-            compilation_options: wgpu::PipelineCompilationOptions {
-                constants: &constants,
-                zero_initialize_workgroup_memory: false,
-            },
-            cache: None,
-        });
-        Kernel { pipeline, layout, recipe: Arc::new(recipe.clone()) }
-    })
+    let (wgsl, constants) = (join(&recipe.sources()), recipe.constants(gpu.limits()));
+    let (label, constants) = (recipe.label(), constants.as_slice());
+    let source = compute::Source { label, wgsl: &wgsl, constants, zeroes_workgroup: false };
+    let (pipeline, layout) = compute::compile(gpu, source, &recipe.bindings())?;
+    Ok(Kernel { pipeline, layout, recipe: Arc::new(recipe.clone()) })
 }

@@ -6,7 +6,7 @@ use wgpu::{
     BindGroup, BindingResource, Buffer, BufferBinding, BufferSize, BufferUsages, ComputePass,
 };
 
-use crate::{Gpu, Result, kernel::Kernel};
+use crate::{Gpu, Result, compute, kernel::Kernel};
 
 /// A kernel with its bind group and the size of its grid, ready to be recorded.
 #[derive(Clone, Debug)]
@@ -81,17 +81,7 @@ pub(crate) fn bind(
     kernel: &Kernel,
     resources: &[BindingResource<'_>],
 ) -> Result<BindGroup> {
-    let entries: Vec<wgpu::BindGroupEntry<'_>> = (0u32..)
-        .zip(resources)
-        .map(|(binding, resource)| wgpu::BindGroupEntry { binding, resource: resource.clone() })
-        .collect();
-    gpu.checked(label, || {
-        gpu.device().create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some(label),
-            layout: &kernel.layout,
-            entries: &entries,
-        })
-    })
+    compute::bind(gpu, label, &kernel.layout, resources)
 }
 
 /// Tables for several dispatches in one buffer.

@@ -44,6 +44,9 @@
 //! have 16 bits. Where they lie, and which tensors have a gradient at all, may change with every step:
 //! [`Optimizer::encode_step_at`] takes [`Places`].
 //!
+//! A kernel of your own that reads or writes there (gradients, a loss) may be a [`ComputeKernel`], with errors as
+//! values as everything else has them.
+//!
 //! # Tensors, groups, rules
 //!
 //! A [`TensorSpec`] says a tensor's name, shape, format and group; a [`Group`] has a rule with its
@@ -90,6 +93,7 @@ mod adapters;
 mod blocks;
 mod borrowed_buffers;
 mod compile;
+mod compute;
 mod control;
 mod dispatch;
 mod error;
@@ -125,6 +129,7 @@ mod wait;
 
 pub use adapters::{GpuOptions, request_adapters};
 pub use blocks::BlockScales;
+pub use compute::{ComputeDispatch, ComputeKernel};
 pub use control::Sums;
 pub use error::{Error, Result, Role};
 pub use formats::{Dtype, Precision, StateFormat};

@@ -1,26 +1,26 @@
 //! What the kernels of a batch have beyond others: the batch, and bindings that say what they are.
 
 use anyhow::Result;
-use fallline::{Gpu, wgpu};
+use fallline::{ComputeDispatch, ComputeKernel, Gpu, wgpu};
 use fallline_shaders::{Source, join};
 use wgpu::{BindingResource, BindingType, Buffer, BufferSlice, BufferUsages};
 
-use crate::compute::{self, Dispatch, Kernel, READ, UNIFORM, UNIFORM_AT, WRITE};
+use crate::compute;
 
 /// A buffer, or a part of one, and how a kernel uses it.
 pub(super) type Binding<'a> = (BindingType, BindingResource<'a>);
 
 pub(super) fn read(slice: BufferSlice<'_>) -> Binding<'_> {
-    (READ, compute::part(slice.buffer(), slice.offset(), slice.size()))
+    (ComputeKernel::READ, compute::part(slice.buffer(), slice.offset(), slice.size()))
 }
 
 /// Of a buffer that is a struct.
 pub(super) fn uniform(buffer: &Buffer) -> Binding<'_> {
-    (UNIFORM, compute::part(buffer, 0, buffer.size()))
+    (ComputeKernel::UNIFORM, compute::part(buffer, 0, buffer.size()))
 }
 
 pub(super) fn write(slice: BufferSlice<'_>) -> Binding<'_> {
-    (WRITE, compute::part(slice.buffer(), slice.offset(), slice.size()))
+    (ComputeKernel::WRITE, compute::part(slice.buffer(), slice.offset(), slice.size()))
 }
 
 /// Compiles a kernel, named by label and WGSL, joined with these files; it is bound only once, as
@@ -31,11 +31,12 @@ pub(super) fn dispatch(
     parts: &[Source],
     overrides: &[(&str, f64)],
     bindings: &[Binding<'_>],
-    workgroups: (u32, u32),
-) -> Result<Dispatch> {
+    (x, y): (u32, u32),
+) -> Result<ComputeDispatch> {
     let (types, resources): (Vec<_>, Vec<_>) = bindings.iter().cloned().unzip();
     let module = join(&[&[Source { path: label, text }], parts].concat());
-    Ok(Kernel::new(gpu, (label, &module), overrides, &types)?.bind(gpu, &resources, workgroups))
+    let kernel = ComputeKernel::new(gpu, label, &module, overrides, &types)?;
+    Ok(kernel.bind(&resources, [x, y, 1])?)
 }
 
 /// Which part of the order a batch is; as the kernels know it.
@@ -65,7 +66,7 @@ impl Batches {
 
     /// One batch of them; which one is said when the kernel is recorded.
     pub(super) fn binding(&self) -> Binding<'_> {
-        (UNIFORM_AT, compute::part(&self.buffer, 0, size_of::<Batch>() as u64))
+        (ComputeKernel::UNIFORM_AT, compute::part(&self.buffer, 0, size_of::<Batch>() as u64))
     }
 
     /// The dynamic offset of a batch.

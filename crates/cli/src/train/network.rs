@@ -1,7 +1,7 @@
 //! The perceptron on the GPU: its kernels, and a batch through them.
 
 use anyhow::Context;
-use fallline::{Dtype, Gpu, LossScaler, Optimizer, TensorId, wgpu};
+use fallline::{ComputeDispatch, Dtype, Gpu, LossScaler, Optimizer, TensorId, wgpu};
 use fallline_shaders::structs;
 use wgpu::CommandEncoder;
 
@@ -12,7 +12,7 @@ use super::{
     kernel::{Batch, Binding, dispatch, read, uniform, write},
     shape::{Shape, ids},
 };
-use crate::compute::{self, Dispatch};
+use crate::compute;
 
 const GATHER: (&str, &str) = ("train gather", include_str!("shaders/gather.wgsl"));
 const FORWARD: (&str, &str) = ("train forward", include_str!("shaders/forward.wgsl"));
@@ -27,9 +27,9 @@ const TALLY: (&str, &str) = ("train tally", include_str!("shaders/tally.wgsl"));
 #[derive(Debug)]
 pub(super) struct Network {
     buffers: Buffers,
-    forward: Vec<Dispatch>,
-    backward: Vec<Dispatch>,
-    tally: Dispatch,
+    forward: Vec<ComputeDispatch>,
+    backward: Vec<ComputeDispatch>,
+    tally: ComputeDispatch,
 }
 
 impl Network {
@@ -88,19 +88,19 @@ impl Network {
         encoder: &mut CommandEncoder,
         label: &str,
         batch: u32,
-        parts: &[&Vec<Dispatch>],
+        parts: &[&Vec<ComputeDispatch>],
     ) {
         let mut pass = begin(encoder, label);
         let offset = self.buffers.batches.offset(batch);
         for dispatch in parts.iter().copied().flatten() {
-            dispatch.record_at(&mut pass, &[offset]);
+            dispatch.record(&mut pass, &[offset]);
         }
     }
 
     /// Records the sums over all images to train with and over all others.
     pub(super) fn encode_tally(&self, encoder: &mut CommandEncoder) {
         let Buffers { totals, staging, .. } = &self.buffers;
-        self.tally.record(&mut begin(encoder, "train tally"));
+        self.tally.record(&mut begin(encoder, "train tally"), &[]);
         encoder.copy_buffer_to_buffer(totals, 0, staging, 0, totals.size());
     }
 
@@ -133,7 +133,7 @@ struct Kernels<'a> {
 
 impl Kernels<'_> {
     /// Images, layers, loss.
-    fn forward(&self) -> anyhow::Result<Vec<Dispatch>> {
+    fn forward(&self) -> anyhow::Result<Vec<ComputeDispatch>> {
         let mut dispatches = vec![self.gather()?];
         for (layer, (weight, bias)) in ids(self.optimizer).into_iter().enumerate() {
             dispatches.push(self.linear(layer, weight, bias)?);
@@ -143,7 +143,7 @@ impl Kernels<'_> {
     }
 
     /// From the last layer to the first, which has no use for a gradient of the images.
-    fn backward(&self) -> anyhow::Result<Vec<Dispatch>> {
+    fn backward(&self) -> anyhow::Result<Vec<ComputeDispatch>> {
         let mut dispatches = Vec::new();
         for (layer, (weight, bias)) in ids(self.optimizer).into_iter().enumerate().rev() {
             dispatches.push(self.backward_param(layer, weight, bias)?);
@@ -162,7 +162,7 @@ impl Kernels<'_> {
         Ok(write(codec::whole_words(self.optimizer.grad(id)?, self.grad)))
     }
 
-    fn gather(&self) -> anyhow::Result<Dispatch> {
+    fn gather(&self) -> anyhow::Result<ComputeDispatch> {
         let Buffers { batches, order, images, outputs, rows, .. } = self.buffers;
         let width = self.layers[0].0;
         let bindings = [
@@ -175,7 +175,12 @@ impl Kernels<'_> {
         dispatch(self.gpu, GATHER, &[], &constants, &bindings, tiles(width / 4, *rows))
     }
 
-    fn linear(&self, layer: usize, weight: TensorId, bias: TensorId) -> anyhow::Result<Dispatch> {
+    fn linear(
+        &self,
+        layer: usize,
+        weight: TensorId,
+        bias: TensorId,
+    ) -> anyhow::Result<ComputeDispatch> {
         let Buffers { batches, outputs, rows, .. } = self.buffers;
         let (inputs, width) = self.layers[layer];
         let bindings = [
@@ -192,7 +197,7 @@ impl Kernels<'_> {
         dispatch(self.gpu, FORWARD, &codec, &constants, &bindings, tiles(width, *rows))
     }
 
-    fn loss(&self) -> anyhow::Result<Dispatch> {
+    fn loss(&self) -> anyhow::Result<ComputeDispatch> {
         let Buffers { batches, order, labels, outputs, output_grads, losses, hits, rows, .. } =
             self.buffers;
         let (last, classes) = (self.layers.len(), self.layers[self.layers.len() - 1].1);
@@ -216,7 +221,7 @@ impl Kernels<'_> {
         layer: usize,
         weight: TensorId,
         bias: TensorId,
-    ) -> anyhow::Result<Dispatch> {
+    ) -> anyhow::Result<ComputeDispatch> {
         let Buffers { batches, outputs, output_grads, .. } = self.buffers;
         let (inputs, width) = self.layers[layer];
         let bindings = [
@@ -231,7 +236,7 @@ impl Kernels<'_> {
         dispatch(self.gpu, BACKWARD_PARAM, &codec::grad(self.grad)?, &constants, &bindings, grid)
     }
 
-    fn backward_input(&self, layer: usize, weight: TensorId) -> anyhow::Result<Dispatch> {
+    fn backward_input(&self, layer: usize, weight: TensorId) -> anyhow::Result<ComputeDispatch> {
         let Buffers { batches, outputs, output_grads, rows, .. } = self.buffers;
         let (inputs, width) = self.layers[layer];
         let bindings = [
@@ -246,7 +251,7 @@ impl Kernels<'_> {
         dispatch(self.gpu, BACKWARD_INPUT, &codec::param(self.param)?, &constants, &bindings, grid)
     }
 
-    fn tally(&self) -> anyhow::Result<Dispatch> {
+    fn tally(&self) -> anyhow::Result<ComputeDispatch> {
         let Buffers { losses, hits, totals, .. } = self.buffers;
         let bindings = [read(losses.slice(..)), read(hits.slice(..)), write(totals.slice(..))];
         let constants = [("TRAIN_ROWS", self.train_rows.into())];

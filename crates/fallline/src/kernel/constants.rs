@@ -135,11 +135,16 @@ pub(crate) fn row_workgroups(limits: &wgpu::Limits) -> u32 {
     limits.max_compute_workgroups_per_dimension.clamp(1, 32768)
 }
 
-/// The (x, y) of a dispatch of at least this many workgroups.
+/// The (x, y) of a dispatch of at least this many workgroups, which the device can have.
 pub(crate) fn fold(workgroups: u64, limits: &wgpu::Limits) -> (u32, u32) {
+    let (x, y) = grid(workgroups, limits);
+    debug_assert!(y <= limits.max_compute_workgroups_per_dimension, "a window too large");
+    (x, y)
+}
+
+/// As [`fold`], whatever the device can have.
+pub(crate) fn grid(workgroups: u64, limits: &wgpu::Limits) -> (u32, u32) {
     let row = u64::from(row_workgroups(limits));
-    let rows = workgroups.div_ceil(row);
-    debug_assert!(rows <= limits.max_compute_workgroups_per_dimension.into(), "a window too large");
-    let fit = |n: u64| fits(n, "a dispatch has rows and columns of 32 bits");
-    (fit(workgroups.min(row)), fit(rows))
+    let fit = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    (fit(workgroups.min(row)), fit(workgroups.div_ceil(row)))
 }

@@ -19,7 +19,7 @@ use fallline_shaders::{Source, control, probes};
 use wgpu::{BindGroupLayout, ComputePipeline};
 
 pub(crate) use check::check as check_rule;
-pub(crate) use constants::{fold, row_workgroups, workgroup_size};
+pub(crate) use constants::{fold, grid, row_workgroups, workgroup_size};
 pub use page::{KernelPlaces, KernelStage, kernel_wgsl};
 
 use crate::{

@@ -4,20 +4,16 @@ use fallline_shaders::{
     Source, blocks, codecs, control, formats, frames, functions, packing, precision, probes,
     structs, tables,
 };
-use wgpu::{BindingType, BufferBindingType};
+use wgpu::BindingType;
 
 use super::{Frame, KernelKey, Kind, Margins, Recipe, Stage, TableIn, Update};
-use crate::{Dtype, Precision, StateFormat, formats::Formats};
+use crate::{ComputeKernel, Dtype, Precision, StateFormat, formats::Formats};
 
-const UNIFORM: BindingType = binding(BufferBindingType::Uniform, false);
-const UNIFORM_AT: BindingType = binding(BufferBindingType::Uniform, true);
-const READ: BindingType = binding(BufferBindingType::Storage { read_only: true }, false);
-const READ_AT: BindingType = binding(BufferBindingType::Storage { read_only: true }, true);
-const WRITE: BindingType = binding(BufferBindingType::Storage { read_only: false }, false);
-
-const fn binding(ty: BufferBindingType, has_dynamic_offset: bool) -> BindingType {
-    BindingType::Buffer { ty, has_dynamic_offset, min_binding_size: None }
-}
+const UNIFORM: BindingType = ComputeKernel::UNIFORM;
+const UNIFORM_AT: BindingType = ComputeKernel::UNIFORM_AT;
+const READ: BindingType = ComputeKernel::READ;
+const READ_AT: BindingType = ComputeKernel::READ_AT;
+const WRITE: BindingType = ComputeKernel::WRITE;
 
 impl Recipe {
     /// The files that make up the kernel; the one with the entry point first.

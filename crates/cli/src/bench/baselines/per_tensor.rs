@@ -2,17 +2,17 @@
 
 use anyhow::Result;
 use fallline::{
-    Gpu,
+    ComputeDispatch, ComputeKernel, Gpu,
     wgpu::{Buffer, BufferUsages, ComputePass},
 };
 
 use super::{Known, Scalars, Tensors};
-use crate::compute::{self, Dispatch, READ, UNIFORM, VEC4_BYTES, Vec4Kernel, WRITE};
+use crate::compute::{self, VEC4_BYTES, Vec4Kernel};
 
 #[derive(Debug)]
 pub(crate) struct PerTensor {
     scalars: Buffer,
-    dispatches: Vec<Dispatch>,
+    dispatches: Vec<ComputeDispatch>,
 }
 
 impl PerTensor {
@@ -23,9 +23,10 @@ impl PerTensor {
             Known::Lion => 2.0,
         };
         let source = ("per-tensor baseline", include_str!("../shaders/per_tensor.wgsl"));
-        let bindings = [UNIFORM, READ, WRITE, WRITE, WRITE];
+        let (uniform, write) = (ComputeKernel::UNIFORM, ComputeKernel::WRITE);
+        let bindings = [uniform, ComputeKernel::READ, write, write, write];
         let kernel = Vec4Kernel::new(gpu, source, &[("RULE", rule)], &bindings)?;
-        Ok(gpu.checked("the per-tensor baseline", || {
+        gpu.checked("the per-tensor baseline", || {
             let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
             let scalars_size = (size_of::<Scalars>() as u64).next_multiple_of(VEC4_BYTES);
             let scalars = compute::buffer(gpu, "per-tensor scalars", scalars_size, usage);
@@ -37,10 +38,10 @@ impl PerTensor {
                     vec![scalars.as_entire_binding(), roles[1].clone(), roles[0].clone()];
                 bound.extend_from_slice(&roles[2..]);
                 bound.resize(5, dummy.as_entire_binding());
-                dispatches.push(kernel.bind(gpu, &bound, size));
+                dispatches.push(kernel.bind(&bound, size)?);
             }
-            Self { scalars, dispatches }
-        })?)
+            Ok(Self { scalars, dispatches })
+        })?
     }
 
     /// Gives the constants of the next step; takes effect with the next submission.
@@ -49,6 +50,6 @@ impl PerTensor {
     }
 
     pub(crate) fn record(&self, pass: &mut ComputePass<'_>) {
-        self.dispatches.iter().for_each(|dispatch| dispatch.record(pass));
+        self.dispatches.iter().for_each(|dispatch| dispatch.record(pass, &[]));
     }
 }

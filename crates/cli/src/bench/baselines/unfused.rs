@@ -4,12 +4,12 @@
 
 use anyhow::Result;
 use fallline::{
-    Gpu,
+    ComputeDispatch, ComputeKernel, Gpu,
     wgpu::{Buffer, BufferUsages, ComputePass},
 };
 
 use super::{Known, Scalars, Tensors};
-use crate::compute::{self, Dispatch, READ, UNIFORM, Vec4Kernel, WRITE};
+use crate::compute::{self, Vec4Kernel};
 
 /// A place that an operation reads or writes: a role of the tensor, or a temporary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +117,7 @@ const CONSTANT_STRIDE: usize = 256;
 pub(crate) struct Unfused {
     ops: &'static [Op],
     constants: Buffer,
-    dispatches: Vec<Dispatch>,
+    dispatches: Vec<ComputeDispatch>,
 }
 
 impl Unfused {
@@ -128,7 +128,7 @@ impl Unfused {
             Known::Lion => LION,
         };
         let kernels = ops.iter().map(|op| kernel(gpu, *op)).collect::<Result<Vec<_>>>()?;
-        Ok(gpu.checked("the unfused baseline", || {
+        gpu.checked("the unfused baseline", || {
             let constants = compute::buffer(
                 gpu,
                 "unfused constants",
@@ -155,11 +155,11 @@ impl Unfused {
                     let constant = (number * CONSTANT_STRIDE) as u64;
                     let mut bound = vec![compute::part(&constants, constant, 16), place(out)];
                     bound.extend(other.map(place));
-                    dispatches.push(kernel.bind(gpu, &bound, size));
+                    dispatches.push(kernel.bind(&bound, size)?);
                 }
             }
-            Self { ops, constants, dispatches }
-        })?)
+            Ok(Self { ops, constants, dispatches })
+        })?
     }
 
     /// Gives the constants of the next step; takes effect with the next submission.
@@ -173,7 +173,7 @@ impl Unfused {
     }
 
     pub(crate) fn record(&self, pass: &mut ComputePass<'_>) {
-        self.dispatches.iter().for_each(|dispatch| dispatch.record(pass));
+        self.dispatches.iter().for_each(|dispatch| dispatch.record(pass, &[]));
     }
 }
 
@@ -182,8 +182,9 @@ fn kernel(gpu: &Gpu, op: Op) -> Result<Vec4Kernel> {
     let overrides = [("OP", f64::from(number))];
     let unary = ("unfused unary", include_str!("../shaders/unary.wgsl"));
     let binary = ("unfused binary", include_str!("../shaders/binary.wgsl"));
+    let (uniform, write) = (ComputeKernel::UNIFORM, ComputeKernel::WRITE);
     match other {
-        None => Vec4Kernel::new(gpu, unary, &overrides, &[UNIFORM, WRITE]),
-        Some(_) => Vec4Kernel::new(gpu, binary, &overrides, &[UNIFORM, WRITE, READ]),
+        None => Vec4Kernel::new(gpu, unary, &overrides, &[uniform, write]),
+        Some(_) => Vec4Kernel::new(gpu, binary, &overrides, &[uniform, write, ComputeKernel::READ]),
     }
 }
