@@ -293,7 +293,7 @@ impl Control {
                 };
                 self.bind_window(gpu, &kernel, window.summed, grad)
             })?;
-            let (x, y) = kernel::fold(dispatch.len().into(), gpu.limits());
+            let (x, y) = kernel::fold(dispatch.workgroups().into(), gpu.limits());
             let dispatch = Dispatch { kernel, bind_group, workgroups: [x, y, 1] };
             dispatches.push(PartDispatch { dispatch, offset });
         }

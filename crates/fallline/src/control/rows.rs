@@ -83,7 +83,7 @@ pub(crate) struct RowDispatch {
 
 impl RowDispatch {
     /// How many workgroups it has.
-    pub(crate) fn len(&self) -> u32 {
+    pub(crate) fn workgroups(&self) -> u32 {
         self.pieces[0].first_workgroup
     }
 }
@@ -209,7 +209,8 @@ impl RowPieces {
                 ragged: piece.ragged,
                 grad: grad.map(|grad| self.window(grad.buffer, start(grad), buffers)),
             };
-            let fits = |at: &usize| self.max_workgroups - dispatches[*at].len() >= piece.workgroups;
+            let fits =
+                |at: &usize| self.max_workgroups - dispatches[*at].workgroups() >= piece.workgroups;
             let at = open.get(&window).copied().filter(fits).unwrap_or_else(|| {
                 open.insert(window.clone(), dispatches.len());
                 let pieces = vec![bytemuck::Zeroable::zeroed()];
