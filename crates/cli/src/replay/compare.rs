@@ -1,13 +1,13 @@
 //! What was found against what was recorded.
 
 use anyhow::{Context, ensure};
-use fallline::{Dtype, Optimizer, StepReport, TensorSpec};
+use fallline::{Dtype, Optimizer, Slot, SlotShape, StepReport, TensorId, TensorSpec};
 use fallline_reference::ulp;
 
 use super::{
     Replayed,
     config::Config,
-    trace::{Expected, Measured, Trace, What},
+    trace::{ESTIMATE, Expected, Measured, Trace, What},
 };
 use crate::tensorfile;
 
@@ -36,7 +36,7 @@ impl Tolerance {
 /// How far one tensor is from what was recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Difference {
-    /// `param/<name>`, `master/<name>`, `state/<slot>/<name>` or `report/<what>`.
+    /// `param/<name>`, `master/<name>`, `state/<slot>/<name>`, `state/d` or `report/<what>`.
     pub(super) name: String,
     pub(super) elements: usize,
     pub(super) max_abs: f64,
@@ -58,12 +58,12 @@ pub(crate) fn check(
     for expected in &trace.expected {
         let id = optimizer.id(&expected.name).context("every expectation has its parameter")?;
         let (spec, rule) = (specs[id.index()], &optimizer.group_of(id)?.rule);
+        let key = &expected.key;
         match &expected.what {
             What::Param => {}
             What::Master => ensure!(
                 super::keeps_master(spec),
-                "tensor '{}': the parameter is in {} with {}, without a master",
-                expected.key(),
+                "tensor '{key}': the parameter is in {} with {}, without a master",
                 spec.dtype,
                 spec.precision.in_words()
             ),
@@ -71,17 +71,20 @@ pub(crate) fn check(
                 let slots = optimizer.slots(id)?;
                 let kept = slots.iter().find(|kept| kept.name == slot).with_context(|| {
                     let known = slots.iter().map(|slot| slot.name).collect::<Vec<_>>();
-                    let (key, rule) = (expected.key(), rule.name());
-                    format!("tensor '{key}': {rule} keeps {known:?} and no '{slot}'")
+                    format!("tensor '{key}': {} keeps {known:?} and no '{slot}'", rule.name())
                 })?;
                 let (shape, found) = (kept.dims(&spec.shape), expected.view.shape());
                 ensure!(
                     shape == found,
-                    "tensor '{}': the shape must be {shape:?}, found {found:?}",
-                    expected.key()
+                    "tensor '{key}': the shape must be {shape:?}, found {found:?}"
                 );
             }
         }
+    }
+    if trace.estimate.is_some() {
+        let none =
+            || format!("tensor '{ESTIMATE}': no tensor of the trace has a rule that keeps d");
+        estimating(optimizer)?.with_context(none)?;
     }
     for what in trace.reports.keys() {
         let (needs, has) = match what {
@@ -95,6 +98,20 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// The name of Prodigy's d among the slots.
+const D: &str = "d";
+
+/// A tensor whose rule estimates d. All that do so have the same.
+fn estimating(optimizer: &Optimizer) -> anyhow::Result<Option<TensorId>> {
+    for (id, _) in optimizer.tensors() {
+        let is_d = |slot: &Slot| slot.name == D && slot.shape == SlotShape::Joint;
+        if optimizer.slots(id)?.iter().any(is_d) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
+}
+
 /// Compares everything that the trace has expectations of.
 pub(crate) fn all(
     replayed: &Replayed,
@@ -103,7 +120,7 @@ pub(crate) fn all(
 ) -> anyhow::Result<Vec<Difference>> {
     let optimizer = &replayed.optimizer;
     let mut differences = Vec::new();
-    for Expected { what, name, view } in &trace.expected {
+    for Expected { what, name, view, .. } in &trace.expected {
         let id = optimizer.id(name).context("every expectation has its parameter")?;
         let (name, found) = match what {
             What::Param => (format!("param/{name}"), optimizer.read_param(id)?),
@@ -113,6 +130,10 @@ pub(crate) fn all(
         let dtype = tensorfile::dtype(view.dtype())?;
         let expected = dtype.decode(view.data());
         differences.push(difference(name, dtype, &found, &expected, tolerance));
+    }
+    if let (Some(expected), Some(id)) = (&trace.estimate, estimating(optimizer)?) {
+        let (name, found) = (format!("state/{D}"), optimizer.read_state(id, D)?);
+        differences.push(difference(name, Dtype::F32, &found, expected, tolerance));
     }
     for (what, expected) in &trace.reports {
         let value = |report: &StepReport| match what {

@@ -63,13 +63,19 @@ TRACE holds tensors under these names, in f32; those with a * may be f16 or bf16
   expect/<name>              * final parameter, to compare with; f32 or in its own format
   expect_master/<name>         final f32 of a 16-bit parameter that is kept with a master
   expect_state/<slot>/<name>   final state, slots by torch's names: exp_avg, momentum_buffer, ...
+                               each in its shape: row_var, col_var, slow, ...
+  expect_average/<name>        final average of the parameter, as expect_state/average/<name>
+  expect_d                     Prodigy's estimate d after the last step, one number
   expect_report/<what>         a value for every step: norm, of all unscaled gradients before
                                clipping; scale of the loss; skipped, 1 or 0
 CONFIG, with torch's names:
   [optimizer]
-  rule = \"adamw\"               adamw, adam, sgd or lion
-  lr = 1e-3                    and betas, eps, weight_decay, amsgrad, maximize,
-                               momentum, dampening, nesterov, as the rule has them
+  rule = \"adamw\"               sgd, lion, adam, adamw, rmsprop, nadam, lamb, adafactor, prodigy
+  lr = 1e-3                    and betas, eps, weight_decay, amsgrad, maximize, momentum,
+                               dampening, nesterov, beta2_decay, d_coef, ..., as the rule has them
+  lookahead_k = 5              Lookahead after the rule, in groups too; of both one is enough
+  lookahead_alpha = 0.5
+  ema_decay = 0.999            an average of the parameters, in groups too
   master = \"none\"              how 16-bit parameters are kept: as they are, with a copy in f32
                                (\"f32\"), or with the 16 bits that bf16 lacks of it
                                (\"remainder\"), or 8 of these (\"remainder8\")
@@ -92,13 +98,13 @@ CONFIG, with torch's names:
   names = [\"block[0].w\"]       by names, which stand for themselves; [] is a group without tensors
   weight_decay = 0.0           what differs; a group with its own lr keeps its ratio to the base,
                                where the trace has no lr for each
-  state = \"f32\"                and min_state_elems, where they differ
+  state = \"f32\"                and min_state_elems, lookahead_k, ..., where they differ
   clip_norm = 0.1              of this group's gradients, instead of [clip] norm, which then
                                limits the other groups alone, but is still the norm of all
 A value passes if |found - expected| <= atol + rtol * |expected|; the defaults are torch's for f32.
 expect_report/skipped must be the same. max_ulp is counted in the format of the expectation; mean_abs
 is the mean of |found - expected| over all elements, which shows how far a rounded state drifts.
-In --json, groups tells the rule of each group and in what it keeps its state.
+In --json, groups tells the rule of each group, what comes after it and in what it keeps its state.
 tools/record_torch.py records such a trace from any PyTorch optimizer.
 
 Examples:
@@ -206,19 +212,21 @@ fn keeps_master(spec: &TensorSpec) -> bool {
 fn write_result(optimizer: &Optimizer, out: &Output) -> anyhow::Result<()> {
     let mut tensors = Vec::new();
     for (id, spec) in optimizer.tensors() {
-        let mut add = |name: String, dtype: Dtype, values: &[f32]| {
+        let mut add = |name: String, dtype: Dtype, shape: Vec<usize>, values: &[f32]| {
             let bytes = dtype.encode(values).into();
-            let (dtype, shape) = (tensorfile::tag(dtype)?, spec.shape.clone());
+            let dtype = tensorfile::tag(dtype)?;
             tensors.push(Tensor { name, dtype, shape, bytes });
             anyhow::Ok(())
         };
-        add(format!("param/{}", spec.name), spec.dtype, &optimizer.read_param(id)?)?;
+        let (name, shape) = (&spec.name, &spec.shape);
+        add(format!("param/{name}"), spec.dtype, shape.clone(), &optimizer.read_param(id)?)?;
         if keeps_master(spec) {
-            add(format!("master/{}", spec.name), Dtype::F32, &optimizer.read_master(id)?)?;
+            let master = optimizer.read_master(id)?;
+            add(format!("master/{name}"), Dtype::F32, shape.clone(), &master)?;
         }
-        for slot in optimizer.slots(id)?.iter().map(|slot| slot.name) {
-            let state = optimizer.read_state(id, slot)?;
-            add(format!("state/{slot}/{}", spec.name), Dtype::F32, &state)?;
+        for slot in optimizer.slots(id)? {
+            let state = optimizer.read_state(id, slot.name)?;
+            add(format!("state/{}/{name}", slot.name), Dtype::F32, slot.dims(shape), &state)?;
         }
     }
     tensorfile::write(out, &tensors, &BTreeMap::new())

@@ -10,7 +10,7 @@ use super::{
     compare::{Difference, Tolerance},
     config::Config,
 };
-use crate::{device::AdapterReport, print::escaped};
+use crate::{after::After, device::AdapterReport, print::escaped};
 
 /// The whole report.
 #[derive(Debug)]
@@ -30,17 +30,29 @@ impl Report<'_> {
 
     /// In which formats the groups keep their state, if not all in f32.
     fn state(&self) -> Option<String> {
-        let groups = &self.config.groups;
         let kept = |g: &Group| match g.state {
             StateFormat::F32 => "f32".to_owned(),
             state => format!("{state} from {} elements on", g.min_state_elems),
         };
-        let base = kept(&groups[0]);
-        let others = groups[1..].iter().map(|g| (kept(g), &g.name)).filter(|(own, _)| *own != base);
-        let parts: Vec<String> = std::iter::once(base.clone())
-            .chain(others.map(|(own, name)| format!("{own} of {name}")))
-            .collect();
+        let parts = self.of_groups(kept);
         (parts != ["f32"]).then(|| format!("state: {}", parts.join(", ")))
+    }
+
+    /// What comes after the rules, if anything does.
+    fn after(&self) -> Option<String> {
+        let none = "nothing";
+        let after = |g: &Group| After::in_group(g).in_words().unwrap_or_else(|| none.to_owned());
+        let parts = self.of_groups(after);
+        (parts != [none]).then(|| format!("after the rule: {}", parts.join("; ")))
+    }
+
+    /// What is said of the base, and of each group of which something else is.
+    fn of_groups(&self, say: impl Fn(&Group) -> String) -> Vec<String> {
+        let groups = &self.config.groups;
+        let base = say(&groups[0]);
+        let others = groups[1..].iter().map(|g| (say(g), &g.name)).filter(|(own, _)| *own != base);
+        let others: Vec<String> = others.map(|(own, name)| format!("{own} of {name}")).collect();
+        std::iter::once(base).chain(others).collect()
     }
 
     /// What was clipped and skipped, if anything could be.
@@ -101,6 +113,7 @@ impl Report<'_> {
                 "rule": g.rule.name(),
                 "state": g.state.to_string(),
                 "min_state_elems": g.min_state_elems,
+                "after": After::in_group(g),
             })
         };
         let mut report = json!({
@@ -127,6 +140,9 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "{} steps of {}", self.steps, self.config.rule_name())?;
         if let Some(state) = self.state() {
             writeln!(f, "{state}")?;
+        }
+        if let Some(after) = self.after() {
+            writeln!(f, "{after}")?;
         }
         if let Some(measures) = self.measures() {
             writeln!(f, "{measures}")?;

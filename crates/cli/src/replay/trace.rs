@@ -19,6 +19,8 @@ pub(crate) struct Trace<'a> {
     pub(crate) lrs: BTreeMap<u32, Vec<f64>>,
     /// What to compare with at the end.
     pub(crate) expected: Vec<Expected<'a>>,
+    /// Prodigy's d at the end, to compare with.
+    pub(crate) estimate: Option<Vec<f32>>,
     /// What to compare with in every step.
     pub(crate) reports: BTreeMap<Measured, Vec<f32>>,
     /// The number of steps.
@@ -28,6 +30,8 @@ pub(crate) struct Trace<'a> {
 /// What a tensor should be at the end.
 #[derive(Debug)]
 pub(crate) struct Expected<'a> {
+    /// The tensor's name in the trace.
+    pub(crate) key: String,
     pub(crate) what: What,
     /// The parameter's name.
     pub(crate) name: String,
@@ -40,18 +44,6 @@ pub(crate) enum What {
     Master,
     /// The slot's name.
     State(String),
-}
-
-impl Expected<'_> {
-    /// The tensor's name in the trace.
-    pub(crate) fn key(&self) -> String {
-        let name = &self.name;
-        match &self.what {
-            What::Param => format!("expect/{name}"),
-            What::Master => format!("expect_master/{name}"),
-            What::State(slot) => format!("expect_state/{slot}/{name}"),
-        }
-    }
 }
 
 /// What the engine measures in a step.
@@ -104,7 +96,17 @@ impl<'a> Trace<'a> {
     }
 
     fn add(&mut self, key: &str, view: TensorView<'a>) -> anyhow::Result<()> {
+        if key == ESTIMATE {
+            in_f32(&view)?;
+            let values = tensorfile::values(&view)?;
+            ensure!(values.len() == 1, "must be one number, found shape {:?}", view.shape());
+            self.estimate = Some(values);
+            return Ok(());
+        }
         let (kind, rest) = key.split_once('/').context(NAMES)?;
+        let mut expect = |what, name: &str, view| {
+            self.expected.push(Expected { key: key.to_owned(), what, name: name.to_owned(), view });
+        };
         ensure!(!rest.is_empty(), NAMES);
         match kind {
             "param" => {
@@ -132,16 +134,20 @@ impl<'a> Trace<'a> {
             }
             "expect" => {
                 tensorfile::dtype(view.dtype())?;
-                self.expect(What::Param, rest, view);
+                expect(What::Param, rest, view);
             }
             "expect_master" => {
                 in_f32(&view)?;
-                self.expect(What::Master, rest, view);
+                expect(What::Master, rest, view);
             }
             "expect_state" => {
                 in_f32(&view)?;
                 let (slot, name) = rest.split_once('/').context(NAMES)?;
-                self.expect(What::State(slot.to_owned()), name, view);
+                expect(What::State(slot.to_owned()), name, view);
+            }
+            "expect_average" => {
+                in_f32(&view)?;
+                expect(What::State("average".to_owned()), rest, view);
             }
             "expect_report" => {
                 in_f32(&view)?;
@@ -158,10 +164,6 @@ impl<'a> Trace<'a> {
             _ => bail!(NAMES),
         }
         Ok(())
-    }
-
-    fn expect(&mut self, what: What, name: &str, view: TensorView<'a>) {
-        self.expected.push(Expected { what, name: name.to_owned(), view });
     }
 
     /// Whether everything belongs to a parameter, has its shape, and a format that goes with it.
@@ -181,8 +183,8 @@ impl<'a> Trace<'a> {
             }
         }
         for expected in &self.expected {
-            let Expected { what, name, view } = expected;
-            let key = || format!("tensor '{}'", expected.key());
+            let Expected { what, name, view, key } = expected;
+            let key = || format!("tensor '{key}'");
             // A slot may have another shape than the parameter: the rule knows.
             let param = match what {
                 What::State(_) => self.param(name),
@@ -256,7 +258,11 @@ fn check_gap(last: u32, end: u32, key: impl Fn() -> String) -> anyhow::Result<()
 }
 
 const NAMES: &str = "the name must be param/<name>, grad/<t>/<name>, lr/<t>, expect/<name>, \
-                     expect_master/<name>, expect_state/<slot>/<name> or expect_report/<what>";
+                     expect_master/<name>, expect_state/<slot>/<name>, expect_average/<name>, expect_d \
+                     or expect_report/<what>";
+
+/// The name of the tensor with Prodigy's d.
+pub(crate) const ESTIMATE: &str = "expect_d";
 
 fn in_f32(view: &TensorView<'_>) -> anyhow::Result<()> {
     ensure!(view.dtype() == Dtype::F32, "the dtype must be F32, found {:?}", view.dtype());

@@ -124,6 +124,60 @@ fn the_result_is_written_with_names_and_shapes() {
 }
 
 #[test]
+fn slots_are_written_in_shapes_of_their_own() {
+    let shapes = |case: &str, more: &str| {
+        let out = scratch("final.safetensors");
+        let text = fs::read_to_string(golden(&format!("{case}.toml"))).unwrap();
+        let config = config("after.toml", &(text + more));
+        let trace = golden(&format!("{case}.safetensors"));
+        replay(&trace, &config, &["--out", out.to_str().unwrap()]).good();
+        let found = fs::read(out).unwrap();
+        let found = SafeTensors::deserialize(&found).unwrap();
+        let shape = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
+            (name, view.shape().to_vec())
+        };
+        found.tensors().into_iter().map(shape).collect::<HashMap<_, _>>()
+    };
+    let adafactor = shapes("adafactor", "ema_decay = 0.5\n");
+    for (name, shape) in [
+        ("param/conv", &[3, 2, 5, 7][..]),
+        ("state/row_var/conv", &[3, 2, 5, 1]),
+        ("state/col_var/conv", &[3, 2, 1, 7]),
+        ("state/average/conv", &[3, 2, 5, 7]),
+        ("state/variance/scale", &[]),
+    ] {
+        assert_eq!(adafactor[name], shape, "{name}");
+    }
+    let prodigy = shapes("prodigy_coupled", "");
+    assert_eq!((&prodigy["state/p0/weight"], &prodigy["state/d/weight"]), (&vec![3, 5], &vec![]));
+}
+
+#[test]
+fn what_comes_after_the_rule_is_told() {
+    let json = scratch("after.json");
+    let run = |case: &str, text: &str| {
+        let config = config("after.toml", text);
+        let more = ["--json", json.to_str().unwrap()];
+        let ran = replay(&golden(&format!("{case}.safetensors")), &config, &more).good();
+        let report: serde_json::Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+        (ran.out, report)
+    };
+    let text = fs::read_to_string(golden("lookahead_ema.toml")).unwrap();
+    let (out, report) = run("lookahead_ema", &text);
+    let line = "\nafter the rule: lookahead of 3 steps with alpha 0.5, an average of decay 0.8\n";
+    assert!(out.contains(line), "{out}");
+    let after = serde_json::json!({ "lookahead_k": 3, "lookahead_alpha": 0.5, "ema_decay": 0.8 });
+    assert_eq!(report["groups"][0]["after"], after);
+    let of = |name: &str| report["tensors"].as_array().unwrap().iter().any(|t| t["name"] == name);
+    assert!(of("state/average/weight") && of("state/slow/weight"), "{report}");
+
+    let text = fs::read_to_string(golden("prodigy.toml")).unwrap();
+    let (out, report) = run("prodigy", &text);
+    assert!(out.contains("\nstate/d  ") && !out.contains("after the rule"), "{out}");
+    assert_eq!(report["groups"][0]["after"]["ema_decay"], serde_json::Value::Null);
+}
+
+#[test]
 fn a_trace_without_expectations_runs_and_says_so() {
     let path = trace("plain.safetensors", &[("param/w", &[3], 1.0), ("grad/1/w", &[3], 2.0)]);
     let ran = replay(&path, &sgd(), &[]).good();
@@ -300,6 +354,16 @@ fn malformed_traces_are_named() {
         "b9",
         &[param, ("expect_state/exp_avg/w", &[2], 1.0)],
         "tensor 'expect_state/exp_avg/w': sgd keeps [] and no 'exp_avg'",
+    );
+    bad(
+        "b13",
+        &[param, ("expect_average/w", &[2], 1.0)],
+        "tensor 'expect_average/w': sgd keeps [] and no 'average'",
+    );
+    bad(
+        "b14",
+        &[param, ("expect_d", &[1], 1.0)],
+        "tensor 'expect_d': no tensor of the trace has a rule that keeps d",
     );
 }
 

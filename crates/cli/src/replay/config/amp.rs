@@ -5,7 +5,7 @@ use fallline::{Dtype, DynamicScale, Gpu, LossScaler, Precision};
 use serde::Deserialize;
 use toml::Table;
 
-use super::one_line;
+use super::{one_line, split_off};
 use crate::precision::Master;
 
 /// `[clip]`: limits to the norm of all gradients and to each of their elements.
@@ -33,14 +33,13 @@ impl Clip {
 pub(super) fn group_norm(table: &mut Table) -> anyhow::Result<Option<f64>> {
     #[derive(Deserialize)]
     struct Own {
-        clip_norm: f64,
+        clip_norm: Option<f64>,
     }
-    let Some(value) = table.remove("clip_norm") else { return Ok(None) };
-    // In a table, so that what is wrong with the value names the key.
-    let own = Table::from_iter([("clip_norm".to_owned(), value)]);
-    let Own { clip_norm } = own.try_into().map_err(|error| one_line(&error))?;
-    check_norm("clip_norm", clip_norm)?;
-    Ok(Some(clip_norm))
+    let Own { clip_norm } = split_off(table, &["clip_norm"])?;
+    if let Some(norm) = clip_norm {
+        check_norm("clip_norm", norm)?;
+    }
+    Ok(clip_norm)
 }
 
 /// `[loss_scale]`.
@@ -112,11 +111,7 @@ pub(super) struct Kept {
 impl Kept {
     /// Takes its keys out of the table: groups do not inherit them.
     pub(super) fn split_off(table: &mut Table) -> anyhow::Result<Self> {
-        let own: Table = ["master", "stochastic_rounding", "seed"]
-            .into_iter()
-            .filter_map(|key| Some((key.to_owned(), table.remove(key)?)))
-            .collect();
-        let kept: Self = own.try_into().map_err(|error| one_line(&error))?;
+        let kept: Self = split_off(table, &["master", "stochastic_rounding", "seed"])?;
         ensure!(
             kept.master == Master::NONE || !kept.stochastic_rounding,
             "stochastic_rounding needs master = \"none\": a master loses nothing by rounding"

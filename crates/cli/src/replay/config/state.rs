@@ -4,7 +4,7 @@ use fallline::{Group, StateFormat};
 use serde::Deserialize;
 use toml::Table;
 
-use super::one_line;
+use super::split_off;
 
 /// What a table says about the state beside its rule.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -17,11 +17,7 @@ pub(super) struct KeptState {
 impl KeptState {
     /// Takes its keys out of the table: unlike a rule's options, a group of another rule inherits them.
     pub(super) fn split_off(table: &mut Table) -> anyhow::Result<Self> {
-        let own: Table = ["state", "min_state_elems"]
-            .into_iter()
-            .filter_map(|key| Some((key.to_owned(), table.remove(key)?)))
-            .collect();
-        own.try_into().map_err(|error| one_line(&error))
+        split_off(table, &["state", "min_state_elems"])
     }
 
     /// With the base's word where it says nothing itself.

@@ -223,6 +223,26 @@ fn groups_inherit_the_format_of_the_state() {
 }
 
 #[test]
+fn groups_inherit_what_comes_after_the_rule() {
+    let after = |text: &str| {
+        let groups = "[[group]]\ntensors = ['a']\nrule = 'lion'\nlookahead_alpha = 0.25\n\
+                      [[group]]\ntensors = ['b']\nema_decay = 0.5\n";
+        let text = format!("[optimizer]\nrule = 'adamw'\n{text}\n{groups}");
+        let config = Config::parse(&text).unwrap();
+        let of = |group: &Group| {
+            (group.lookahead.map(|lookahead| (lookahead.k, lookahead.alpha)), group.ema_decay)
+        };
+        config.groups.iter().map(of).collect::<Vec<_>>()
+    };
+    let quarter = Some((5, 0.25));
+    assert_eq!(after(""), [(None, None), (quarter, None), (None, Some(0.5))]);
+    assert_eq!(
+        after("lookahead_k = 3\nema_decay = 0.9"),
+        [(Some((3, 0.5)), Some(0.9)), (Some((3, 0.25)), Some(0.9)), (Some((3, 0.5)), Some(0.5))]
+    );
+}
+
+#[test]
 fn every_format_of_the_state_has_its_name() {
     let text = |state: &str| format!("[optimizer]\nrule = 'sgd'\nstate = '{state}'\n");
     let unknown = says(&text("int9"));
@@ -259,6 +279,20 @@ fn what_is_wrong_with_mixed_precision_is_named() {
         (
             "[[group]]\ntensors = ['a']\nmin_state_elems = '4k'",
             "[[group]] number 1: invalid type: string \"4k\", expected u64: in `min_state_elems`",
+        ),
+        ("lookahead_k = 0", "[optimizer]: lookahead_k must be >= 1, found 0"),
+        (
+            "lookahead_k = 2.5",
+            "[optimizer]: invalid type: floating point `2.5`, expected u32: in `l",
+        ),
+        (
+            "[[group]]\ntensors = ['a']\nlookahead_alpha = 1.5",
+            "[[group]] number 1: lookahead_alpha must be in [0, 1], found 1.5",
+        ),
+        ("ema_decay = nan", "[optimizer]: ema_decay must be in [0, 1], found NaN"),
+        (
+            "ema_decay = '0.9'",
+            "[optimizer]: invalid type: string \"0.9\", expected f64: in `ema_decay`",
         ),
         ("seed = -1", "[optimizer]: invalid value: integer `-1`, expected u32: in `seed`"),
         ("seed = 4294967296", "[optimizer]: invalid value: integer `4294967296`, expected u32"),

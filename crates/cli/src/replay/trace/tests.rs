@@ -40,6 +40,22 @@ fn a_learning_rate_is_that_of_the_base_or_one_for_each_group() {
 }
 
 #[test]
+fn averages_and_the_estimate_have_names_of_their_own() {
+    let bytes = file(&[PARAM, ("expect_average/w", &[0.5]), ("expect_d", &[0.25])]);
+    let trace = Trace::parse(&bytes).unwrap();
+    assert_eq!(trace.estimate, Some(vec![0.25]));
+    let Expected { key, what, name, .. } = &trace.expected[0];
+    assert_eq!((key.as_str(), name.as_str()), ("expect_average/w", "w"));
+    assert!(matches!(what, What::State(slot) if slot == "average"), "{what:?}");
+    let two = says(&[("expect_d", &[1.0, 2.0])]);
+    assert_eq!(two, "tensor 'expect_d': must be one number, found shape [2]");
+    let none = says(&[("expect_average/v", &[1.0])]);
+    assert_eq!(none, "tensor 'expect_average/v': there is no 'param/v'");
+    let more = says(&[("expect_d/w", &[1.0])]);
+    assert!(more.starts_with("tensor 'expect_d/w': the name must be param/<name>, "), "{more}");
+}
+
+#[test]
 fn a_gap_of_ten_thousand_steps_is_the_longest() {
     let steps = |tensors: &[(&str, &[f32])]| {
         let bytes = file(&[&[PARAM], tensors].concat());
