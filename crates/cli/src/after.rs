@@ -77,6 +77,11 @@ impl After {
         group
     }
 
+    /// Whether there is an average.
+    pub(crate) fn averages(self) -> bool {
+        self.ema_decay.is_some()
+    }
+
     /// In words, if there is anything.
     pub(crate) fn in_words(self) -> Option<String> {
         let lookahead = self

@@ -38,6 +38,7 @@ use self::{
 };
 use crate::{
     Outcome,
+    after::After,
     device::{AdapterReport, DeviceArgs},
     exit::usage,
     output::Outputs,
@@ -91,6 +92,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     precision: PrecisionArgs,
 
+    #[command(flatten)]
+    after: After,
+
     /// Draw the curves in FILE
     #[arg(short = 'o', long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -110,7 +114,8 @@ Examples:
   fallline train --rule sgd --lr 0.1 --epochs 5
   fallline train --compare adamw,lion,sgd --svg three.svg --csv three.csv
   fallline train --param bf16 --master remainder --loss-scale dynamic
-                                                as accurate as f32, in 16-bit parameters";
+                                                as accurate as f32, in 16-bit parameters
+  fallline train --ema-decay 0.99               and how good the average of the parameters is";
 
 impl Args {
     /// Each rule with its learning rate.
@@ -141,7 +146,7 @@ impl Args {
             "--hidden must be a multiple of 4 from 4 to {MAX_HIDDEN}, found {hidden}"
         );
         let numerics = self.precision.numerics()?;
-        Ok(Settings { epochs, seed, batch_size, hidden, numerics })
+        Ok(Settings { epochs, seed, batch_size, hidden, numerics, after: self.after })
     }
 }
 
@@ -156,13 +161,14 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let gpu = device.open()?;
     let adapter = AdapterReport::new(&gpu.adapter_info());
 
-    print_line(&report::heading(&adapter, &settings, digits.len()))?;
+    let names = report::Names::of(rules.iter().map(|(rule, _)| *rule));
+    print_line(&report::heading(names, &adapter, &settings, digits.len()))?;
     let bar = print::progress(rules.len() * settings.epochs as usize, "training");
     let mut runs = Vec::new();
     for (rule, lr) in rules {
         runs.push(run::train(&gpu, &digits, (rule, lr), &settings, |epoch| {
             bar.inc(1);
-            bar.suspend(|| print_line(&report::row(rule, epoch)))
+            bar.suspend(|| print_line(&report::row(names, rule, epoch)))
         })?);
     }
     bar.finish_and_clear();

@@ -1,5 +1,7 @@
 //! The perceptron on the GPU: its kernels, and a batch through them.
 
+use std::ops::Range;
+
 use anyhow::Context;
 use fallline::{ComputeDispatch, Dtype, Gpu, LossScaler, Optimizer, TensorId, wgpu};
 use fallline_shaders::structs;
@@ -10,6 +12,7 @@ use super::{
     codec,
     data::Digits,
     kernel::{Batch, Binding, dispatch, read, uniform, write},
+    run::encoder,
     shape::{Shape, ids},
 };
 use crate::compute;
@@ -95,6 +98,18 @@ impl Network {
         for dispatch in parts.iter().copied().flatten() {
             dispatch.record(&mut pass, &[offset]);
         }
+    }
+
+    /// Runs these batches forward and waits for the sums over all images, as they were last seen: those to train
+    /// with, and all others.
+    pub(super) fn test(&self, gpu: &Gpu, batches: Range<u32>) -> anyhow::Result<[Total; 2]> {
+        let mut encoder = encoder(gpu);
+        for batch in batches {
+            self.encode_forward(&mut encoder, batch);
+        }
+        self.encode_tally(&mut encoder);
+        gpu.checked("a test", || gpu.queue().submit([encoder.finish()]))?;
+        self.read_totals(gpu)
     }
 
     /// Records the sums over all images to train with and over all others.

@@ -23,8 +23,8 @@ const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
 const FAINT: RGBColor = RGBColor(0x75, 0x75, 0x75);
 const GRID: RGBColor = RGBColor(0xe2, 0xe2, 0xe2);
 
-/// Okabe and Ito's colours, which remain apart for colour-blind eyes; a rule keeps its own.
-const COLORS: [RGBColor; 7] = [
+/// Colours that remain apart for colour-blind eyes, Okabe and Ito's and two of Tol's; a rule keeps its own.
+const COLORS: [RGBColor; 9] = [
     RGBColor(0x00, 0x9e, 0x73),
     RGBColor(0xd5, 0x5e, 0x00),
     RGBColor(0xcc, 0x79, 0xa7),
@@ -32,6 +32,8 @@ const COLORS: [RGBColor; 7] = [
     RGBColor(0xe6, 0x9f, 0x00),
     RGBColor(0x56, 0xb4, 0xe9),
     RGBColor(0x00, 0x00, 0x00),
+    RGBColor(0x88, 0x22, 0x55),
+    RGBColor(0x99, 0x99, 0x33),
 ];
 
 fn color(rule: RuleName) -> RGBColor {
@@ -61,10 +63,13 @@ pub(super) fn svg(
         adapter.backend,
     );
     let style = font(13, FAINT).pos(Pos::new(HPos::Center, VPos::Top));
-    let (center, plain) = (i32::try_from(WIDTH / 2)?, settings.numerics == Numerics::default());
-    footer.draw_text(&note, &style, (center, if plain { 8 } else { 2 }))?;
-    if !plain {
-        footer.draw_text(&settings.numerics.to_string(), &style, (center, 18))?;
+    let center = i32::try_from(WIDTH / 2)?;
+    let numerics =
+        (settings.numerics != Numerics::default()).then(|| settings.numerics.to_string());
+    let more: Vec<String> = numerics.into_iter().chain(settings.after.in_words()).collect();
+    footer.draw_text(&note, &style, (center, if more.is_empty() { 8 } else { 2 }))?;
+    if !more.is_empty() {
+        footer.draw_text(&more.join(", "), &style, (center, 18))?;
     }
     root.present()?;
     // The backends borrow the text.
@@ -254,10 +259,11 @@ fn font(size: u32, color: RGBColor) -> TextStyle<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::after::After;
 
     fn settings() -> Settings {
-        let numerics = Numerics::default();
-        Settings { epochs: 3, seed: 0, batch_size: 32, hidden: 128, numerics }
+        let (numerics, after) = (Numerics::default(), After::default());
+        Settings { epochs: 3, seed: 0, batch_size: 32, hidden: 128, numerics, after }
     }
 
     fn picture(losses: [f64; 3], accuracy: f64) -> String {
@@ -269,8 +275,8 @@ mod tests {
             measured: Default::default(),
         });
         let curve = curve.collect();
-        let run =
-            Run { rule: RuleName::known("sgd").unwrap(), lr: 0.1, seconds: 1.0, steps: 3, curve };
+        let rule = RuleName::known("sgd").unwrap();
+        let run = Run { rule, lr: 0.1, seconds: 1.0, steps: 3, curve, average_accuracy: None };
         let adapter =
             AdapterReport { name: "a < b".into(), backend: "vulkan".into(), driver: "c".into() };
         svg(&[run], &adapter, &settings(), 1797).expect("drawing into a string")

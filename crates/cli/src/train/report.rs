@@ -7,33 +7,54 @@ use super::{
     run::{Epoch, Run, Settings},
     watch::Measured,
 };
-use crate::{device::AdapterReport, precision::Numerics, rule::RuleName};
+use crate::{after::After, device::AdapterReport, precision::Numerics, rule::RuleName};
+
+/// How much room the names of the rules take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    width: usize,
+}
+
+impl Names {
+    pub(super) fn of(rules: impl Iterator<Item = RuleName>) -> Self {
+        Self { width: rules.map(|rule| rule.as_str().len()).max().unwrap_or(0).max(5) }
+    }
+}
 
 /// What is about to happen, and the table's header.
-pub(super) fn heading(adapter: &AdapterReport, settings: &Settings, images: u32) -> String {
+pub(super) fn heading(
+    Names { width }: Names,
+    adapter: &AdapterReport,
+    settings: &Settings,
+    images: u32,
+) -> String {
     let numerics = &settings.numerics;
     let plain = *numerics == Numerics::default();
     let precision = if plain { String::new() } else { format!("Precision: {numerics}\n") };
+    let after = settings.after.in_words().map(|after| format!("After the rule: {after}\n"));
+    let after = after.unwrap_or_default();
     let scaled = if numerics.scales() { "  loss scale  skipped" } else { "" };
     let norm = if numerics.clip.is_some() { "       norm" } else { "" };
     format!(
         "Perceptron {} on {}, {}: {TRAIN_LEN} images to train with, {} to test with, seed {}\n\
-         {precision}\n\
-         rule   epoch  train loss  test loss  test accuracy{scaled}{norm}",
+         {precision}{after}\n\
+         {:<width$}  epoch  train loss  test loss  test accuracy{scaled}{norm}",
         settings.shape(),
         adapter.name,
         adapter.backend,
         images - TRAIN_LEN,
         settings.seed,
+        "rule",
     )
 }
 
 /// A row of the table.
-pub(super) fn row(rule: RuleName, point: &Epoch) -> String {
+pub(super) fn row(Names { width }: Names, rule: RuleName, point: &Epoch) -> String {
     let Epoch { epoch, train_loss, test_loss, test_accuracy, measured } = *point;
     let (name, percent) = (rule.to_string(), 100.0 * test_accuracy);
-    let mut row =
-        format!("{name:<5}  {epoch:>5}  {train_loss:>10.5}  {test_loss:>9.5}  {percent:>11.2} %");
+    let mut row = format!(
+        "{name:<width$}  {epoch:>5}  {train_loss:>10.5}  {test_loss:>9.5}  {percent:>11.2} %"
+    );
     // Writing into a string cannot fail.
     if let Some(scale) = measured.loss_scale {
         let _ = match (1.0..1e10).contains(&scale) {
@@ -60,7 +81,12 @@ pub(super) fn summary(run: &Run) -> String {
         Some(skipped) => format!(", {skipped} of {} steps skipped", run.steps),
     };
     let rule = run.rule;
-    format!("{rule}: {percent:.2} % test accuracy after {epoch} {epochs}, {seconds:.1} s{skipped}")
+    let average = run.average_accuracy.map(|accuracy| 100.0 * accuracy);
+    let average = average.map(|percent| format!(" ({percent:.2} % with the average)"));
+    let average = average.unwrap_or_default();
+    format!(
+        "{rule}: {percent:.2} % test accuracy{average} after {epoch} {epochs}, {seconds:.1} s{skipped}"
+    )
 }
 
 /// One line for each epoch of each run; behind what every run has, what these have measured.
@@ -99,7 +125,11 @@ pub(super) struct RunReport<'a> {
     seed: u64,
     seconds: f64,
     test_accuracy: f64,
+    /// With the average of the parameters in their place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    average_test_accuracy: Option<f64>,
     precision: Numerics,
+    after: After,
     steps: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<u32>,
@@ -119,7 +149,9 @@ pub(super) fn json<'a>(
         seed: settings.seed,
         seconds: run.seconds,
         test_accuracy: run.last().test_accuracy,
+        average_test_accuracy: run.average_accuracy,
         precision: settings.numerics,
+        after: settings.after,
         steps: run.steps,
         skipped: run.skipped(),
         curve: &run.curve,
@@ -129,6 +161,8 @@ pub(super) fn json<'a>(
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
     use crate::precision::LossScale;
 
@@ -141,7 +175,8 @@ mod tests {
             measured: Measured::default(),
         };
         let curve = vec![point(1), point(2)];
-        Run { rule: RuleName::known("lion").unwrap(), lr: 1e-3, seconds: 2.0, steps: 90, curve }
+        let rule = RuleName::known("lion").unwrap();
+        Run { rule, lr: 1e-3, seconds: 2.0, steps: 90, curve, average_accuracy: None }
     }
 
     /// One that scales its loss and clips.
@@ -177,11 +212,20 @@ mod tests {
             ..Numerics::default()
         };
         for (numerics, run) in [(Numerics::default(), run()), (numerics, measured_run())] {
-            let settings = Settings { epochs: 1, seed: 0, batch_size: 32, hidden: 128, numerics };
-            let heading = heading(&adapter, &settings, 1797);
-            let header = heading.lines().last().expect("a heading has lines");
-            assert_eq!(row(RuleName::ADAMW, &run.curve[0]).len(), header.len());
+            let after = After::default();
+            let settings =
+                Settings { epochs: 1, seed: 0, batch_size: 32, hidden: 128, numerics, after };
+            for rule in RuleName::value_variants() {
+                let names = Names::of([RuleName::ADAMW, *rule].into_iter());
+                let heading = heading(names, &adapter, &settings, 1797);
+                let header = heading.lines().last().expect("a heading has lines");
+                assert_eq!(row(names, *rule, &run.curve[0]).len(), header.len());
+            }
         }
+        let average = Run { average_accuracy: Some(0.98125), ..run() };
+        let expected =
+            "lion: 97.50 % test accuracy (98.12 % with the average) after 2 epochs, 2.0 s";
+        assert_eq!(summary(&average), expected);
         assert_eq!(summary(&run()), "lion: 97.50 % test accuracy after 2 epochs, 2.0 s");
         let expected = "lion: 97.50 % test accuracy after 2 epochs, 2.0 s, 1 of 90 steps skipped";
         assert_eq!(summary(&measured_run()), expected);

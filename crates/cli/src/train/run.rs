@@ -13,7 +13,7 @@ use super::{
     shape::{GROUPS, Shape},
     watch::{Measured, Watch},
 };
-use crate::{precision::Numerics, rule::RuleName};
+use crate::{after::After, precision::Numerics, rule::RuleName};
 
 /// Batches in one submission: enough for the GPU not to wait, fewer than an optimizer takes, and few
 /// enough for no report to be lost.
@@ -27,6 +27,7 @@ pub(super) struct Settings {
     pub(super) batch_size: u32,
     pub(super) hidden: u32,
     pub(super) numerics: Numerics,
+    pub(super) after: After,
 }
 
 impl Settings {
@@ -82,6 +83,8 @@ pub(super) struct Run {
     pub(super) steps: u32,
     /// One point for each epoch, at least one.
     pub(super) curve: Vec<Epoch>,
+    /// The last test accuracy with the average of the parameters in their place, if there is one.
+    pub(super) average_accuracy: Option<f64>,
 }
 
 impl Run {
@@ -116,7 +119,7 @@ pub(super) fn train(
     let numerics = &settings.numerics;
     let options = numerics.options(gpu, rounding_seed(settings.seed))?;
     let tensors = shape.tensors(numerics);
-    let groups = groups(rule, lr).map(|group| numerics.group(group));
+    let groups = groups(rule, lr).map(|group| settings.after.of(numerics.group(group)));
     let mut optimizer = Optimizer::arena_with(gpu, &groups, &tensors, &options)?;
     shape.init(&optimizer, &mut random)?;
     let scaler = options.loss_scaler.as_ref();
@@ -125,6 +128,7 @@ pub(super) fn train(
 
     let steps = f64::from(settings.epochs) * f64::from(train_batches);
     let mut rates = (0u32..).map(|step| lr * (1.0 + (PI * f64::from(step) / steps).cos()) / 2.0);
+    let test_len = f64::from(digits.len() - TRAIN_LEN);
     let mut curve = Vec::new();
     for epoch in 1..=settings.epochs {
         random.shuffle(&mut order[..TRAIN_LEN as usize]);
@@ -140,15 +144,8 @@ pub(super) fn train(
                 gpu.queue().submit([encoder.finish()]);
                 watch.poll(&mut optimizer)?;
             }
-            let mut encoder = encoder(gpu);
-            for batch in train_batches..all_batches {
-                network.encode_forward(&mut encoder, batch);
-            }
-            network.encode_tally(&mut encoder);
-            gpu.queue().submit([encoder.finish()]);
-            network.read_totals(gpu)
+            network.test(gpu, train_batches..all_batches)
         })??;
-        let test_len = f64::from(digits.len() - TRAIN_LEN);
         let point = Epoch {
             epoch,
             train_loss: f64::from(learned.loss) / f64::from(TRAIN_LEN),
@@ -159,8 +156,23 @@ pub(super) fn train(
         on_epoch(&point)?;
         curve.push(point);
     }
+    let mut average_accuracy = None;
+    if settings.after.averages() {
+        use_averages(&optimizer)?;
+        let [_, tested] = network.test(gpu, train_batches..all_batches)?;
+        average_accuracy = Some(f64::from(tested.hits) / test_len);
+    }
     let steps = settings.epochs.saturating_mul(train_batches);
-    Ok(Run { rule, lr, seconds: begin.elapsed().as_secs_f64(), steps, curve })
+    let seconds = begin.elapsed().as_secs_f64();
+    Ok(Run { rule, lr, seconds, steps, curve, average_accuracy })
+}
+
+/// Puts the averages of the parameters in their place.
+fn use_averages(optimizer: &Optimizer) -> anyhow::Result<()> {
+    for (id, _) in optimizer.tensors() {
+        optimizer.write_param(id, &optimizer.read_state(id, "average")?)?;
+    }
+    Ok(())
 }
 
 /// Both halves of the seed in the 32 bits that the engine takes.
@@ -174,7 +186,7 @@ fn cut(start: u32, end: u32, rows: u32) -> Vec<Batch> {
     (start..end).step_by(rows as usize).map(batch).collect()
 }
 
-fn encoder(gpu: &Gpu) -> wgpu::CommandEncoder {
+pub(super) fn encoder(gpu: &Gpu) -> wgpu::CommandEncoder {
     gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("train") })
 }
 
@@ -213,6 +225,7 @@ mod tests {
             batch_size: 100,
             hidden: 16,
             numerics: Numerics::default(),
+            after: After::default(),
         };
         let curve = |settings: &Settings| -> anyhow::Result<Vec<Epoch>> {
             Ok(train(&gpu, &digits, (RuleName::ADAMW, 0.01), settings, |_| Ok(()))?.curve)

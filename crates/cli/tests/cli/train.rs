@@ -108,6 +108,63 @@ fn fewer_bits_are_as_good_as_f32() {
 }
 
 #[test]
+fn adafactor_and_prodigy_need_no_learning_rate() {
+    for rule in ["adafactor", "prodigy"] {
+        let accuracy = accuracy(rule, &["--rule", rule]);
+        assert!(accuracy > 0.97, "{rule}: {accuracy}");
+    }
+    // The header is as wide as the name.
+    let ran = train("wide", &["--compare", "adafactor,sgd"]).good();
+    assert!(ran.out.contains("\nrule       epoch  train loss  "), "{}", ran.out);
+    assert!(ran.out.contains("\nadafactor      1  "), "{}", ran.out);
+    assert!(ran.out.contains("\nsgd            1  "), "{}", ran.out);
+}
+
+#[test]
+fn an_average_is_tested_at_the_end() {
+    let of = |more: &[&str]| {
+        let ran = train("average", more).good();
+        (ran.out, runs("average.json").remove(0))
+    };
+    let (out, plain) = of(&[]);
+    assert!(
+        !out.contains("with the average") && plain.get("average_test_accuracy").is_none(),
+        "{out}"
+    );
+    assert_eq!(plain["after"]["ema_decay"], Value::Null);
+
+    // An average without memory is the parameter.
+    let (out, last) = of(&["--ema-decay", "0"]);
+    assert_eq!(last["average_test_accuracy"], last["test_accuracy"]);
+    assert_eq!(last["curve"], plain["curve"]);
+    assert!(out.contains("\nAfter the rule: an average of decay 0\n"), "{out}");
+    let percent = 100.0 * last["test_accuracy"].as_f64().unwrap();
+    let both = format!("{percent:.2} % test accuracy ({percent:.2} % with the average) after 3 ");
+    assert!(out.contains(&both), "{out}");
+
+    // One that never forgets is the beginning, after its first step.
+    let (_, first) = of(&["--ema-decay", "1"]);
+    assert!(first["average_test_accuracy"].as_f64().unwrap() < 0.4, "{first}");
+    let (_, in_16_bits) = of(&[&BF16[..], &["--ema-decay", "0.9"]].concat());
+    assert!(in_16_bits["average_test_accuracy"].as_f64().unwrap() > 0.5, "{in_16_bits}");
+}
+
+#[test]
+fn lookahead_comes_after_the_rule() {
+    let curve = |more: &[&str]| {
+        train("lookahead", more).good();
+        runs("lookahead.json").remove(0)["curve"].clone()
+    };
+    let plain = curve(&[]);
+    // Slow weights that follow at once and wholly are the fast ones.
+    assert_eq!(curve(&["--lookahead-k", "1", "--lookahead-alpha", "1"]), plain);
+    let default = curve(&["--lookahead-k", "5"]);
+    assert_ne!(default, plain);
+    assert_eq!(curve(&["--lookahead-alpha", "0.5"]), default);
+    assert!(text("lookahead.svg").contains("lookahead of 5 steps with alpha 0.5"));
+}
+
+#[test]
 fn a_loss_scale_counts_what_it_skips() {
     train("scaled", &BF16).good();
     let run = &runs("scaled.json")[0];
@@ -180,9 +237,13 @@ fn stochastic_rounding_has_a_seed() {
 
 #[test]
 fn every_rule_trains_in_16_bits() {
-    let ran = train("rules", &[&["--compare", "adamw,adam,sgd,lion"], &BF16[..]].concat()).good();
+    let ran = train(
+        "rules",
+        &[&["--compare", "adamw,adam,sgd,lion,adafactor,prodigy"], &BF16[..]].concat(),
+    )
+    .good();
     let runs = runs("rules.json");
-    assert_eq!(runs.len(), 4);
+    assert_eq!(runs.len(), 6);
     for run in runs {
         let loss = |epoch: usize| run["curve"][epoch]["train_loss"].as_f64().unwrap();
         assert!(loss(2) < loss(0), "{}", ran.out);
@@ -234,6 +295,9 @@ fn bad_values_are_refused() {
         ("--loss-scale", "dynamic:0", "must be none, dynamic, dynamic:NUMBER or a NUMBER"),
         ("--clip", "-1", "must be a positive number that f32 can hold, or inf"),
         ("--clip", "nan", "must be a positive number that f32 can hold, or inf"),
+        ("--lookahead-k", "0", "0 is not in 1..="),
+        ("--lookahead-alpha", "1.5", "must be a number from 0 to 1"),
+        ("--ema-decay", "nan", "must be a number from 0 to 1"),
     ] {
         let ran = fallline(&["train", option, value]);
         assert_eq!(ran.code, Some(2), "{ran:?}");
