@@ -62,6 +62,12 @@ impl After {
         }
     }
 
+    /// With the default for what is not said of Lookahead, if anything is.
+    pub(crate) fn with_defaults(self) -> Self {
+        let (k, alpha) = self.lookahead().map(|l| (l.k, l.alpha)).unzip();
+        Self { lookahead_k: k, lookahead_alpha: alpha, ..self }
+    }
+
     /// Lookahead with its default for what is not said, if anything is.
     fn lookahead(self) -> Option<Lookahead> {
         let Self { lookahead_k: k, lookahead_alpha: alpha, .. } = self;
@@ -86,7 +92,7 @@ impl After {
     pub(crate) fn in_words(self) -> Option<String> {
         let lookahead = self
             .lookahead()
-            .map(|Lookahead { k, alpha, .. }| format!("lookahead of {k} steps with alpha {alpha}"));
+            .map(|Lookahead { k, alpha, .. }| format!("lookahead with k {k} and alpha {alpha}"));
         let average = self.ema_decay.map(|decay| format!("an average of decay {decay}"));
         let parts: Vec<String> = lookahead.into_iter().chain(average).collect();
         (!parts.is_empty()).then(|| parts.join(", "))
@@ -139,8 +145,9 @@ mod tests {
 
     #[test]
     fn it_is_told_in_words_and_as_json() {
-        let all = After::in_group(&group("--lookahead-k 3 --ema-decay 0.99"));
-        let expected = "lookahead of 3 steps with alpha 0.5, an average of decay 0.99";
+        let all = parse("--lookahead-k 3 --ema-decay 0.99").unwrap().with_defaults();
+        assert_eq!(all, After::in_group(&group("--lookahead-k 3 --ema-decay 0.99")));
+        let expected = "lookahead with k 3 and alpha 0.5, an average of decay 0.99";
         assert_eq!(all.in_words().unwrap(), expected);
         let json = serde_json::json!({
             "lookahead_k": 3, "lookahead_alpha": 0.5, "ema_decay": 0.99,

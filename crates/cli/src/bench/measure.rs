@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use fallline::{Gpu, Optimizer, Rule, Step, TensorSpec, Traffic, wgpu};
+use fallline::{Gpu, Group, Optimizer, Rule, Step, TensorSpec, Traffic, wgpu};
 use indicatif::ProgressBar;
 
 use super::{
     baselines::{Known, PerTensor, Scalars, Tensors, Unfused},
     subject,
 };
-use crate::{copy::Copy, precision::Numerics, timing::Timer};
+use crate::{after::After, copy::Copy, precision::Numerics, timing::Timer};
 
 /// Rounds before the first that counts: pages are touched and kernels compiled there.
 pub(crate) const WARMUP_ROUNDS: usize = 2;
@@ -36,6 +36,7 @@ pub(crate) struct Bench {
     pub(crate) rounds: usize,
     pub(crate) borrowed: bool,
     pub(crate) numerics: Numerics,
+    pub(crate) after: After,
     pub(crate) baselines: bool,
 }
 
@@ -45,7 +46,7 @@ pub(crate) struct Samples {
     pub(crate) step: Vec<f64>,
     pub(crate) traffic: Vec<f64>,
     pub(crate) copy: Vec<f64>,
-    /// A step in f32 that neither clips nor scales, if that is not the step itself.
+    /// A step in f32 that neither clips nor scales, with nothing after the rule, if that is not the step itself.
     pub(crate) plain: Vec<f64>,
     /// Host time of recording a step.
     pub(crate) encode: Vec<f64>,
@@ -72,17 +73,17 @@ impl Bench {
         bar: &ProgressBar,
     ) -> Result<Samples> {
         let gpu = &self.gpu;
-        let optimizer = |numerics| -> Result<Optimizer> {
-            let mut optimizer =
-                subject::optimizer(gpu, rule.clone(), specs, numerics, self.borrowed)?;
+        let optimizer = |numerics, after: After| -> Result<Optimizer> {
+            let group = after.of(Group::new("all", rule.clone()));
+            let mut optimizer = subject::optimizer(gpu, group, specs, numerics, self.borrowed)?;
             optimizer.step(&Step::lr(LR))?;
             Ok(optimizer)
         };
-        let mut measured = optimizer(&self.numerics)?;
-        let plain = Numerics::default();
-        let mut plain = match self.numerics == plain {
+        let mut measured = optimizer(&self.numerics, self.after)?;
+        let plain = (Numerics::default(), After::default());
+        let mut plain = match (self.numerics, self.after) == plain {
             true => None,
-            false => Some(optimizer(&plain).context("the plain step")?),
+            false => Some(optimizer(&plain.0, plain.1).context("the plain step")?),
         };
         let traffic = measured.traffic()?;
         let mut baselines = match Known::new(&*rule).filter(|_| self.baselines) {

@@ -32,6 +32,7 @@ use self::{
 };
 use crate::{
     Outcome,
+    after::After,
     copy::Copy,
     device::{AdapterReport, DeviceArgs},
     exit::usage,
@@ -69,16 +70,19 @@ pub(crate) struct Args {
     #[command(flatten)]
     precision: PrecisionArgs,
 
+    #[command(flatten)]
+    after: After,
+
     /// Do not measure the baselines
     #[arg(long)]
     no_baselines: bool,
 
     /// Instead of times, the memory that each sensible combination of formats holds
-    #[arg(long, conflicts_with_all = ["steps", "borrowed", "no_baselines", "PrecisionArgs"])]
+    #[arg(long, conflicts_with_all = ["steps", "borrowed", "no_baselines", "PrecisionArgs", "After"])]
     memory: bool,
 
     /// Instead of the times of steps, what it costs the host that gradients lie elsewhere in every step
-    #[arg(long, requires = "borrowed", conflicts_with_all = ["no_baselines", "memory"])]
+    #[arg(long, requires = "borrowed", conflicts_with_all = ["no_baselines", "memory", "After"])]
     moving: bool,
 
     /// Write the rows to FILE as JSON
@@ -92,9 +96,11 @@ Columns:
   GB/s        the bytes that the rule must move, by that time
   copy GB/s   a plain copy, read and write
   roofline    time of the step's bare loads and stores by the time of the step: median and quartiles
-              of the rounds (what clipping and scaling read beforehand is not among these loads)
+              of the rounds (what clipping and scaling read beforehand is not among these loads;
+              Lookahead's slow weights are, though most steps do not touch them)
   encode      host time of recording a step
-  plain       a step in f32 that neither clips nor scales; (x): the step by it, median and quartiles
+  plain       a step in f32 that neither clips nor scales, with nothing after the rule; (x): the step
+              by it, median and quartiles
   per tensor  a fused kernel with a dispatch for each tensor; (x): by the time of the step
   unfused     a kernel for each operation and tensor; (x): by the time of the step
 With --memory, bytes of GPU memory for each parameter, by the sizes of the buffers:
@@ -109,6 +115,7 @@ Examples:
   fallline bench --model resnet50,vit-b16 --rule adamw,sgd,lion --json rows.json
   fallline bench --clip 1 --loss-scale dynamic  against the step without them
   fallline bench --param bf16 --master remainder --state bf16
+  fallline bench --ema-decay 0.999              against the step without an average
   fallline bench --memory                       bytes for each parameter, by formats
   fallline bench --borrowed --moving            gradients that lie elsewhere in every step
   fallline bench --width 0.25 --steps 5         a smaller model on a smaller machine";
@@ -140,8 +147,9 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     let copy = Copy::new(&gpu)?;
     let timer = Timer::new(&gpu, |pass| copy.record(pass))?;
     let adapter = AdapterReport::new(&gpu.adapter_info());
+    let after = args.after.in_words().map(|after| format!(", with {after}")).unwrap_or_default();
     print::print(format_args!(
-        "{}, {}, {}; timed by {}; {numerics}, {}\n\n",
+        "{}, {}, {}; timed by {}; {numerics}, {}{after}\n\n",
         adapter.name,
         adapter.backend,
         adapter.driver,
@@ -155,6 +163,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         rounds: args.steps,
         borrowed: args.borrowed,
         numerics,
+        after: args.after.with_defaults(),
         baselines: !args.no_baselines,
     };
     let len = args.model.len() * args.rule.len() * (WARMUP_ROUNDS + args.steps);

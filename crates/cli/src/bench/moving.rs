@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use fallline::{
-    BufferRange, Gpu, Optimizer, Places, Rule, Step, TensorSpec,
+    BufferRange, Gpu, Group, Optimizer, Places, Rule, Step, TensorSpec,
     wgpu::{Buffer, BufferUsages, CommandEncoderDescriptor},
 };
 
@@ -61,7 +61,7 @@ pub(super) fn measure(
     (specs, numerics): (&[TensorSpec], &Numerics),
     rounds: usize,
 ) -> Result<Vec<Row>> {
-    let mut optimizer = subject::optimizer(gpu, rule, specs, numerics, true)?;
+    let mut optimizer = subject::optimizer(gpu, Group::new("all", rule), specs, numerics, true)?;
     optimizer.step(&Step::lr(LR))?;
     gpu.wait()?;
     let at = Gradients::new(gpu, &optimizer, specs)?;

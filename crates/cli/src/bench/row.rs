@@ -8,6 +8,7 @@ use super::{
     models::Model,
 };
 use crate::{
+    after::After,
     device::AdapterReport,
     precision::Numerics,
     print,
@@ -24,6 +25,8 @@ pub(crate) struct Row {
     rule: String,
     #[serde(flatten)]
     numerics: Numerics,
+    #[serde(flatten)]
+    after: After,
     width: f64,
     borrowed: bool,
     steps: usize,
@@ -43,7 +46,7 @@ pub(crate) struct Row {
     encode_us: f64,
     state_bytes_per_param: f64,
     timing: &'static str,
-    /// A step in f32 that neither clips nor scales; `null` if that is the step itself.
+    /// A step in f32 that neither clips nor scales, with nothing after the rule; `null` if that is the step itself.
     plain: Option<Plain>,
     baselines: Baselines,
 }
@@ -103,7 +106,7 @@ impl Row {
     ) -> Self {
         let params: u64 =
             specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
-        let bytes_per_param = bytes_per_param(&bench.numerics, rule);
+        let bytes_per_param = bytes_per_param(&bench.numerics, bench.after, rule);
         let ratios: Vec<f64> =
             samples.traffic.iter().zip(&samples.step).map(|(bare, step)| bare / step).collect();
         let step_s = median(&samples.step);
@@ -114,6 +117,7 @@ impl Row {
             params,
             rule: name.to_string(),
             numerics: bench.numerics,
+            after: bench.after,
             width,
             borrowed: bench.borrowed,
             steps: samples.step.len(),
@@ -187,10 +191,11 @@ const SPEED: [&str; 9] =
     ["model", "rule", "params", "ms/step", "min..max", "ns/param", "GB/s", "copy GB/s", "roofline"];
 
 /// Bytes that a step must move for each element: parameter, what is kept beside it, and state read and
-/// written, and read before by a rule that looks at whole tensors; the gradient read, twice if something is decided
-/// by it before. (Of large tensors: small ones keep their state in f32; what has other shapes than the parameter does
+/// written, and read before by a rule that looks at whole tensors; the gradient read, once more if something is decided
+/// by it before, and once more for rows and columns; the average read and written. (Lookahead's slow weights are not
+/// touched in most steps, nor counted. Of large tensors: small ones keep their state in f32; what has other shapes than the parameter does
 /// not count.)
-fn bytes_per_param(numerics: &Numerics, rule: &dyn Rule) -> f64 {
+fn bytes_per_param(numerics: &Numerics, after: After, rule: &dyn Rule) -> f64 {
     let spec = numerics.spec(TensorSpec::new("", [1, 1]));
     let grads = if numerics.clip.is_some() || numerics.scales() { 2 } else { 1 };
     let kept = spec.dtype.size_bytes() + spec.precision.size_bytes();
@@ -208,7 +213,8 @@ fn bytes_per_param(numerics: &Numerics, rule: &dyn Rule) -> f64 {
     if rule.scope() != Scope::Element {
         read_before += (kept + grad) as f64 + state;
     }
-    (2 * kept + grads * grad) as f64 + 2.0 * state + read_before
+    let average = if after.averages() { 4.0 } else { 0.0 };
+    (2 * kept + grads * grad) as f64 + 2.0 * (state + average) + read_before
 }
 
 const COST: [&str; 9] = [

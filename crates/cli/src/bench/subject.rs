@@ -1,12 +1,10 @@
 //! The optimizer that is measured, with data in its tensors.
 
-use std::sync::Arc;
-
 use std::sync::LazyLock;
 
 use anyhow::Result;
 use fallline::{
-    BorrowedTensor, BufferRange, Dtype, Gpu, Group, Optimizer, Rule, TensorId, TensorSpec,
+    BorrowedTensor, BufferRange, Dtype, Gpu, Group, Optimizer, TensorId, TensorSpec,
     wgpu::{Buffer, BufferSlice, BufferUsages},
 };
 
@@ -15,12 +13,12 @@ use crate::{compute, precision::Numerics};
 /// Builds an optimizer in the arena or over buffers of the caller's, and fills it.
 pub(crate) fn optimizer(
     gpu: &Gpu,
-    rule: Arc<dyn Rule>,
+    group: Group,
     specs: &[TensorSpec],
     numerics: &Numerics,
     borrowed: bool,
 ) -> Result<Optimizer> {
-    let groups = [numerics.group(Group::new("all", rule))];
+    let groups = [numerics.group(group)];
     let specs: Vec<TensorSpec> = specs.iter().map(|spec| numerics.spec(spec.clone())).collect();
     let options = numerics.options(gpu, 0)?;
     let optimizer = if borrowed {

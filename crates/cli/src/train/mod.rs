@@ -146,7 +146,14 @@ impl Args {
             "--hidden must be a multiple of 4 from 4 to {MAX_HIDDEN}, found {hidden}"
         );
         let numerics = self.precision.numerics()?;
-        Ok(Settings { epochs, seed, batch_size, hidden, numerics, after: self.after })
+        Ok(Settings {
+            epochs,
+            seed,
+            batch_size,
+            hidden,
+            numerics,
+            after: self.after.with_defaults(),
+        })
     }
 }
 

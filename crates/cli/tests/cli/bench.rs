@@ -114,6 +114,57 @@ fn mixed_precision_is_measured_against_the_plain_step() {
 }
 
 #[test]
+fn rules_that_look_at_whole_tensors_are_measured() {
+    let path = scratch("whole.json");
+    let json = path.to_str().expect("a name in UTF-8");
+    let size = ["--width", "0.05", "--steps", "2", "--no-baselines", "--json", json];
+    let row = |rule: &str, options: &[&str]| {
+        let rule = ["bench", "--model", "one-big", "--rule", rule];
+        fallline(&[&rule[..], options, &size].concat()).good();
+        rows(&path).remove(0)
+    };
+    for (rule, options, bytes) in [
+        // The update, the sums over the tensor, those over rows and columns.
+        ("adafactor", &[][..], 12.0 + 8.0 + 4.0),
+        ("adafactor", &["--param", "bf16"], 6.0 + 4.0 + 2.0),
+        ("adafactor", &["--clip", "1"], 16.0 + 8.0 + 4.0),
+        ("prodigy", &[], 12.0 + 8.0 + 3.0 * 16.0),
+        // s and p0 are exact in every format.
+        ("prodigy", &["--state", "bf16"], 12.0 + 8.0 + 3.0 * 12.0),
+        ("prodigy", &["--ema-decay", "0.5"], 12.0 + 8.0 + 3.0 * 16.0 + 8.0),
+    ] {
+        let row = row(rule, options);
+        assert_eq!(row["bytes_per_param"].as_f64(), Some(bytes), "{rule} {options:?}");
+        assert!(row["roofline"].as_f64().is_some_and(|ratio| ratio > 0.0), "{row}");
+    }
+    let adafactor = row("adafactor", &[]);
+    assert!(adafactor["state_bytes_per_param"].as_f64().unwrap() < 1.0, "{adafactor}");
+    let prodigy = row("prodigy", &[]);
+    assert!((16.0..16.5).contains(&prodigy["state_bytes_per_param"].as_f64().unwrap()));
+}
+
+#[test]
+fn what_comes_after_the_rule_is_measured_against_the_plain_step() {
+    let path = scratch("after.json");
+    let json = path.to_str().expect("a name in UTF-8");
+    let size = ["bench", "--width", "0.02", "--steps", "2", "--no-baselines", "--json", json];
+    for (options, key, bytes) in
+        [(["--ema-decay", "0.9"], "ema_decay", 36.0), (["--lookahead-k", "5"], "lookahead_k", 28.0)]
+    {
+        let ran = fallline(&[&size[..], &options].concat()).good();
+        assert!(ran.out.contains(", in the arena, with "), "{}", ran.out);
+        let row = &rows(&path)[0];
+        assert_eq!(row["bytes_per_param"].as_f64(), Some(bytes), "{options:?}");
+        assert_eq!(row[key].as_f64(), options[1].parse().ok(), "{row}");
+        assert_eq!(row["lookahead_alpha"].is_f64(), key == "lookahead_k", "{row}");
+        assert!(row["plain"]["ratio"].as_f64().is_some_and(|ratio| ratio > 0.0), "{row}");
+        let state = row["state_bytes_per_param"].as_f64().unwrap();
+        assert!((12.0..13.5).contains(&state), "{row}");
+    }
+    assert_eq!(fallline(&["bench", "--memory", "--ema-decay", "0.9"]).code, Some(2));
+}
+
+#[test]
 fn bad_values_are_refused() {
     for bad in [
         ["--model", "gpt5"],
@@ -125,6 +176,8 @@ fn bad_values_are_refused() {
         ["--clip", "0"],
         ["--loss-scale", "fast"],
         ["--param", "f64"],
+        ["--lookahead-k", "0"],
+        ["--ema-decay", "2"],
     ] {
         assert_eq!(fallline(&["bench", bad[0], bad[1]]).code, Some(2), "{bad:?}");
     }

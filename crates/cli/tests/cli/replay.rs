@@ -164,7 +164,7 @@ fn what_comes_after_the_rule_is_told() {
     };
     let text = fs::read_to_string(golden("lookahead_ema.toml")).unwrap();
     let (out, report) = run("lookahead_ema", &text);
-    let line = "\nafter the rule: lookahead of 3 steps with alpha 0.5, an average of decay 0.8\n";
+    let line = "\nafter the rule: lookahead with k 3 and alpha 0.5, an average of decay 0.8\n";
     assert!(out.contains(line), "{out}");
     let after = serde_json::json!({ "lookahead_k": 3, "lookahead_alpha": 0.5, "ema_decay": 0.8 });
     assert_eq!(report["groups"][0]["after"], after);

@@ -161,7 +161,7 @@ fn lookahead_comes_after_the_rule() {
     let default = curve(&["--lookahead-k", "5"]);
     assert_ne!(default, plain);
     assert_eq!(curve(&["--lookahead-alpha", "0.5"]), default);
-    assert!(text("lookahead.svg").contains("lookahead of 5 steps with alpha 0.5"));
+    assert!(text("lookahead.svg").contains("lookahead with k 5 and alpha 0.5"));
 }
 
 #[test]
