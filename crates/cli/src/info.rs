@@ -50,10 +50,18 @@ pub(crate) struct Args {
 enum KernelName {
     /// Counts steps and derives each tensor's scalars
     Advance,
+    /// Sums over rows and columns in parts, of rules that keep something of these
+    Margins,
+    /// Adds these up, and keeps of them what the rule does
+    Vectors,
+    /// Averages over matrices what is kept of rows
+    Means,
     /// Sums over tensors, of rules that look at whole ones
     Reduce,
     /// Adds these up, and decides by them
     Finish,
+    /// Adds up those of many tensors, of rules that look at all, and decides by them
+    Gather,
     /// Updates parameter and state
     Update,
 }
@@ -62,9 +70,26 @@ impl From<KernelName> for KernelStage {
     fn from(name: KernelName) -> Self {
         match name {
             KernelName::Advance => KernelStage::Advance,
+            KernelName::Margins => KernelStage::Margins,
+            KernelName::Vectors => KernelStage::Vectors,
+            KernelName::Means => KernelStage::Means,
             KernelName::Reduce => KernelStage::Reduce,
             KernelName::Finish => KernelStage::Finish,
+            KernelName::Gather => KernelStage::Gather,
             KernelName::Update => KernelStage::Update,
+        }
+    }
+}
+
+impl KernelName {
+    /// What a rule without this kernel does not do.
+    const fn purpose(self) -> &'static str {
+        match self {
+            KernelName::Margins | KernelName::Vectors | KernelName::Means => {
+                "keeps nothing of rows and columns"
+            }
+            KernelName::Gather => "sums nothing over many tensors",
+            _ => "looks at no whole tensor",
         }
     }
 }
@@ -75,7 +100,8 @@ Fails if there is no adapter or none can be used.
 Examples:
   fallline info
   fallline info --backend vulkan --json adapters.json
-  fallline info --kernel adamw --param bf16 --state int8 | less";
+  fallline info --kernel adamw --param bf16 --state int8 | less
+  fallline info --kernel adafactor --stage margins";
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     if let Some(rule) = args.kernel {
@@ -108,11 +134,12 @@ fn print_kernel(args: &Args, rule: RuleName) -> Result<Outcome> {
         let why = "--clip and --loss-scale change no kernel of a rule, but what it is given";
         return Err(usage(anyhow!(why)));
     }
-    let tensor = numerics.spec(TensorSpec::new("tensor", [4096])).state(numerics.state);
+    // A matrix, so that there are rows and columns.
+    let tensor = numerics.spec(TensorSpec::new("tensor", [64, 64])).state(numerics.state);
     let places = if args.borrowed { KernelPlaces::Borrowed } else { KernelPlaces::Arena };
     let page = kernel_wgsl(&*rule.rule(), &tensor, places, args.stage.into())?;
-    let page =
-        page.with_context(|| format!("{rule} looks at no whole tensor: it has no such kernel"));
+    let none = || format!("{rule} {}: it has no such kernel", args.stage.purpose());
+    let page = page.with_context(none);
     print::print(page.map_err(usage)?)?;
     Ok(Outcome::Good)
 }

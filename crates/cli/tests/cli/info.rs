@@ -50,6 +50,23 @@ fn a_kernel_is_one_page_to_read() {
     assert!(page(&["lamb", "--stage", "reduce"]).contains("// ---- frames/reduce.wgsl\n"));
     assert!(page(&["lamb", "--stage", "finish"]).contains("// ---- control/finish.wgsl\n"));
     assert!(page(&["nadam", "--stage", "advance"]).contains("fn keep("));
+    let adafactor = page(&["adafactor"]);
+    assert!(adafactor.contains("// FACTORED = 1\n"), "{adafactor}");
+    for (rule, stage) in [
+        ("adafactor", "margins"),
+        ("adafactor", "vectors"),
+        ("adafactor", "means"),
+        ("prodigy", "gather"),
+        ("prodigy", "finish"),
+        ("prodigy", "advance"),
+    ] {
+        for places in [&[][..], &["--borrowed"]] {
+            let page = page(&[&[rule, "--stage", stage][..], places].concat());
+            let file = format!("\n// ---- control/{stage}.wgsl\n");
+            assert!(page.contains(&file) && page.contains("fn main("), "{rule} {stage}");
+        }
+    }
+    assert!(page(&["prodigy", "--stage", "update"]).contains("// ---- rules/prodigy.wgsl\n"));
 }
 
 #[test]
@@ -58,6 +75,11 @@ fn what_makes_no_kernel_is_wrong_usage() {
         (&["--param", "bf16"][..], "they need --kernel RULE"),
         (&["--kernel", "adamw", "--clip", "1"], "--clip and --loss-scale change no kernel"),
         (&["--kernel", "adamw", "--stage", "reduce"], "adamw looks at no whole tensor"),
+        (&["--kernel", "lamb", "--stage", "margins"], "lamb keeps nothing of rows and columns: it"),
+        (
+            &["--kernel", "adafactor", "--stage", "gather"],
+            "adafactor sums nothing over many tensor",
+        ),
         (&["--kernel", "adamw", "--master", "f32"], "--master f32 needs --param f16 or bf16"),
         (&["--kernel", "adamww"], "possible values: sgd, lion"),
         (&["--borrowed"], "--kernel <RULE>"),
