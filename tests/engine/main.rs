@@ -25,6 +25,7 @@ mod quantizer;
 mod save;
 mod scalars;
 mod scaler;
+mod scopes;
 mod state;
 mod state_blocks;
 mod sums;

@@ -6,7 +6,7 @@ use super::{Written, inputs::StepInputs, workgroups};
 use crate::{
     Gpu, Result, Scope, compile,
     dispatch::{Dispatch, bind},
-    kernel::{Kernel, Recipe},
+    kernel::{self, Kernel, Recipe},
     records::TileSums,
     rule_set::RuleSet,
     vectors::{VectorMemory, Vectors},
@@ -58,9 +58,10 @@ impl Reduce {
         }
         if all.sums.is_some() {
             for (number, key) in numbered().filter(|(_, key)| key.reduces()) {
-                // A workgroup for each tensor.
+                let of_workgroup = kernel::workgroup_size(gpu.limits()) as usize / 64;
                 let recipe = Recipe::Finish { key: key.clone(), number };
-                all.decide.push(all.dispatch(gpu, recipe, bound, tensors as u64)?);
+                let workgroups = tensors.div_ceil(of_workgroup) as u64;
+                all.decide.push(all.dispatch(gpu, recipe, bound, workgroups)?);
             }
             for family in rules.gathering() {
                 let key = family.key.clone();

@@ -3,7 +3,9 @@
 use wgpu::CommandEncoder;
 
 use super::{Lies, Optimizer, blueprint::Roster, borrowed::Placed};
-use crate::{BorrowedTensor, BufferRange, Error, Result, TensorId, TensorSpec, layout::TILE_ELEMS};
+use crate::{
+    BorrowedTensor, BufferRange, Error, Result, TensorId, TensorSpec, abi::Kept, layout::TILE_ELEMS,
+};
 
 impl Optimizer {
     /// Adds tensors to an arena. The others keep their ids, state, step counters and numbers in stochastic
@@ -139,8 +141,13 @@ impl Optimizer {
             };
             let (old, new) = (&self.control, &into.control);
             copy(&old.steps, &new.steps, size_of::<u32>());
-            copy(&old.kept, &new.kept, size_of::<crate::abi::Kept>());
+            copy(&old.kept, &new.kept, size_of::<Kept>());
         }
+        // What tensors share lies behind what each has.
+        let behind = |tensors: u64| tensors * size_of::<Kept>() as u64;
+        let (from, to) = (behind(tensors), behind(into.infos.len() as u64));
+        let size = behind(self.rules.joints() as u64);
+        encoder.copy_buffer_to_buffer(&self.control.kept, from, &into.control.kept, to, size);
         self.control.copy_decisions(&into.control, encoder);
     }
 }

@@ -53,7 +53,7 @@ pub struct Group {
 /// slow ← slow + alpha · (p - slow),  p ← slow          after every k-th step of the tensor
 /// ```
 ///
-/// The slow weights are the state slot `slow`, in f32. In steps between they are not touched, and cost nothing.
+/// The slow weights are the state slot `slow`, in f32. In steps between they are neither loaded nor stored.
 ///
 /// Source: Zhang et al., *Lookahead Optimizer: k steps forward, 1 step back*, 2019; `optax.lookahead`. Steps are the
 /// tensor's own: one without a gradient in a step is k steps behind the others when they are k - 1.
