@@ -6,11 +6,12 @@
 // If the rule's sums go over many tensors (JOINT), the tensor's is left in the place of its first tile's, for
 // control/gather.wgsl.
 //
-// A dispatch for each rule that reduces; tensors of others are left alone. A workgroup has a tensor for every 64 lanes,
-// which add up its tiles where these are at most 1,024; of larger ones it takes one after the other with all lanes. The
-// order of the sums is a tensor's own: columns of tiles, runs of 16 of a column, then runs of 16 columns, so that rounding
-// grows with these and not with all tiles. (Measured on Mesa's software driver, where a workgroup's lanes and barriers are
-// what it costs: with a workgroup for each, LAMB over 1,000 tensors of 16,384 elements has a roofline of 0.76.)
+// A dispatch for each rule that reduces; tensors of others are left alone. A workgroup has a tensor for every
+// 64 lanes, which add up its tiles where these are at most 1,024; of larger ones it takes one after the other
+// with all lanes. The order of the sums is a tensor's own: columns of tiles, runs of 16 of a column, then
+// runs of 16 columns, so that rounding grows with these and not with all tiles. (Measured on Mesa's software
+// driver, where a workgroup's lanes and barriers are what it costs: with a workgroup for each, LAMB over
+// 1,000 tensors of 16,384 elements has a roofline of 0.76.)
 //
 // Joined with: a rule (StepHyper, Scalars, decide), and all that it is joined with in an update;
 // structs/{tensor,placement,group}.wgsl.

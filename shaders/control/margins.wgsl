@@ -3,15 +3,17 @@
 //   row_parts[row, chunk]       <- sum of margin(grad) over the 256 columns of a chunk
 //   column_parts[block, column] <- sum of margin(grad) over the 64 rows of a block
 //
-// A unit is a chunk of a block. Each has a workgroup: eight lanes a row, with eight vec4s each, so that neighbouring lanes
-// load neighbouring vec4s and a lane's loads are independent; a row then needs a sum of eight through workgroup memory, and
-// a column another. (Measured on Mesa's software driver: Adafactor's roofline is 0.91, and
-// 0.72 with a lane for each vec4 of a row, 64 of them.) Where rows are at most 32 long (NARROW) a unit is given to one lane for each vec4 of a row, and a workgroup has
-// as many units as it has lanes for. Where rows are no multiple of four long, a lane loads two vec4s and takes what lies
-// across. Blocks and chunks are counted from the beginning of each matrix: where buffers are cut changes no sum.
+// A unit is a chunk of a block. Each has a workgroup: eight lanes a row, with eight vec4s each, so that
+// neighbouring lanes load neighbouring vec4s and a lane's loads are independent; a row then needs a sum of
+// eight through workgroup memory, and a column another. (Measured on Mesa's software driver: Adafactor's
+// roofline is 0.91, and 0.72 with a lane for each vec4 of a row, 64 of them.) Where rows are at most 32 long
+// (NARROW) a unit is given to one lane for each vec4 of a row, and a workgroup has as many units as it has
+// lanes for. Where rows are no multiple of four long, a lane loads two vec4s and takes what lies across.
+// Blocks and chunks are counted from the beginning of each matrix: where buffers are cut changes no sum.
 //
-// Joined with: a rule (margin), and all that it is joined with in an update; words, format and codec of the gradient;
-// functions/gradient.wgsl, tables/hyper.wgsl, structs/{piece,matrices,place}.wgsl, tables/tensors_{uniform,storage}.wgsl.
+// Joined with: a rule (margin), and all that it is joined with in an update; words, format and codec of the
+// gradient; functions/gradient.wgsl, tables/hyper.wgsl, structs/{piece,matrices,place}.wgsl,
+// tables/tensors_{uniform,storage}.wgsl.
 //
 // Bindings (group 0):
 //   0 tensors   records
@@ -45,14 +47,15 @@ var<workgroup> of_columns: array<vec4<f32>, 512>;
 
 // A unit, and how its piece is loaded.
 struct Unit {
-    // Its block among those of all matrices, how many of that block's rows exist, and the first among those of all matrices.
+    // Its block among those of all matrices, how many of that block's rows exist, and the first among those
+    // of all matrices.
     block: u32,
     rows: u32,
     first_row: u32,
     chunk: u32,
     columns: u32,
-    // Its first element, counted from the vec4 of the window that the piece begins in; and that vec4, counted from the
-    // tensor's first.
+    // Its first element, counted from the vec4 of the window that the piece begins in; and that vec4, counted
+    // from the tensor's first.
     first_elem: u32,
     grad_vec4: u32,
     lead_vec4: u32,
@@ -200,7 +203,8 @@ fn store_columns(unit: Unit, number: u32, sums: vec4<f32>, shape: Matrices) {
     }
 }
 
-// The terms of a row's vec4 of this number in the chunk; 0 of what does not exist, for which something is loaded that does.
+// The terms of a row's vec4 of this number in the chunk; 0 of what does not exist, for which something is
+// loaded that does.
 fn term_of(row: u32, number: u32, unit: Unit, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
     let column = unit.chunk * CHUNK_COLUMNS + number * 4u;
     let exists = row < unit.rows && column < unit.columns;

@@ -8,9 +8,10 @@
 // tensor says its record. (Measured on Mesa's software driver: to find tensor and record costs 15 % of
 // an AdamW step for a lane with one vec4, and half of that for a lane with two.)
 //
-// Joined with: roles.wgsl; arena.wgsl or borrowed.wgsl; a rule (see fallline_shaders); for parameter
-// and gradient packing, format and codec; a precision; a codec for the state; structs/{tensor,place,slots,
-// proposal}.wgsl, functions/gradient.wgsl, tables/hyper.wgsl, and tables/tensors_uniform.wgsl or tensors_storage.wgsl.
+// Joined with: roles.wgsl; arena.wgsl or borrowed.wgsl; a rule (see fallline_shaders); for parameter and
+// gradient packing, format and codec; a precision; a codec for the state; structs/{tensor,place,slots,
+// proposal}.wgsl, functions/gradient.wgsl, tables/hyper.wgsl, and tables/tensors_uniform.wgsl or
+// tensors_storage.wgsl.
 //
 // Bindings (group 0), beside those of roles.wgsl:
 //   0 tensors   per-tensor records of this step, written by control/advance.wgsl

@@ -1,5 +1,5 @@
-// What comes after the update of any rule: Lookahead (Zhang et al. 2019, "Lookahead Optimizer: k steps forward, 1 step
-// back"), an average (Polyak and Juditsky 1992; torch.optim.swa_utils).
+// What comes after the update of any rule: Lookahead (Zhang et al. 2019, "Lookahead Optimizer: k steps
+// forward, 1 step back"), an average (Polyak and Juditsky 1992; torch.optim.swa_utils).
 //
 //   slow    <- lerp(slow, param, slow_weight),  param <- slow           in every k-th step; at first slow is the
 //                                                                       parameter before the tensor's first step

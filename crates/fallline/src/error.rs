@@ -1,33 +1,14 @@
+mod role;
+mod rule;
+
 use wgpu::BufferUsages;
+
+pub use self::{role::Role, rule::RuleError};
 
 use crate::{Dtype, Precision, StateFormat, formats::either};
 
-/// The result of this crate's functions.
+/// What this crate's functions give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// Which of a tensor's buffers is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// The parameter itself.
-    Param,
-    /// Its gradient.
-    Grad,
-    /// Values to quantize, or dequantized.
-    Values,
-    /// The blocks of codes that these become.
-    Blocks,
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Role::Param => "parameter",
-            Role::Grad => "gradient",
-            Role::Values => "values",
-            Role::Blocks => "blocks",
-        })
-    }
-}
 
 /// Everything that can go wrong. Whatever is wrong with the input is found before anything is
 /// written to the GPU.
@@ -114,74 +95,9 @@ pub enum Error {
         /// How many there may be.
         limit: usize,
     },
-    /// The WGSL of a rule does not declare what a rule must, or a switch of it.
-    #[error("rule '{rule}': its WGSL does not declare `{what}`")]
-    RuleLacks {
-        /// The rule's name.
-        rule: String,
-        /// The name that is missing.
-        what: &'static str,
-    },
-    /// The WGSL of a rule declares a name that the engine's does.
-    #[error("rule '{rule}', line {line}: `{name}` is declared by the engine's {file}.wgsl too")]
-    RuleClash {
-        /// The rule's name.
-        rule: String,
-        /// The name.
-        name: String,
-        /// The line of the rule's text.
-        line: u32,
-        /// The engine's file.
-        file: &'static str,
-    },
-    /// The WGSL of a rule is wrong.
-    #[error("rule '{rule}', line {line}: {message}")]
-    RuleWgsl {
-        /// The rule's name.
-        rule: String,
-        /// The line of the rule's text; of a function that the engine cannot call, the one that declares it.
-        line: u32,
-        /// What is wrong.
-        message: String,
-    },
-    /// A struct of a rule's WGSL is not what the rule says in Rust.
-    #[error("rule '{rule}': {what} must be {expected}; found {found}")]
-    RuleStruct {
-        /// The rule's name.
-        rule: String,
-        /// The struct.
-        what: &'static str,
-        /// Its members, or its size.
-        expected: String,
-        /// What it is.
-        found: String,
-    },
-    /// Two rules have the same name: two of a caller's, or one has the name of one of the engine's.
-    #[error("two rules have the name '{rule}'")]
-    RuleName {
-        /// The name.
-        rule: String,
-    },
-    /// Two slots of a rule have the same name.
-    #[error("rule '{rule}': the slot '{slot}' is given twice")]
-    RuleSlot {
-        /// The rule's name.
-        rule: String,
-        /// The slot's name.
-        slot: String,
-    },
-    /// A rule keeps or is given more than one can be.
-    #[error("rule '{rule}': at most {limit} {what}, found {found}")]
-    RuleTooLarge {
-        /// The rule's name.
-        rule: String,
-        /// What is too many.
-        what: &'static str,
-        /// How many there may be.
-        limit: usize,
-        /// How many there are.
-        found: usize,
-    },
+    /// A rule of the caller's is not what a rule must be.
+    #[error(transparent)]
+    Rule(RuleError),
     /// A group that the optimizer does not have.
     #[error("there is no group '{group}' (groups: {known})")]
     NoSuchGroup {

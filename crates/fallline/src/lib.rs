@@ -50,8 +50,10 @@
 //! # Tensors, groups, rules
 //!
 //! A [`TensorSpec`] says a tensor's name, shape, format and group; a [`Group`] has a rule with its
-//! hyperparameters, and the format of its state ([`StateFormat`]). [`Rule`] is a trait: a page of WGSL and its
-//! constants make an optimizer of yours. [`Options`] are for clipping, loss scaling and overflow checks.
+//! hyperparameters, the format of its state ([`StateFormat`]), and what comes after its updates:
+//! [`Lookahead`], an average. [`Rule`] is a trait: a page of WGSL and its constants make an optimizer of
+//! yours, which may look at single elements, rows and columns, tensors, or all of them ([`Scope`]).
+//! [`Options`] are for clipping, loss scaling and overflow checks.
 //!
 //! # A step
 //!
@@ -131,7 +133,7 @@ pub use adapters::{GpuOptions, request_adapters};
 pub use blocks::BlockScales;
 pub use compute::{ComputeDispatch, ComputeKernel};
 pub use control::Sums;
-pub use error::{Error, Result, Role};
+pub use error::{Error, Result, Role, RuleError};
 pub use formats::{Dtype, Precision, StateFormat};
 pub use gpu::Gpu;
 pub use kernel::{KernelPlaces, KernelStage, kernel_wgsl};

@@ -1,15 +1,16 @@
 //! The distinct rules of some groups and tensors, and their constants.
 
 use crate::{
-    Error, Group, Result, Scope, TensorSpec, abi,
+    Error, Group, Result, RuleError, Scope, TensorSpec, abi,
     kernel::{KernelKey, MAX_HYPERS, check_rule},
     rules::narrow,
 };
 
 /// The distinct rules of some groups and tensors.
 ///
-/// Groups whose rules differ in hyperparameters only are a *family*: they share the table of these in a kernel, and each
-/// distinct set of what every element needs (so not the learning rate, nor decoupled weight decay) is one entry of it.
+/// Groups whose rules differ in hyperparameters only are a *family*: they share the table of these in a
+/// kernel, and each distinct set of what every element needs (so not the learning rate, nor decoupled weight
+/// decay) is one entry of it.
 #[derive(Clone, Debug)]
 pub(crate) struct RuleSet {
     /// A family's rule may have several kernels, as its tensors differ in shape.
@@ -64,7 +65,7 @@ impl RuleSet {
             let same_name = |known: &Family| known.key.rule.stem() == key.rule.stem();
             let differs = |known: &Family| known.key.rule != key.rule;
             if self.families.iter().any(|known| same_name(known) && differs(known)) {
-                return Err(Error::RuleName { rule: rule.name().to_owned() });
+                return Err(Error::Rule(RuleError::Name { rule: rule.name().to_owned() }));
             }
             check_rule(group, &scalar, &key)?;
         }

@@ -187,7 +187,7 @@ impl Grouping {
 
 /// Where tensors lie, and in what.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ground<'a> {
+pub(crate) struct TileInputs<'a> {
     pub(crate) extents: &'a [Extent],
     pub(crate) lent: &'a [LentTensor],
     /// Bytes of each buffer.
@@ -198,20 +198,20 @@ pub(crate) struct Ground<'a> {
 }
 
 /// Distributes the pieces of all tensors with a gradient over as few dispatches as their windows permit.
-pub(crate) fn group(pieces: &[Piece], ground: Ground<'_>) -> Grouping {
+pub(crate) fn group(pieces: &[Piece], tile_inputs: TileInputs<'_>) -> Grouping {
     let mut dispatches: Vec<TileDispatch> = Vec::new();
     let mut open: HashMap<Windows, usize> = HashMap::new();
     let mut of_pieces: Vec<usize> = Vec::with_capacity(pieces.len());
     let mut last = usize::MAX;
     for piece in pieces {
-        let Some(windows) = windows(*piece, ground) else {
+        let Some(windows) = windows(*piece, tile_inputs) else {
             of_pieces.push(usize::MAX);
             continue;
         };
         let tiles = piece.len_elems.div_ceil(256);
         let same = dispatches.get(last).is_some_and(|dispatch| dispatch.windows == windows);
         let found = if same { Some(last) } else { open.get(&windows).copied() };
-        let fits = |at: usize| ground.reach.max_tiles - dispatches[at].tiles.end >= tiles;
+        let fits = |at: usize| tile_inputs.reach.max_tiles - dispatches[at].tiles.end >= tiles;
         last = found.filter(|at| fits(*at)).unwrap_or_else(|| {
             open.insert(windows.clone(), dispatches.len());
             dispatches.push(TileDispatch { windows, tiles: 0..0 });
@@ -231,7 +231,7 @@ pub(crate) fn group(pieces: &[Piece], ground: Ground<'_>) -> Grouping {
     let mut runs = Vec::with_capacity(pieces.len() + dispatches.len() + 1);
     for (piece, at) in pieces.iter().zip(of_pieces) {
         let Some(dispatch) = dispatches.get(at) else { continue };
-        runs.push(run(*piece, dispatch, next[at], ground));
+        runs.push(run(*piece, dispatch, next[at], tile_inputs));
         next[at] += piece.len_elems.div_ceil(256);
     }
     let none = Run { len_elems: 0, ..bytemuck::Zeroable::zeroed() };
@@ -247,8 +247,8 @@ pub(crate) fn group(pieces: &[Piece], ground: Ground<'_>) -> Grouping {
 }
 
 /// The windows that hold a piece; `None` if it has no gradient.
-fn windows(piece: Piece, ground: Ground<'_>) -> Option<Windows> {
-    let Ground { extents, lent, buffers, segments, reach } = ground;
+fn windows(piece: Piece, tile_inputs: TileInputs<'_>) -> Option<Windows> {
+    let TileInputs { extents, lent, buffers, segments, reach } = tile_inputs;
     let extent = &extents[piece.tensor as usize];
     let LentTensor { param, grad } = lent[piece.tensor as usize];
     let grad = grad?;
@@ -314,10 +314,10 @@ fn state_window(extent: &Extent, piece: Piece, tiles: u32, reach: Reach) -> Rang
     start..start.saturating_add(most).min(tiles)
 }
 
-fn run(piece: Piece, dispatch: &TileDispatch, first_tile: u32, ground: Ground<'_>) -> Run {
+fn run(piece: Piece, dispatch: &TileDispatch, first_tile: u32, tile_inputs: TileInputs<'_>) -> Run {
     let TileDispatch { windows, tiles } = dispatch;
-    let extent = &ground.extents[piece.tensor as usize];
-    let lent = &ground.lent[piece.tensor as usize];
+    let extent = &tile_inputs.extents[piece.tensor as usize];
+    let lent = &tile_inputs.lent[piece.tensor as usize];
     let vec4 = |lent: Lent, bound: &Bound, elem_bytes: u64| {
         let first = lent.offset + u64::from(piece.first_tile) * TILE_ELEMS * elem_bytes;
         let vec4 = (first - bound.bytes.start) / (4 * elem_bytes);

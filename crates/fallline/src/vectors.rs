@@ -1,5 +1,5 @@
-//! State that does not lie in tiles: what a rule keeps of the rows and columns of matrices, f32, of all tensors in one
-//! buffer.
+//! State that does not lie in tiles: what a rule keeps of the rows and columns of matrices, f32, of all
+//! tensors in one buffer.
 
 use std::ops::Range;
 

@@ -1,8 +1,9 @@
 //! Which pieces of gradients are summed in which dispatch. Pure: knows no GPU.
 //!
-//! For norms, a row is 64 tiles of a tensor, counted from the beginning of the whole that the tensor is a piece of; its
-//! ragged end is one more. Each has a partial of its own, whatever dispatch measures it: those of a
-//! group lie together, tensor by tensor. For the rows and columns of matrices, a piece is blocks of 64 rows.
+//! For norms, a row is 64 tiles of a tensor, counted from the beginning of the whole that the tensor is a
+//! piece of; its ragged end is one more. Each has a partial of its own, whatever dispatch measures it: those
+//! of a group lie together, tensor by tensor. For the rows and columns of matrices, a piece is blocks of 64
+//! rows.
 
 use std::collections::HashMap;
 

@@ -15,7 +15,7 @@ use super::{
     outline::{Declared, outline},
 };
 use crate::{
-    Dtype, Error, Group, Result, Rule, Slot, SlotShape, StateFormat, TensorSpec,
+    Dtype, Error, Group, Result, Rule, RuleError, Slot, SlotShape, StateFormat, TensorSpec,
     formats::Formats,
     slot::{MAX_KEPT, MAX_SLOTS, slots_of},
 };
@@ -46,7 +46,7 @@ pub(super) fn check_rule(rule: &dyn Rule, slots: &[Slot], key: &KernelKey) -> Re
     }
     // By its name what is saved is taken up again.
     if crate::RULE_NAMES.contains(&rule.name()) {
-        return Err(Error::RuleName { rule: rule.name().to_owned() });
+        return Err(Error::Rule(RuleError::Name { rule: rule.name().to_owned() }));
     }
     check_declared(rule, key)
 }
@@ -99,7 +99,7 @@ fn check_structs(rule: &dyn Rule, key: &KernelKey, module: &Module) -> Result<()
     if size != 16 {
         let (rule, expected) = (rule.name().to_owned(), "16 bytes".to_owned());
         let found = format!("{size} bytes: {}", scalars.join(", "));
-        return Err(Error::RuleStruct { rule, what: "Scalars", expected, found });
+        return Err(Error::Rule(RuleError::Struct { rule, what: "Scalars", expected, found }));
     }
     let (state, _) = members(module, "State");
     let slots: Vec<&str> = key.slots.iter().map(|slot| slot.name).collect();
@@ -107,7 +107,12 @@ fn check_structs(rule: &dyn Rule, key: &KernelKey, module: &Module) -> Result<()
     let mut members = state.iter();
     if !slots.iter().all(|slot| members.any(|member| member == slot)) {
         let (rule, expected) = (rule.name().to_owned(), slots.join(", "));
-        return Err(Error::RuleStruct { rule, what: "State", expected, found: state.join(", ") });
+        return Err(Error::Rule(RuleError::Struct {
+            rule,
+            what: "State",
+            expected,
+            found: state.join(", "),
+        }));
     }
     Ok(())
 }
@@ -116,7 +121,7 @@ fn check_slots(rule: &dyn Rule, slots: &[Slot], key: &KernelKey) -> Result<()> {
     for (index, slot) in slots.iter().enumerate() {
         if slots[..index].iter().any(|known| known.name == slot.name) {
             let (rule, slot) = (rule.name().to_owned(), slot.name.to_owned());
-            return Err(Error::RuleSlot { rule, slot });
+            return Err(Error::Rule(RuleError::Slot { rule, slot }));
         }
     }
     let of_shape = |shape| slots.iter().filter(|slot| slot.shape == shape).count();
@@ -129,14 +134,14 @@ fn check_slots(rule: &dyn Rule, slots: &[Slot], key: &KernelKey) -> Result<()> {
     ] {
         if found > limit {
             let rule = rule.name().to_owned();
-            return Err(Error::RuleTooLarge { rule, what, limit, found });
+            return Err(Error::Rule(RuleError::TooLarge { rule, what, limit, found }));
         }
     }
     for (what, found) in [("Hyper", rule.hyper().len()), ("StepHyper", rule.step_hyper().len())] {
         let limit = size_of::<crate::abi::Hyper>() / 4;
         if found > limit {
             let rule = rule.name().to_owned();
-            return Err(Error::RuleTooLarge { rule, what, limit, found });
+            return Err(Error::Rule(RuleError::TooLarge { rule, what, limit, found }));
         }
     }
     Ok(())
@@ -181,7 +186,12 @@ impl Text<'_> {
             let is_ours = |one: &&Declared<'_>| ours.iter().any(|other| other.name == one.name);
             if let Some(Declared { name, line }) = self.declared.iter().find(is_ours) {
                 let (name, line) = ((*name).to_owned(), *line);
-                return Err(Error::RuleClash { rule: self.name(), name, line, file: source.path });
+                return Err(Error::Rule(RuleError::Clash {
+                    rule: self.name(),
+                    name,
+                    line,
+                    file: source.path,
+                }));
             }
         }
         Ok(())
@@ -195,14 +205,14 @@ impl Text<'_> {
             let at = error.location(&text);
             // What is missing fails in a file of the engine's.
             match (at.and_then(|at| self.own_line(&sources, at)), self.missing()) {
-                (None, Some(what)) => Error::RuleLacks { rule: self.name(), what },
+                (None, Some(what)) => Error::Rule(RuleError::Lacks { rule: self.name(), what }),
                 _ => self.wrong(error.message().to_owned(), &sources, &text, at),
             }
         })?;
         for (switch, _) in &self.key.switches {
             let is_it = |over: &naga::Override| over.name.as_deref() == Some(switch);
             if !module.overrides.iter().any(|(_, over)| is_it(over)) {
-                return Err(Error::RuleLacks { rule: self.name(), what: switch });
+                return Err(Error::Rule(RuleError::Lacks { rule: self.name(), what: switch }));
             }
         }
         Ok(module)
@@ -211,11 +221,11 @@ impl Text<'_> {
     /// Validates a kernel of the rule.
     fn validate(&self, recipe: &Recipe, module: &Module) -> Result<()> {
         if let Some(bound) = bound(module, self.declared) {
-            return Err(Error::RuleWgsl {
+            return Err(Error::Rule(RuleError::Wgsl {
                 rule: self.name(),
                 line: bound.line,
                 message: format!("a rule binds nothing, but `{}` is bound", bound.name),
-            });
+            }));
         }
         let validated =
             Validator::new(ValidationFlags::all(), Capabilities::empty()).validate(module);
@@ -264,7 +274,7 @@ impl Text<'_> {
                 |one: &&Declared<'_>| line.is_some_and(|l| l.contains(&format!("{}(", one.name)));
             self.declared.iter().find(calls).map_or(1, |called| called.line)
         });
-        Error::RuleWgsl { rule: self.name(), line, message }
+        Error::Rule(RuleError::Wgsl { rule: self.name(), line, message })
     }
 }
 
@@ -314,10 +324,10 @@ fn check_constants(
     if size as usize == size_of::<crate::abi::Hyper>() && same && padded {
         return Ok(());
     }
-    Err(Error::RuleStruct {
+    Err(Error::Rule(RuleError::Struct {
         rule: rule.name().to_owned(),
         what,
         expected: format!("{}, and padding up to 32 bytes", given.join(", ")),
         found: format!("{} ({size} bytes)", members.join(", ")),
-    })
+    }))
 }

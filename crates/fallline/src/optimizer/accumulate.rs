@@ -15,8 +15,8 @@ use crate::{
     records::Records,
     ring::{ENTRIES, Entry, Ring},
     rules::narrow,
-    tiles::{self, Extent, Ground},
-    update::{Fixed, SegmentBuffers, Site},
+    tiles::{self, Extent, TileInputs},
+    update::{Fixed, SegmentBuffers, UpdateInputs},
 };
 
 /// The gradient of a tensor over one micro-batch.
@@ -115,7 +115,7 @@ impl Optimizer {
         let size = u64::from((ENTRIES - 1) * ENTRY_BYTES) + HYPERS_BYTES;
         let usage = BufferUsages::UNIFORM | BufferUsages::COPY_DST;
         let hypers = gpu.buffer("fallline factors", size, usage)?;
-        let site = Site {
+        let update_inputs = UpdateInputs {
             gpu,
             programs: &programs,
             layout: &layout,
@@ -127,15 +127,15 @@ impl Optimizer {
             dummy: &self.dummy,
         };
         let (reach, segments) = (limits::reach(gpu), vec![0; layout.segments.len()]);
-        let ground = Ground {
+        let tile_inputs = TileInputs {
             extents: &extents,
             lent: &lending.tensors,
             buffers: &buffers.sizes,
             segments: &segments,
             reach,
         };
-        let grouping = tiles::group(&tiles::pieces(&extents, reach), ground);
-        let dispatches = Fixed::new(site, &buffers, &grouping)?;
+        let grouping = tiles::group(&tiles::pieces(&extents, reach), tile_inputs);
+        let dispatches = Fixed::new(update_inputs, &buffers, &grouping)?;
         gpu.checked("tables", || gpu.queue().submit([]))?;
         gpu.check_lost()?;
         Ok(Accumulator { gpu: gpu.clone(), dispatches, hypers, ring: Ring::new() })

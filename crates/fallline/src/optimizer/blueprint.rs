@@ -19,7 +19,7 @@ use crate::{
     slot::slots_of,
     tiles::{Extent, Lent},
     transfer::OWNED,
-    update::{SegmentBuffers, Site},
+    update::{SegmentBuffers, UpdateInputs},
     vectors::{Factored, Vectors},
 };
 
@@ -174,14 +174,14 @@ impl Blueprint {
     }
 
     /// What the dispatches of its update bind.
-    pub(super) fn site<'a>(
+    pub(super) fn update_inputs<'a>(
         &'a self,
         gpu: &'a Gpu,
         memory: &'a [SegmentBuffers],
         control: &'a Control,
         dummy: &'a Buffer,
-    ) -> Site<'a> {
-        Site {
+    ) -> UpdateInputs<'a> {
+        UpdateInputs {
             gpu,
             programs: &self.programs,
             layout: &self.layout,

@@ -13,8 +13,8 @@ use crate::{
     dispatch::{BindGroups, Dispatch, PartDispatch, bind, part},
     kernel::{self, KernelKey, Recipe, Stage, TableIn},
     limits,
-    tiles::{self, Extent, Ground, Grouping, LentTensor, Piece, Reach, Windows},
-    update::{self, Fixed, Site, Staged, TileTable},
+    tiles::{self, Extent, Grouping, LentTensor, Piece, Reach, TileInputs, Windows},
+    update::{self, Fixed, Staged, TileTable, UpdateInputs},
 };
 
 /// Where the parameter of a tensor lies, and its gradient if it has one.
@@ -111,14 +111,14 @@ impl Outline {
         let runs_in = TableIn::for_runs(2 * pieces.len() + 1, gpu.limits());
         let mut buffers = Buffers::default();
         let lending = lend(infos, places, &mut buffers, 0)?;
-        let ground = Ground {
+        let tile_inputs = TileInputs {
             extents: &extents,
             lent: &lending.tensors,
             buffers: &buffers.sizes,
             segments: &segments,
             reach,
         };
-        let grouping = tiles::group(&pieces, ground);
+        let grouping = tiles::group(&pieces, tile_inputs);
         let grads: Vec<_> = lending.tensors.iter().map(|tensor| tensor.grad).collect();
         let row_dispatches = rows.group(&grads, &buffers.sizes);
         let (packed, row_offsets) = pack(gpu, &grouping, &row_dispatches);
@@ -148,17 +148,17 @@ impl Borrowed {
     pub(super) fn new(
         outline: Outline,
         places: Vec<Placed>,
-        site: Site<'_>,
+        update_inputs: UpdateInputs<'_>,
         control: &Control,
     ) -> Result<Self> {
-        let gpu = site.gpu;
+        let gpu = update_inputs.gpu;
         // Room for more dispatches, whose tiles are filled up.
         let spare = 64 * tiles::DISPATCH_TILES;
         let tiles = update::tile_buffer(gpu, &outline.grouping, spare, 3)?;
         let expand = expand(gpu, &control.inputs, &tiles)?;
         let (mut updates, mut rows) = (BindGroups::default(), BindGroups::default());
         let ready = bind_all(
-            site,
+            update_inputs,
             control,
             (&outline.buffers, &tiles, outline.runs_in),
             (&outline.grouping, &outline.row_dispatches, &outline.row_offsets),
@@ -190,7 +190,7 @@ impl Borrowed {
     /// wrong with them is found before anything changes.
     pub(super) fn place(
         &mut self,
-        site: Site<'_>,
+        update_inputs: UpdateInputs<'_>,
         infos: &[Info],
         control: &mut Control,
         places: Vec<Placed>,
@@ -201,18 +201,18 @@ impl Borrowed {
             return Ok(());
         }
         let lending = lend(infos, &places, &mut self.buffers, self.step)?;
-        let ground = Ground {
+        let tile_inputs = TileInputs {
             extents: &self.extents,
             lent: &lending.tensors,
             buffers: &self.buffers.sizes,
             segments: &self.segments,
             reach: self.reach,
         };
-        let grouping = tiles::group(&self.pieces, ground);
+        let grouping = tiles::group(&self.pieces, tile_inputs);
         let grads: Vec<_> = lending.tensors.iter().map(|tensor| tensor.grad).collect();
         let rows = control.rows.group(&grads, &self.buffers.sizes);
-        let (packed, offsets) = pack(site.gpu, &grouping, &rows);
-        let made = self.make(site, control, (&grouping, &rows, &offsets), packed.len());
+        let (packed, offsets) = pack(update_inputs.gpu, &grouping, &rows);
+        let made = self.make(update_inputs, control, (&grouping, &rows, &offsets), packed.len());
         let ready = made.inspect_err(|_| {
             // They may bind what was made for these places and is not kept.
             self.updates.clear();
@@ -229,12 +229,12 @@ impl Borrowed {
     /// recorded keep the old ones.
     fn make(
         &mut self,
-        site: Site<'_>,
+        update_inputs: UpdateInputs<'_>,
         control: &mut Control,
         (grouping, rows, offsets): (&Grouping, &[RowDispatch], &[u32]),
         packed: usize,
     ) -> Result<Ready> {
-        let gpu = site.gpu;
+        let gpu = update_inputs.gpu;
         let grows = packed > control.inputs.room();
         let tiles_grow = u64::from(grouping.tiles()) * 4 > self.tiles.1;
         let mut larger = None;
@@ -259,15 +259,20 @@ impl Borrowed {
             larger = Some((control, tiles, expand));
         }
         let inputs = larger.as_ref().map_or(&control.inputs, |(control, ..)| &control.inputs);
-        let site = Site { hypers: inputs.buffer(), ..site };
+        let update_inputs = UpdateInputs { hypers: inputs.buffer(), ..update_inputs };
         let (bound, tiles, expand) = match &larger {
             Some((control, tiles, expand)) => (control, tiles, expand),
             None => (&*control, &self.tiles, &self.expand),
         };
         let dispatches = (grouping, rows, offsets);
         let bind_groups = (&mut self.updates, &mut self.rows, self.step);
-        let mut ready =
-            bind_all(site, bound, (&self.buffers, tiles, self.runs_in), dispatches, bind_groups)?;
+        let mut ready = bind_all(
+            update_inputs,
+            bound,
+            (&self.buffers, tiles, self.runs_in),
+            dispatches,
+            bind_groups,
+        )?;
         // The tiles of a step lie behind those of the beginning.
         let behind = u32::try_from(tiles.1).unwrap_or(u32::MAX);
         for part in Arc::make_mut(&mut ready.updates).iter_mut() {
@@ -308,17 +313,17 @@ impl Borrowed {
     }
 
     /// Dispatches of other kernels over the places of now.
-    pub(super) fn fixed(&self, site: Site<'_>, infos: &[Info]) -> Result<Fixed> {
+    pub(super) fn fixed(&self, update_inputs: UpdateInputs<'_>, infos: &[Info]) -> Result<Fixed> {
         let mut buffers = Buffers::default();
         let lending = lend(infos, &self.places, &mut buffers, 0)?;
-        let ground = Ground {
+        let tile_inputs = TileInputs {
             extents: &self.extents,
             lent: &lending.tensors,
             buffers: &buffers.sizes,
             segments: &self.segments,
             reach: self.reach,
         };
-        Fixed::new(site, &buffers, &tiles::group(&self.pieces, ground))
+        Fixed::new(update_inputs, &buffers, &tiles::group(&self.pieces, tile_inputs))
     }
 
     /// Exchanges the kernels of a rule for such as read each group's hyperparameters.
@@ -363,7 +368,7 @@ fn numbers(tensors: &[LentTensor]) -> Vec<usize> {
 
 /// Bind groups for updates and rows, kept or made now.
 fn bind_all(
-    site: Site<'_>,
+    update_inputs: UpdateInputs<'_>,
     control: &Control,
     (buffers, tiles, runs_in): (&Buffers, &(Buffer, u64), TableIn),
     (grouping, rows, offsets): (&Grouping, &[RowDispatch], &[u32]),
@@ -375,9 +380,10 @@ fn bind_all(
 ) -> Result<Ready> {
     let (bound, runs) = (part(&tiles.0, 0, tiles.1), control.inputs.runs(runs_in));
     let table = TileTable { tiles: &bound, runs: &runs, runs_in };
-    let updates = update::borrowed(site, buffers, grouping, table, (updates, step))?;
+    let updates = update::borrowed(update_inputs, buffers, grouping, table, (updates, step))?;
     let rows = (rows, offsets);
-    let rows = control.bind_rows(site.gpu, rows, |n| buffers.get(n), (row_groups, step))?;
+    let rows =
+        control.bind_rows(update_inputs.gpu, rows, |n| buffers.get(n), (row_groups, step))?;
     Ok(Ready { updates: Arc::new(updates), rows: rows.into(), expand: None })
 }
 

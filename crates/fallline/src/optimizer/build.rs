@@ -82,8 +82,8 @@ impl Optimizer {
             room: 0,
         };
         let control = Control::new(gpu, start)?;
-        let site = blueprint.site(gpu, &memory, &control, &dummy);
-        let updates = update::arena(site)?;
+        let update_inputs = blueprint.update_inputs(gpu, &memory, &control, &dummy);
+        let updates = update::arena(update_inputs)?;
         let rows = control.bind_rows(
             gpu,
             (&summed, &offsets),
@@ -157,8 +157,8 @@ impl Optimizer {
             room: outline.room(),
         };
         let control = Control::new(gpu, start)?;
-        let site = blueprint.site(gpu, &memory, &control, &dummy);
-        let borrowed = Borrowed::new(outline, places, site, &control)?;
+        let update_inputs = blueprint.update_inputs(gpu, &memory, &control, &dummy);
+        let borrowed = Borrowed::new(outline, places, update_inputs, &control)?;
         let lies = Lies::Borrowed(Box::new(borrowed));
         blueprint.finish(gpu, groups, options, (memory, vectors, dummy), control, lies)
     }

@@ -36,7 +36,7 @@ use crate::{
     report::Reports,
     ring::Entry,
     rule_set::RuleSet,
-    update::{SegmentBuffers, Site, Staged},
+    update::{SegmentBuffers, Staged, UpdateInputs},
     vectors::Vectors,
 };
 
@@ -234,8 +234,9 @@ impl Optimizer {
         let reduce = control.reduce.clone();
         let (records, hypers, sums) = (&records, &hypers, reduce.sums.as_ref());
         let vectors = reduce.vectors.as_ref().map(|memory| &memory.buffer);
-        let site = Site { gpu, programs, layout, memory, records, hypers, sums, vectors, dummy };
-        borrowed.place(site, infos, control, placed)
+        let update_inputs =
+            UpdateInputs { gpu, programs, layout, memory, records, hypers, sums, vectors, dummy };
+        borrowed.place(update_inputs, infos, control, placed)
     }
 
     /// Checks a step and writes its input; `None` if there is nothing to do.
@@ -395,12 +396,12 @@ impl Optimizer {
         self.memory.iter().map(of_segment).sum::<u64>() + self.vectors.size_bytes()
     }
 
-    fn site(&self) -> Site<'_> {
+    fn update_inputs(&self) -> UpdateInputs<'_> {
         let Self { gpu, programs, layout, memory, control, dummy, .. } = self;
         let (records, hypers) = (&control.records, control.inputs.buffer());
         let sums = control.reduce.sums.as_ref();
         let vectors = control.reduce.vectors.as_ref().map(|memory| &memory.buffer);
-        Site { gpu, programs, layout, memory, records, hypers, sums, vectors, dummy }
+        UpdateInputs { gpu, programs, layout, memory, records, hypers, sums, vectors, dummy }
     }
 
     fn info(&self, id: TensorId) -> Result<&Info> {

@@ -5,16 +5,16 @@ use crate::{
     Result, compile,
     dispatch::{Dispatch, PartDispatch},
     kernel::{Program, Recipe},
-    update::{self, Fixed, Site, Staged},
+    update::{self, Fixed, Staged, UpdateInputs},
 };
 
 impl Optimizer {
-    /// A pass that moves the bytes of a step through the same bindings, every load and store of it,
-    /// and computes nothing: how fast a step could be on this device. Words of any format are moved as
-    /// they are, and nothing changes. What clipping and scaling read beforehand is not among them. Take a
-    /// step before, so that the tensors' records exist: one that is not skipped, and that does not set
-    /// gradients to zero. (Of tensors that a step found elsewhere than the optimizer was built with, what is summed over
-    /// rows and columns is not among them either.)
+    /// A pass that moves the bytes of a step through the same bindings, every load and store of it, and
+    /// computes nothing: how fast a step could be on this device. Words of any format are moved as they are,
+    /// and nothing changes. What clipping and scaling read beforehand is not among them. Take a step before,
+    /// so that the tensors' records exist: one that is not skipped, and that does not set gradients to zero.
+    /// (Of tensors that a step found elsewhere than the optimizer was built with, what is summed over rows
+    /// and columns is not among them either.)
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu), [`Error::OutOfMemory`](crate::Error::OutOfMemory).
@@ -24,10 +24,12 @@ impl Optimizer {
             .iter()
             .map(|program| Program { key: program.key.traffic(), ..program.clone() })
             .collect();
-        let site = Site { programs: &programs, ..self.site() };
+        let update_inputs = UpdateInputs { programs: &programs, ..self.update_inputs() };
         let dispatches = match &self.lies {
-            Lies::Arena { .. } => Dispatches::Arena(update::arena(site)?),
-            Lies::Borrowed(borrowed) => Dispatches::Borrowed(borrowed.fixed(site, &self.infos)?),
+            Lies::Arena { .. } => Dispatches::Arena(update::arena(update_inputs)?),
+            Lies::Borrowed(borrowed) => {
+                Dispatches::Borrowed(borrowed.fixed(update_inputs, &self.infos)?)
+            }
         };
         let mut margins = Vec::new();
         for rows in self.lies.rows_of_first_places() {

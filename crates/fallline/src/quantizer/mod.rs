@@ -16,7 +16,7 @@ use crate::{
     limits,
     records::Records,
     tiles::{self, Extent, LentTensor, Reach},
-    update::{self, Fixed, SegmentBuffers, Site},
+    update::{self, Fixed, SegmentBuffers, UpdateInputs},
 };
 
 /// Quantizes buffers on the GPU, and dequantizes them: gradients, activations, checkpoints, in the formats
@@ -72,7 +72,7 @@ pub struct Quantizer {
 }
 
 /// Where tensors lie, for the kernels.
-struct Ground {
+struct TileInputs {
     programs: Vec<Program>,
     layout: Layout,
     memory: Vec<SegmentBuffers>,
@@ -118,7 +118,7 @@ impl Quantizer {
                 },
             });
         }
-        Self::build(gpu, tensors, &Ground { programs, layout, memory, values, buffers })
+        Self::build(gpu, tensors, &TileInputs { programs, layout, memory, values, buffers })
     }
 
     /// A quantizer over buffers of the caller's, or of an optimizer's arena: `values` and `blocks` may lie
@@ -148,11 +148,15 @@ impl Quantizer {
             buffers.push(range.buffer.clone());
         }
         let layout = Layout { segments, places };
-        Self::build(gpu, tensors.to_vec(), &Ground { programs, layout, memory, values, buffers })
+        Self::build(
+            gpu,
+            tensors.to_vec(),
+            &TileInputs { programs, layout, memory, values, buffers },
+        )
     }
 
-    fn build(gpu: &Gpu, tensors: Vec<BlockTensor>, ground: &Ground) -> Result<Self> {
-        let Ground { programs, layout, memory, values, buffers } = ground;
+    fn build(gpu: &Gpu, tensors: Vec<BlockTensor>, tile_inputs: &TileInputs) -> Result<Self> {
+        let TileInputs { programs, layout, memory, values, buffers } = tile_inputs;
         let extent = |(tensor, place): (&BlockTensor, &Place)| {
             let elem_bytes = tensor.spec.dtype.size_bytes();
             Extent {
@@ -178,14 +182,14 @@ impl Quantizer {
         let reach = Reach { tight: Some(alignment(gpu)), ..limits::reach(gpu) };
         let (hypers, dummy) = (update::no_hypers(gpu)?, update::dummy(gpu)?);
         let segments: Vec<u32> = layout.segments.iter().map(|segment| segment.tiles).collect();
-        let ground = tiles::Ground {
+        let tile_inputs = tiles::TileInputs {
             extents: &extents,
             lent: &lent,
             buffers: &numbered.sizes,
             segments: &segments,
             reach,
         };
-        let grouping = tiles::group(&tiles::pieces(&extents, reach), ground);
+        let grouping = tiles::group(&tiles::pieces(&extents, reach), tile_inputs);
         let fixed = |direction| {
             let turned = |program: &Program| {
                 let signed = program.key.slots[0].signed;
@@ -195,9 +199,18 @@ impl Quantizer {
             let programs: Vec<Program> = programs.iter().map(turned).collect();
             let (programs, records) = (&programs, &records);
             let (hypers, sums, vectors, dummy) = (&hypers, None, None, &dummy);
-            let site =
-                Site { gpu, programs, layout, memory, records, hypers, sums, vectors, dummy };
-            Fixed::new(site, &numbered, &grouping)
+            let update_inputs = UpdateInputs {
+                gpu,
+                programs,
+                layout,
+                memory,
+                records,
+                hypers,
+                sums,
+                vectors,
+                dummy,
+            };
+            Fixed::new(update_inputs, &numbered, &grouping)
         };
         let (to_blocks, to_values) = (fixed(Direction::ToBlocks)?, fixed(Direction::ToValues)?);
         gpu.checked("tables", || gpu.queue().submit([]))?;

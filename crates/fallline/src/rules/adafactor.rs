@@ -17,14 +17,14 @@ use crate::{Dtype, Slot, SlotShape, TensorSpec};
 /// ```
 ///
 /// Matrices are those of the last two dimensions, for each index of the others: the slots are `row_var` (r,
-/// `[.., r, 1]`) and `col_var` (c, `[.., 1, c]`), or `variance` (v). So the state has O(rows + columns) numbers, always
-/// f32. The gradient is read three times in a step.
+/// `[.., r, 1]`) and `col_var` (c, `[.., 1, c]`), or `variance` (v). So the state of a matrix has
+/// O(rows + columns) numbers, in f32. The gradient is read three times in a step.
 ///
 /// Source: Shazeer and Stern, *Adafactor: Adaptive Learning Rates with Sublinear Memory Cost*, 2018;
-/// `torch.optim.Adafactor`, which takes an eps1 of `None` from the format of its group's first tensor, and we from the
-/// tensor's own: f32 where its parameter is kept in f32, with a master copy, say. Of a [piece](crate::Whole) of a
-/// tensor, rows, columns and RMS are the piece's. An RMS(p) that is not finite counts as 0, and not as infinite as there,
-/// so that one element does not take its tensor along.
+/// `torch.optim.Adafactor`, which takes an eps1 of `None` from the format of its group's first tensor, and we
+/// from the tensor's own: f32 where its parameter is kept in f32, with a master copy, say. Of a
+/// [piece](crate::Whole) of a tensor, rows, columns and RMS are the piece's. An RMS(p) that is not finite
+/// counts as 0, and not as infinite as there, so that one element does not take its tensor along.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
@@ -34,8 +34,8 @@ pub struct Adafactor {
     pub lr: f64,
     /// Exponent of t in the weight of a new second moment, in [-5, 0].
     pub beta2_decay: f64,
-    /// eps1 and eps2, finite and >= 0: the least of a second moment's root, and of a parameter's RMS. An eps1 of `None` is
-    /// what lies between 1 and the next number in the format of the parameter.
+    /// eps1 and eps2, finite and >= 0: the least of a second moment's root, and of a parameter's RMS. An eps1
+    /// of `None` is what lies between 1 and the next number in the format of the parameter.
     pub eps: (Option<f64>, f64),
     /// The most of an update's RMS, finite and >= 1.
     pub d: f64,

@@ -8,11 +8,12 @@ use crate::{Slot, StateFormat};
 /// A named parameter group: one rule with its hyperparameters for some of the tensors.
 ///
 /// ```
-/// use fallline::{AdamW, Group, Lion, StateFormat};
+/// use fallline::{AdamW, Group, Lion, Lookahead, StateFormat};
 ///
 /// let groups = [
 ///     Group::new("weights", AdamW::new().weight_decay(0.1)).state(StateFormat::Int8),
 ///     Group::new("embeddings", Lion::new().lr(1e-4)).max_norm(1.0),
+///     Group::new("head", AdamW::new()).lookahead(Lookahead::default()).ema_decay(0.999),
 /// ];
 /// ```
 #[derive(Clone, Debug)]

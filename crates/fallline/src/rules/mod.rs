@@ -195,8 +195,8 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
     }
 }
 
-/// What a rule looks at before it applies anything. Where that is more than an element, its WGSL has `terms`, which are
-/// summed over it, and `decide`, which makes scalars of the sums.
+/// What a rule looks at before it applies anything. Where that is more than an element, its WGSL has `terms`,
+/// which are summed over it, and `decide`, which makes scalars of the sums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scope {

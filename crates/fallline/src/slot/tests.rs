@@ -13,9 +13,9 @@ use crate::{
     limits,
     records::Records,
     shell::block_on,
-    tiles::{self, Extent, Ground},
+    tiles::{self, Extent, TileInputs},
     transfer,
-    update::{self, Fixed, SegmentBuffers, Site},
+    update::{self, Fixed, SegmentBuffers, UpdateInputs},
 };
 
 /// Slot n becomes what it was and (n + 1) · g; the unsigned one g².
@@ -113,7 +113,7 @@ fn check(gpu: &Gpu, state: StateFormat) {
     let contents: Vec<abi::Tensor> = extents.iter().map(Extent::record).collect();
     gpu.write("records", &records.buffer, 0, &contents).unwrap();
     let (hypers, dummy) = (update::no_hypers(gpu).unwrap(), update::dummy(gpu).unwrap());
-    let site = Site {
+    let update_inputs = UpdateInputs {
         gpu,
         programs: &programs,
         layout: &layout,
@@ -125,15 +125,15 @@ fn check(gpu: &Gpu, state: StateFormat) {
         dummy: &dummy,
     };
     let reach = limits::reach(gpu);
-    let ground = Ground {
+    let tile_inputs = TileInputs {
         extents: &extents,
         lent: &lending.tensors,
         buffers: &buffers.sizes,
         segments: &[layout.segments[0].tiles],
         reach,
     };
-    let grouping = tiles::group(&tiles::pieces(&extents, reach), ground);
-    let fixed = Fixed::new(site, &buffers, &grouping).unwrap();
+    let grouping = tiles::group(&tiles::pieces(&extents, reach), tile_inputs);
+    let fixed = Fixed::new(update_inputs, &buffers, &grouping).unwrap();
     gpu.checked("five slots", || {
         let mut encoder = gpu
             .device()

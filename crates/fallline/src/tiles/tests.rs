@@ -15,13 +15,13 @@ struct Laid {
 }
 
 impl Laid {
-    fn ground(&self, reach: Reach) -> Ground<'_> {
+    fn tile_inputs(&self, reach: Reach) -> TileInputs<'_> {
         let (extents, lent, buffers) = (&self.extents, &self.lent, &self.buffers);
-        Ground { extents, lent, buffers, segments: std::slice::from_ref(&self.tiles), reach }
+        TileInputs { extents, lent, buffers, segments: std::slice::from_ref(&self.tiles), reach }
     }
 
     fn group(&self, reach: Reach) -> Grouping {
-        group(&pieces(&self.extents, reach), self.ground(reach))
+        group(&pieces(&self.extents, reach), self.tile_inputs(reach))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use wgpu::BufferUsages;
 
-use super::{Bindings, Site, Staged};
+use super::{Bindings, Staged, UpdateInputs};
 use crate::{
     Dtype, Result, abi, compile,
     dispatch::{Dispatch, Tables, tiles_part},
@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// The dispatches of an arena: the windows of every segment.
-pub(crate) fn arena(site: Site<'_>) -> Result<Staged<Dispatch>> {
-    let Site { gpu, programs, layout, memory, records, .. } = site;
+pub(crate) fn arena(update_inputs: UpdateInputs<'_>) -> Result<Staged<Dispatch>> {
+    let UpdateInputs { gpu, programs, layout, memory, records, .. } = update_inputs;
     let mut dispatches = Staged::default();
     for (number, segment) in layout.segments.iter().enumerate() {
         let Some((param, grad)) = &memory[number].owned else { continue };
@@ -43,7 +43,8 @@ pub(crate) fn arena(site: Site<'_>) -> Result<Staged<Dispatch>> {
                 let (x, y) = kernel::fold(workgroups, gpu.limits());
                 let update = program.update(Frame::Arena, records.tensors_in, stage);
                 let kernel = compile::kernel(gpu, Recipe::Update(update))?;
-                let bind_group = bound.bind(site, "fallline arena window", &kernel, stage)?;
+                let bind_group =
+                    bound.bind(update_inputs, "fallline arena window", &kernel, stage)?;
                 dispatches.push(stage, Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
             }
         }

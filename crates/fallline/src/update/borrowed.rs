@@ -2,7 +2,7 @@
 
 use wgpu::{BindingResource, Buffer, BufferUsages, ComputePass};
 
-use super::{Bindings, Site, Staged};
+use super::{Bindings, Staged, UpdateInputs};
 use crate::{
     Gpu, Result,
     borrowed_buffers::Buffers,
@@ -26,13 +26,13 @@ pub(crate) struct TileTable<'a> {
 
 /// The dispatches over borrowed buffers; each with the offset of its part of the tiles.
 pub(crate) fn borrowed(
-    site: Site<'_>,
+    update_inputs: UpdateInputs<'_>,
     buffers: &Buffers,
     grouping: &Grouping,
     table: TileTable<'_>,
     (bind_groups, step): (&mut BindGroups<(Windows, Stage)>, u64),
 ) -> Result<Staged<PartDispatch>> {
-    let Site { gpu, programs, layout, records, .. } = site;
+    let UpdateInputs { gpu, programs, layout, records, .. } = update_inputs;
     let mut dispatches = Staged::default();
     for TileDispatch { windows, tiles } in &grouping.dispatches {
         let Windows { segment, ragged, ref param, ref grad, ref state } = *windows;
@@ -46,7 +46,7 @@ pub(crate) fn borrowed(
             let kernel = compile::kernel(gpu, Recipe::Update(update))?;
             let bind_group = bind_groups.get(&(windows.clone(), stage), step, || {
                 let lent = |Bound { buffer, bytes }: &Bound| {
-                    let buffer = buffers.get(*buffer).unwrap_or(site.dummy);
+                    let buffer = buffers.get(*buffer).unwrap_or(update_inputs.dummy);
                     part(buffer, bytes.start, bytes.end - bytes.start)
                 };
                 let bound = Bindings {
@@ -56,7 +56,7 @@ pub(crate) fn borrowed(
                     state: (segment, state),
                     last: table.runs.clone(),
                 };
-                bound.bind(site, "fallline borrowed window", &kernel, stage)
+                bound.bind(update_inputs, "fallline borrowed window", &kernel, stage)
             })?;
             let dispatch = Dispatch { kernel, bind_group, workgroups: [x, 1, 1] };
             dispatches.push(stage, PartDispatch { dispatch, offset: tiles.start * 4 });
@@ -72,8 +72,12 @@ pub(crate) struct Fixed {
 }
 
 impl Fixed {
-    pub(crate) fn new(site: Site<'_>, buffers: &Buffers, grouping: &Grouping) -> Result<Self> {
-        let gpu = site.gpu;
+    pub(crate) fn new(
+        update_inputs: UpdateInputs<'_>,
+        buffers: &Buffers,
+        grouping: &Grouping,
+    ) -> Result<Self> {
+        let gpu = update_inputs.gpu;
         let (tiles, size) = tile_buffer(gpu, grouping, 0, 2)?;
         let runs_in = TableIn::for_runs(grouping.runs.len(), gpu.limits());
         let usage = BufferUsages::STORAGE | BufferUsages::UNIFORM | BufferUsages::COPY_DST;
@@ -84,7 +88,7 @@ impl Fixed {
         let (tiles, runs) = (part(&tiles, 0, size), part(&runs, 0, runs_bytes));
         let table = TileTable { tiles: &tiles, runs: &runs, runs_in };
         let mut bind_groups = BindGroups::default();
-        let dispatches = borrowed(site, buffers, grouping, table, (&mut bind_groups, 0))?;
+        let dispatches = borrowed(update_inputs, buffers, grouping, table, (&mut bind_groups, 0))?;
         Ok(Self { dispatches })
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct SegmentBuffers {
 
 /// What dispatches bind.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Site<'a> {
+pub(crate) struct UpdateInputs<'a> {
     pub(crate) gpu: &'a Gpu,
     pub(crate) programs: &'a [Program],
     pub(crate) layout: &'a Layout,
@@ -109,16 +109,17 @@ impl Bindings<'_> {
     /// must not overlap.
     fn bind(
         &self,
-        site: Site<'_>,
+        update_inputs: UpdateInputs<'_>,
         label: &str,
         kernel: &Kernel,
         stage: Stage,
     ) -> Result<BindGroup> {
-        let none = |number: u64| part(site.dummy, number * PART_ALIGNMENT, PART_ALIGNMENT);
+        let none = |number: u64| part(update_inputs.dummy, number * PART_ALIGNMENT, PART_ALIGNMENT);
         let (segment, tiles) = self.state;
-        let (memory, number) = (&site.memory[segment], site.layout.segments[segment].kernel);
-        let program = &site.programs[number];
-        let records = site.records.buffer.as_entire_binding();
+        let (memory, number) =
+            (&update_inputs.memory[segment], update_inputs.layout.segments[segment].kernel);
+        let program = &update_inputs.programs[number];
+        let records = update_inputs.records.buffer.as_entire_binding();
         let mut bound = vec![records, self.tiles.clone(), self.param.clone()];
         bound.push(self.grad.clone().unwrap_or_else(|| none(0)));
         bound.push(match &memory.state {
@@ -128,16 +129,16 @@ impl Bindings<'_> {
         let master_bytes = TILE_ELEMS * program.formats.precision.size_bytes();
         let master = memory.master.as_ref();
         bound.push(master.map_or_else(|| none(2), |b| tiles_part(b, 0, tiles, master_bytes)));
-        bound.push(part(site.hypers, program.hypers_at, HYPERS_BYTES));
+        bound.push(part(update_inputs.hypers, program.hypers_at, HYPERS_BYTES));
         bound.push(self.last.clone());
-        if let (true, Some(vectors)) = (program.key.has_vectors(), site.vectors) {
+        if let (true, Some(vectors)) = (program.key.has_vectors(), update_inputs.vectors) {
             bound.push(vectors.as_entire_binding());
         } else if let (Stage::Reduce, Some(TileSums { buffer: sums, offset, .. })) =
-            (stage, site.sums)
+            (stage, update_inputs.sums)
         {
-            let first = offset + site.layout.first_sum(segment) * SUM_BYTES;
+            let first = offset + update_inputs.layout.first_sum(segment) * SUM_BYTES;
             bound.push(tiles_part(sums, first, tiles, SUM_BYTES));
         }
-        bind(site.gpu, label, kernel, &bound)
+        bind(update_inputs.gpu, label, kernel, &bound)
     }
 }
