@@ -14,18 +14,18 @@ struct Tensor {
     // Whether the gradient is set to zero behind the step.
     zero_grad: u32,
 
+    // The first vec4 of its state, counted in elements of the segment: in the arena that of every role.
+    first_vec4: u32,
+    // How long the tensor is: whole vec4s, and elements behind the last of these.
+    len_vec4: u32,
+    tail_elems: u32,
+    // Which of the kernel's hyperparameters are the tensor's.
+    hyper: u32,
+
     // How far the slow parameter goes to the parameter: Lookahead; 0 in most steps.
     slow_weight: f32,
     // How far the average goes to the parameter.
     average_weight: f32,
-    // How long the tensor is: whole vec4s, and elements behind the last of these.
-    len_vec4: u32,
-    tail_elems: u32,
-
-    // The first vec4 of its state, counted in elements of the segment: in the arena that of every role.
-    first_vec4: u32,
-    // Which of the kernel's hyperparameters are the tensor's.
-    hyper: u32,
     // For stochastic rounding: the tensor's number, and where it begins in the whole that it is a piece of.
     number: u32,
     whole_vec4: u32,

@@ -2,8 +2,8 @@
 #![allow(clippy::cast_possible_truncation, reason = "rounding to f32 is what the engine does")]
 
 use fallline::{
-    Adafactor, BorrowedTensor, BufferRange, Dtype, Gpu, Group, Optimizer, Options, Step, TensorId,
-    TensorSpec, wgpu,
+    Adafactor, BorrowedTensor, BufferRange, Dtype, Gpu, Group, Optimizer, Options, Saved, Step,
+    TensorId, TensorSpec, wgpu,
 };
 use fallline_reference as reference;
 
@@ -225,4 +225,22 @@ fn a_tensor_without_gradient_keeps_its_rows() {
     let after = rows(&optimizer);
     assert_ne!(after[0], before[0]);
     assert_eq!(after[1], before[1]);
+}
+
+#[test]
+fn saved_and_resumed_rows_go_on_to_the_bit() {
+    let mut whole = run(&gpu(), Lies::Arena, &Options::default());
+    let mut saved = Saved::default();
+    whole.save(&mut saved).unwrap();
+    let mut resumed = build(&gpu(), Lies::Borrowed(4), &Options::default());
+    resumed.load(&mut saved).unwrap();
+    for optimizer in [&mut whole, &mut resumed] {
+        for (index, grad) in numbers(9, 0.1).iter().enumerate() {
+            optimizer.write_grad(TensorId::new(index), grad).unwrap();
+        }
+        optimizer.step(&Step::new()).unwrap();
+    }
+    for ((name, whole), (_, resumed)) in everything(&whole).iter().zip(everything(&resumed)) {
+        assert_eq!(bits(whole), bits(&resumed), "{name}");
+    }
 }

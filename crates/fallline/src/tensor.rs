@@ -37,8 +37,8 @@ pub struct TensorSpec {
 ///
 /// Stochastic rounding, the format of the state and the rows of a norm go by the whole. The pieces of a
 /// tensor are whole spans of 256 elements, but for the last; if they begin at multiples of 16,384, norms too
-/// have the whole's sums. What a rule looks at is the piece: of today's rules none looks at more than an
-/// element.
+/// have the whole's sums. What a rule looks at beyond an element ([`Scope`](crate::Scope), rows and columns) is
+/// what this optimizer has of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Whole {
     /// The whole tensor's number in stochastic rounding: its place among all whole tensors.

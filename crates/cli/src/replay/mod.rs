@@ -70,7 +70,7 @@ TRACE holds tensors under these names, in f32; those with a * may be f16 or bf16
                                clipping; scale of the loss; skipped, 1 or 0
 CONFIG, with torch's names:
   [optimizer]
-  rule = \"adamw\"               sgd, lion, adam, adamw, rmsprop, nadam, lamb, adafactor, prodigy
+  rule = \"adamw\"               or another that `fallline train --help` lists
   lr = 1e-3                    and betas, eps, weight_decay, amsgrad, maximize, momentum,
                                dampening, nesterov, beta2_decay, d_coef, ..., as the rule has them
   lookahead_k = 5              Lookahead after the rule, in groups too; of both one is enough

@@ -14,6 +14,8 @@ pub(crate) use inputs::{EntrySizes, Input, StepConstants, StepInputs, Written};
 pub(crate) use measure::HISTORY_LEN;
 pub(crate) use measure::{Measure, entry_bytes};
 #[cfg(test)]
+pub(crate) use reduce::SMALL_TILES;
+#[cfg(test)]
 pub(crate) use rows::ROW_TILES;
 pub(crate) use rows::{Measured, RowDispatch, RowPieces, RowWindow, Summed};
 pub use sums::Sums;
@@ -124,7 +126,7 @@ impl Control {
             records: &records.buffer,
             kept: &kept,
         };
-        let reduce = Reduce::new(gpu, rules, sums, bound, tensors, groups.len())?;
+        let reduce = Reduce::new(gpu, rules, sums, bound, &records_of_places, groups.len())?;
         let keys = rules.keys.iter().enumerate();
         let margins = keys.map(|(rule, key)| (key.clone(), rules.offset(rule) as u64)).collect();
         Ok(Self {

@@ -4,13 +4,24 @@ use wgpu::{BindGroup, Buffer, ComputePass};
 
 use super::{Written, inputs::StepInputs, workgroups};
 use crate::{
-    Gpu, Result, Scope, compile,
+    Gpu, Result, Scope,
+    abi::Placement,
+    compile,
     dispatch::{Dispatch, bind},
-    kernel::{self, Kernel, Recipe},
+    kernel::{Kernel, Recipe},
+    layout::TILE_VEC4,
     records::TileSums,
     rule_set::RuleSet,
     vectors::{VectorMemory, Vectors},
 };
+
+/// Tensors with more tiles have workgroups of more lanes: `SMALL_TILES` of `control/finish.wgsl`.
+pub(crate) const SMALL_TILES: u32 = 1024;
+
+/// Whether a tensor has more.
+fn is_large(place: &Placement) -> bool {
+    place.len_vec4 + place.tail_elems.min(1) > SMALL_TILES * TILE_VEC4
+}
 
 /// What these kernels bind beside their own.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +49,10 @@ impl Reduce {
         rules: &RuleSet,
         (sums, vectors): (Option<TileSums>, &Vectors),
         bound: Bound<'_>,
-        tensors: usize,
+        placements: &[Placement],
         groups: usize,
     ) -> Result<Self> {
+        let tensors = placements.len() as u64;
         let vectors = vectors.memory.clone();
         let mut all = Self { sums, vectors, keep: Vec::new(), decide: Vec::new() };
         let numbered = || (0u32..).zip(&rules.keys);
@@ -58,10 +70,13 @@ impl Reduce {
         }
         if all.sums.is_some() {
             for (number, key) in numbered().filter(|(_, key)| key.reduces()) {
-                let of_workgroup = kernel::workgroup_size(gpu.limits()) as usize / 64;
-                let recipe = Recipe::Finish { key: key.clone(), number };
-                let workgroups = tensors.div_ceil(of_workgroup) as u64;
-                all.decide.push(all.dispatch(gpu, recipe, bound, workgroups)?);
+                let is_own = |place: &&Placement| place.rule == number;
+                let has_large = placements.iter().filter(is_own).any(is_large);
+                for large in [false, true].into_iter().filter(|large| !large || has_large) {
+                    // A workgroup for each tensor.
+                    let recipe = Recipe::Finish { key: key.clone(), number, large };
+                    all.decide.push(all.dispatch(gpu, recipe, bound, tensors)?);
+                }
             }
             for family in rules.gathering() {
                 let key = family.key.clone();

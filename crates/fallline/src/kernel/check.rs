@@ -70,7 +70,7 @@ pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
     let (key, number) = (key.clone(), 0);
     let mut others = Vec::new();
     if key.reduces() {
-        others.push(Recipe::Finish { key: key.clone(), number });
+        others.push(Recipe::Finish { key: key.clone(), number, large: false });
     }
     if key.gathers() {
         others.push(Recipe::Gather { key: key.clone(), group: number });

@@ -43,10 +43,12 @@ impl Recipe {
             Recipe::Advance { key, number } => {
                 key.constants().chain([row, ("RULE", f64::from(*number))]).collect()
             }
-            Recipe::Finish { key, number } => {
-                let size = ("WORKGROUP_SIZE", f64::from(workgroup_size(limits)));
+            Recipe::Finish { key, number, large } => {
+                let size = if *large { workgroup_size(limits) } else { 64 };
+                let size = ("WORKGROUP_SIZE", f64::from(size));
                 let rule = ("RULE", f64::from(*number));
-                key.constants().chain([row, size, rule, ("JOINT", flag(key.gathers()))]).collect()
+                let kind = [("JOINT", flag(key.gathers())), ("LARGE", flag(*large))];
+                key.constants().chain([row, size, rule]).chain(kind).collect()
             }
             Recipe::Gather { key, group } => {
                 let size = ("WORKGROUP_SIZE", f64::from(workgroup_size(limits)));

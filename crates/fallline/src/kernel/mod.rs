@@ -76,6 +76,8 @@ pub(crate) enum Recipe {
         /// The rule, which is this number among those of the optimizer.
         key: KernelKey,
         number: u32,
+        /// Of tensors with many tiles, or of the others.
+        large: bool,
     },
     /// `control/gather.wgsl` for the rule of a family of groups
     Gather {

@@ -146,7 +146,8 @@ pub(super) fn recipes() -> Vec<Recipe> {
     recipes.extend(keys().into_iter().map(|key| Recipe::Advance { key, number: 1 }));
     for key in keys() {
         if key.reduces() {
-            recipes.push(Recipe::Finish { key: key.clone(), number: 1 });
+            let finish = |large| Recipe::Finish { key: key.clone(), number: 1, large };
+            recipes.extend([false, true].map(finish));
         }
         if key.gathers() {
             recipes.push(Recipe::Gather { key: key.clone(), group: 1 });

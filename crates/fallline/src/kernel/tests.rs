@@ -132,6 +132,8 @@ fn shaders_and_engine_agree_on_constants() {
     let head = size_of::<abi::Decision>() / 4;
     has(control::DECIDE, format!("const HEAD_LEN: u32 = {head}u;"));
     assert_eq!(crate::control::ROW_TILES, 8 * 8);
+    let small = crate::control::SMALL_TILES;
+    has(control::FINISH, format!("const SMALL_TILES: u32 = {small}u;"));
     for name in ["LANES", "TILES"] {
         has(control::MEASURE, format!("const {name}: u32 = 8u;"));
     }
@@ -268,12 +270,12 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
                 clip_factor,
                 step,
                 zero_grad,
-                slow_weight,
-                average_weight,
+                first_vec4,
                 len_vec4,
                 tail_elems,
-                first_vec4,
                 hyper,
+                slow_weight,
+                average_weight,
                 number,
                 whole_vec4
             }
