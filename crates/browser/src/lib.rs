@@ -31,6 +31,7 @@ pub const CHECKS: &[Check] = &[
     ("a device is given, and adapters are listed", || Box::pin(steps::device())),
     ("what is written, and what a step makes of it, is read", || Box::pin(steps::read_back())),
     ("every rule gives the numbers of its twin and its oracle", || Box::pin(steps::rules())),
+    ("rows, columns and what comes after are the oracle's", || Box::pin(steps::matrices())),
     ("200 steps fit into one turn of the event loop", || Box::pin(steps::many())),
     ("64 recorded steps may wait, and then 64 more", || Box::pin(steps::recorded())),
     ("gradients may move with every step", || Box::pin(steps::places())),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use fallline::{
-    BorrowedTensor, BufferRange, Dtype, Error, Gpu, Group, LossScaler, Optimizer, Options, Places,
-    Rule, Sgd, Step, TensorSpec, wgpu,
+    Adafactor, BorrowedTensor, BufferRange, Dtype, Error, Gpu, Group, Lookahead, LossScaler,
+    Optimizer, Options, Places, Rule, Sgd, Step, TensorSpec, wgpu,
 };
 use fallline_reference::{Rule as Twin, Tensor};
 
@@ -86,6 +86,36 @@ async fn follow(gpu: &Gpu, rule: Arc<dyn Rule>, twin: &dyn Twin) -> anyhow::Resu
         for slot in slots.iter().map(|slot| slot.name) {
             let found = optimizer.fetch_state(ID, slot).await?;
             close(slot, &found, oracle.get(twin, slot))?;
+        }
+    }
+    Ok(())
+}
+
+/// Rows that are narrow, of whole vec4s, of neither; with what comes after an update.
+pub(crate) async fn matrices() -> anyhow::Result<()> {
+    let gpu = gpu().await?;
+    let twin = fallline_reference::rule("adafactor", &serde_json::json!({}));
+    let group = Group::new("all", Adafactor::new());
+    let group = [group.lookahead(Lookahead::new(2, 0.5)).ema_decay(0.9)];
+    let widened = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<_>>();
+    for shape in [&[9, 3, 3][..], &[70, 300], &[66, 257]] {
+        let len = shape.iter().product();
+        let tensors = [TensorSpec::new("t", shape)];
+        let mut optimizer = Optimizer::arena(&gpu, &group, &tensors)?;
+        let param = values(len, 0);
+        optimizer.store_param(ID, &param).await?;
+        let oracle = Tensor::<f64>::shaped(&*twin, shape, widened(&param));
+        let mut oracle = oracle.lookahead(2, 0.5).ema(0.9);
+        for step in 1..=3 {
+            let grad = values(len, step);
+            optimizer.store_grad(ID, &grad).await?;
+            optimizer.step(&Step::new())?;
+            oracle.step(&*twin, 1e-2, &widened(&grad));
+        }
+        close("the parameter", &optimizer.fetch_param(ID).await?, &oracle.param)?;
+        for slot in ["row_var", "col_var", "slow", "average"] {
+            let found = optimizer.fetch_state(ID, slot).await?;
+            close(slot, &found, oracle.get(&*twin, slot))?;
         }
     }
     Ok(())
