@@ -22,11 +22,13 @@ pub(super) fn rules() -> Vec<Arc<dyn Rule>> {
 }
 
 /// Tensors whose rules may have different kernels.
-fn tensors() -> [TensorSpec; 4] {
+fn tensors() -> [TensorSpec; 6] {
     let matrix = TensorSpec::new("matrix", [3, 4]);
     let vector = TensorSpec::new("vector", [1]);
     let of = |dtype| matrix.clone().dtype(dtype);
-    [vector, matrix.clone(), of(Dtype::F16), of(Dtype::Bf16)]
+    // Wide rows of whole vec4s, and rows of others in many matrices.
+    let [whole, odd] = [&[70, 300][..], &[2, 70, 301]].map(|shape| TensorSpec::new("wide", shape));
+    [vector, matrix.clone(), of(Dtype::F16), of(Dtype::Bf16), whole, odd]
 }
 
 /// The distinct kernels of these.
@@ -222,5 +224,11 @@ fn switches(key: &KernelKey) -> String {
     let after = [("lookahead", lookahead), ("averages", averages)];
     let after = after.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, 1));
     let all = key.switches.iter().copied().chain(after);
-    all.map(|(name, value)| format!(" {name}:{value}")).collect()
+    let rows = [
+        ("whole_rows", key.whole_rows),
+        ("one_matrix", key.one_matrix),
+        ("narrow_rows", key.narrow_rows),
+    ];
+    let rows = rows.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, 1));
+    all.chain(rows).map(|(name, value)| format!(" {name}:{value}")).collect()
 }
