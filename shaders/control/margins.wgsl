@@ -12,7 +12,7 @@
 // Blocks and chunks are counted from the beginning of each matrix: where buffers are cut changes no sum.
 //
 // Joined with: a rule (margin), and all that it is joined with in an update; words, format and codec of the
-// gradient; functions/gradient.wgsl, tables/hyper.wgsl, structs/{piece,matrices,place}.wgsl,
+// gradient; functions/gradient.wgsl, tables/{hyper,pieces}.wgsl, structs/{piece,matrices,place}.wgsl,
 // tables/tensors_{uniform,storage}.wgsl.
 //
 // Bindings (group 0):
@@ -23,8 +23,6 @@
 //   4 parts     (out)
 //   5 hypers    constants
 
-// The first entry is a head: first_workgroup is the number of all workgroups, tensor the number of entries behind it.
-@group(0) @binding(1) var<storage, read> pieces: array<Piece>;
 @group(0) @binding(2) var<storage, read_write> grad: array<GradWord>;
 @group(0) @binding(3) var<storage, read> matrices: array<Matrices>;
 @group(0) @binding(4) var<storage, read_write> parts: array<f32>;
@@ -71,7 +69,7 @@ fn main(
     if (workgroup >= pieces[0].first_workgroup) {
         return;
     }
-    let piece = find(workgroup);
+    let piece = pieces[find_piece(workgroup)];
     let shape = matrices[piece.tensor];
     let tensor = load_tensor(piece.tensor);
     let hyper = load_hyper(tensor);
@@ -252,19 +250,4 @@ fn load_vec4(first: u32, lead: u32, at: u32, tensor: Tensor) -> vec4<f32> {
     let index = lead + at;
     let count = select(select(0u, tensor.tail_elems, index == tensor.len_vec4), 4u, index < tensor.len_vec4);
     return load_grad(Place(0u, first + select(0u, at, count != 0u), 0u, 0u, index, count, 0u), tensor);
-}
-
-// The piece with this workgroup: the last that begins at it or before.
-fn find(workgroup: u32) -> Piece {
-    var low = 1u;
-    var high = pieces[0].tensor;
-    while (low < high) {
-        let middle = (low + high + 1u) / 2u;
-        if (pieces[middle].first_workgroup <= workgroup) {
-            low = middle;
-        } else {
-            high = middle - 1u;
-        }
-    }
-    return pieces[low];
 }

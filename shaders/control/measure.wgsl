@@ -13,17 +13,15 @@
 // Rows are counted from the beginning of a tensor, or of the whole that it is a piece of: where its buffers
 // are cut, and where it lies, changes no sum.
 //
-// Joined with: packing, format and codec of the gradient; structs/{partial,piece}.wgsl.
+// Joined with: packing, format and codec of the gradient; structs/{partial,piece}.wgsl, tables/pieces.wgsl.
 //
 // Bindings (group 0):
 //   0 absent       one bit for each tensor: no gradient in this step, so it counts as zero
-//   1 rows         runs of rows; a workgroup looks for its own
+//   1 pieces       rows of tensors; a workgroup looks for its own
 //   2 grad         a window of a buffer
 //   3 partials     (out)
 
-// The first entry is a head: first_workgroup is the number of all rows, tensor the number of entries behind it.
 @group(0) @binding(0) var<storage, read> absent: array<u32>;
-@group(0) @binding(1) var<storage, read> rows: array<Piece>;
 @group(0) @binding(2) var<storage, read_write> grad: array<GradWord>;
 @group(0) @binding(3) var<storage, read_write> partials: array<Partial>;
 
@@ -48,10 +46,10 @@ fn main(
 ) {
     let row = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
     // Whole workgroups behind the end, in the last row of a folded dispatch: a uniform exit.
-    if (row >= rows[0].first_workgroup) {
+    if (row >= pieces[0].first_workgroup) {
         return;
     }
-    let run = find(row);
+    let run = pieces[find_piece(row)];
     let first_tile = (row - run.first_workgroup) * LANES * TILES;
     let is_absent = ((absent[run.tensor / 32u] >> (run.tensor % 32u)) & 1u) != 0u;
     let len_elems = select(run.len, 0u, is_absent);
@@ -83,21 +81,6 @@ fn main(
             vec4<u32>(row_exponents[4], row_exponents[5], row_exponents[6], row_exponents[7]),
         );
     }
-}
-
-// The run with this row: the last that begins at it or before.
-fn find(row: u32) -> Piece {
-    var low = 1u;
-    var high = rows[0].tensor;
-    while (low < high) {
-        let middle = (low + high + 1u) / 2u;
-        if (rows[middle].first_workgroup <= row) {
-            low = middle;
-        } else {
-            high = middle - 1u;
-        }
-    }
-    return rows[low];
 }
 
 // The sum of the squares of a lane's 32 elements of a tile, which is counted with the lead.

@@ -14,7 +14,6 @@ struct Scalars {
     padding0: vec4<f32>,
 }
 
-@group(0) @binding(1) var<storage, read> pieces: array<Piece>;
 @group(0) @binding(2) var<storage, read_write> grad: array<GradWord>;
 @group(0) @binding(3) var<storage, read> matrices: array<Matrices>;
 @group(0) @binding(4) var<storage, read_write> parts: array<vec4<u32>>;
@@ -31,7 +30,7 @@ fn main(
     if (workgroup >= pieces[0].first_workgroup) {
         return;
     }
-    let number = find(workgroup);
+    let number = find_piece(workgroup);
     let piece = pieces[number];
     let shape = matrices[piece.tensor];
     let tensor = load_tensor(piece.tensor);
@@ -55,18 +54,4 @@ fn main(
 
 fn row_of(block: u32, shape: Matrices) -> u32 {
     return block / shape.blocks * shape.rows + block % shape.blocks * 64u;
-}
-
-fn find(workgroup: u32) -> u32 {
-    var low = 1u;
-    var high = pieces[0].tensor;
-    while (low < high) {
-        let middle = (low + high + 1u) / 2u;
-        if (pieces[middle].first_workgroup <= workgroup) {
-            low = middle;
-        } else {
-            high = middle - 1u;
-        }
-    }
-    return low;
 }

@@ -386,6 +386,8 @@ sources! {
         RUNS_UNIFORM = "runs_uniform",
         /// The runs in a storage buffer.
         RUNS_STORAGE = "runs_storage",
+        /// Pieces of gradients, and a workgroup's own.
+        PIECES = "pieces",
         /// The kernel's constants.
         HYPER = "hyper",
         /// The sums of tiles.

@@ -4,7 +4,6 @@ mod rule;
 use wgpu::BufferUsages;
 
 pub use self::{role::Role, rule::RuleError};
-
 use crate::{Dtype, Precision, StateFormat, formats::either};
 
 /// What this crate's functions give.

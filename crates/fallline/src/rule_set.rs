@@ -2,6 +2,7 @@
 
 use crate::{
     Error, Group, Result, RuleError, Scope, TensorSpec, abi,
+    fits::fits,
     kernel::{KernelKey, MAX_HYPERS, check_rule},
     rules::narrow,
 };
@@ -110,7 +111,7 @@ impl RuleSet {
 
     /// The families whose sums go over more than a tensor.
     pub(crate) fn gathering(&self) -> impl Iterator<Item = &Family> {
-        self.families.iter().filter(|f| matches!(f.key.scope, Scope::Group | Scope::Optimizer))
+        self.families.iter().filter(|family| family.key.gathers())
     }
 
     /// Whether all groups of a rule's family have the same constants.
@@ -156,7 +157,7 @@ impl RuleSet {
 
     /// What *advance* knows of each group.
     pub(crate) fn records(&self, groups: &[Group]) -> Vec<abi::Group> {
-        let number = |value: usize| u32::try_from(value).expect("as many as there are groups");
+        let number = |value: usize| fits(value, "groups have a record each");
         let record = |(index, group): (usize, &Group)| abi::Group {
             hyper: number(self.hyper_of_group[index]),
             grad_sign: if group.rule.maximize() { -1.0 } else { 1.0 },

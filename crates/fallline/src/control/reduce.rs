@@ -8,6 +8,7 @@ use crate::{
     abi::Placement,
     compile,
     dispatch::{Dispatch, bind},
+    fits::fits,
     kernel::{Kernel, Recipe},
     layout::TILE_VEC4,
     records::TileSums,
@@ -35,7 +36,7 @@ pub(super) struct Bound<'a> {
 /// The dispatches between the parts of sums and what is made of these.
 #[derive(Clone, Debug)]
 pub(crate) struct Reduce {
-    pub(crate) sums: Option<TileSums>,
+    sums: Option<TileSums>,
     pub(crate) vectors: Option<VectorMemory>,
     /// *Vectors*, then *means*, for each rule that has rows or columns.
     keep: Vec<Dispatch>,
@@ -80,13 +81,18 @@ impl Reduce {
             }
             for family in rules.gathering() {
                 let key = family.key.clone();
-                let group = u32::try_from(family.groups[0]).expect("groups of a record each");
+                let group = fits(family.groups[0], "groups have a record each");
                 let sums = if key.scope == Scope::Group { groups } else { 1 };
                 let recipe = Recipe::Gather { key, group };
                 all.decide.push(all.dispatch(gpu, recipe, bound, sums as u64)?);
             }
         }
         Ok(all)
+    }
+
+    /// What kernels of elements bind: the sums of tiles, and rows and columns.
+    pub(crate) fn for_elements(&self) -> (Option<&TileSums>, Option<&Buffer>) {
+        (self.sums.as_ref(), self.vectors.as_ref().map(|memory| &memory.buffer))
     }
 
     /// The same with other inputs.

@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use crate::{
     Dtype, Error, Result,
     abi::{self, Matrices},
+    fits::fits,
     layout::{TILE_ELEMS, tiles_of},
     tiles::{Bound, Lent},
     vectors::{BLOCK_ROWS, NARROW_COLUMNS},
@@ -90,12 +91,14 @@ impl RowDispatch {
 }
 
 impl RowPieces {
-    /// For bindings of so many bytes, and dispatches of so many workgroups.
-    pub(crate) fn new(max_binding_bytes: u64, max_workgroups: u64) -> Self {
+    /// Of these gradients nothing yet, for bindings and dispatches that are at most this large.
+    pub(crate) fn new(measured: &[Measured], max_binding_bytes: u64, max_workgroups: u64) -> Self {
         // Windows are two halves of a binding long and begin at multiples of one: see `tiles`.
         let half_bytes = max_binding_bytes / 2 / 256 * 256;
-        let max_workgroups = u32::try_from(max_workgroups).unwrap_or(u32::MAX);
-        let (pieces, dtypes, starts) = (Vec::new(), Vec::new(), vec![0]);
+        let max_workgroups =
+            fits(max_workgroups, "workgroups of a dispatch are counted in 32 bits");
+        let dtypes = measured.iter().map(|measured| measured.dtype).collect();
+        let (pieces, starts) = (Vec::new(), vec![0]);
         Self { pieces, dtypes, starts, half_bytes, max_binding_bytes, max_workgroups }
     }
 
@@ -138,7 +141,6 @@ impl RowPieces {
             }
             self.starts.push(partial);
         }
-        self.dtypes = measured.iter().map(|measured| measured.dtype).collect();
         self
     }
 
@@ -147,7 +149,6 @@ impl RowPieces {
     /// # Errors
     /// [`Error::DeviceLimit`] if 64 rows are more than half of a binding.
     pub(crate) fn margins(mut self, measured: &[Measured]) -> Result<Self> {
-        self.dtypes = measured.iter().map(|measured| measured.dtype).collect();
         for (tensor, &Measured { len_elems, dtype, margins, .. }) in (0u32..).zip(measured) {
             let Some((rule, shape)) = margins else { continue };
             let [rows, columns, blocks] = [shape.rows, shape.columns, shape.blocks].map(u64::from);
@@ -161,11 +162,11 @@ impl RowPieces {
                     let behind = if to < end { first_elem(to) } else { len_elems };
                     (behind.next_multiple_of(4) - begin) * dtype.size_bytes()
                 };
-                let fits = |to: u64| {
+                let is_piece = |to: u64| {
                     let workgroups = workgroups(&shape, to - first);
                     bytes(to) <= self.half_bytes && workgroups <= self.max_workgroups.into()
                 };
-                if !fits(first + 1) {
+                if !is_piece(first + 1) {
                     let limit = "max_storage_buffer_binding_size";
                     let (expected, found) = (2 * bytes(first + 1), self.max_binding_bytes);
                     return Err(Error::DeviceLimit { limit, expected, found });
@@ -174,7 +175,7 @@ impl RowPieces {
                 let (mut low, mut high) = (first + 1, end);
                 while low < high {
                     let middle = (low + high).div_ceil(2);
-                    if fits(middle) { low = middle } else { high = middle - 1 }
+                    if is_piece(middle) { low = middle } else { high = middle - 1 }
                 }
                 self.pieces.push(Piece {
                     summed: Summed::Margins(rule),
@@ -210,9 +211,9 @@ impl RowPieces {
                 ragged: piece.ragged,
                 grad: grad.map(|grad| self.window(grad.buffer, start(grad), buffers)),
             };
-            let fits =
+            let has_room =
                 |at: &usize| self.max_workgroups - dispatches[*at].workgroups() >= piece.workgroups;
-            let at = open.get(&window).copied().filter(fits).unwrap_or_else(|| {
+            let at = open.get(&window).copied().filter(has_room).unwrap_or_else(|| {
                 open.insert(window.clone(), dispatches.len());
                 let pieces = vec![bytemuck::Zeroable::zeroed()];
                 dispatches.push(RowDispatch { window: window.clone(), pieces });
@@ -261,5 +262,5 @@ fn workgroups(shape: &Matrices, blocks: u64) -> u64 {
 
 /// What a binding holds is counted in 32 bits.
 fn number(value: u64) -> u32 {
-    u32::try_from(value).expect("pieces of a binding, or partials in one")
+    fits(value, "a piece fits a binding and a dispatch, and partials a binding")
 }

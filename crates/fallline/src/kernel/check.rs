@@ -177,11 +177,12 @@ impl Text<'_> {
             if self.key.gathers() { &[control::GATHER] } else { &[] },
             if self.key.has_vectors() { of_vectors } else { &[] },
         ];
-        let of_keeping = |source: &&Source| {
-            (**source == functions::KEEPS_NOTHING && self.key.keeps())
+        let is_elsewhere = |source: &&Source| {
+            (**source == tables::PIECES && !self.key.has_vectors())
+                || (**source == functions::KEEPS_NOTHING && self.key.keeps())
                 || (**source == functions::KEEPS_NOTHING_JOINT && !self.key.joint.is_empty())
         };
-        for source in folders.into_iter().flatten().filter(|source| !of_keeping(source)) {
+        for source in folders.into_iter().flatten().filter(|source| !is_elsewhere(source)) {
             let ours = outline(source.text);
             let is_ours = |one: &&Declared<'_>| ours.iter().any(|other| other.name == one.name);
             if let Some(Declared { name, line }) = self.declared.iter().find(is_ours) {

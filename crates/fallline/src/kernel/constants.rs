@@ -40,7 +40,9 @@ impl Recipe {
             Recipe::Decide { skip_non_finite } => {
                 vec![("WORKGROUP_SIZE", 64.0), ("SKIP_NON_FINITE", flag(*skip_non_finite))]
             }
-            Recipe::Advance { key, number } => {
+            Recipe::Advance { key, number }
+            | Recipe::Vectors { key, number }
+            | Recipe::Means { key, number } => {
                 key.constants().chain([row, ("RULE", f64::from(*number))]).collect()
             }
             Recipe::Finish { key, number, large } => {
@@ -65,9 +67,6 @@ impl Recipe {
                     [("WHOLE_ROWS", flag(key.whole_rows)), ("NARROW", flag(key.narrow_rows))];
                 let clip = ("CLIP_VALUE", flag(*clip_value));
                 key.constants().chain([row, clip]).chain(rows).collect()
-            }
-            Recipe::Vectors { key, number } | Recipe::Means { key, number } => {
-                key.constants().chain([row, ("RULE", f64::from(*number))]).collect()
             }
             Recipe::Measure { .. } | Recipe::Total | Recipe::Expand => vec![row],
         }

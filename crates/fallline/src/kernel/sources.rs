@@ -28,6 +28,7 @@ impl Recipe {
                     packing::HALVES,
                     structs::PARTIAL,
                     structs::PIECE,
+                    tables::PIECES,
                 ];
                 if *ragged {
                     sources.push(packing::GRAD_OWN);
@@ -44,45 +45,29 @@ impl Recipe {
                 structs::DECISION,
             ],
             Recipe::Advance { key, .. } => {
-                let mut sources = vec![control::ADVANCE];
-                sources.extend(rule_sources(key));
-                sources.extend([
-                    structs::SLOTS,
-                    structs::PLACEMENT,
-                    structs::GROUP,
-                    structs::STEP_INPUT,
-                    structs::DECISION,
-                ]);
+                let mut sources = control_sources(control::ADVANCE, key);
+                sources.extend([structs::STEP_INPUT, structs::DECISION]);
                 sources
             }
-            Recipe::Finish { key, .. } => {
-                let mut sources = vec![control::FINISH];
-                sources.extend(rule_sources(key));
-                sources.extend([structs::SLOTS, structs::PLACEMENT, structs::GROUP]);
-                sources
-            }
+            Recipe::Finish { key, .. } => control_sources(control::FINISH, key),
             Recipe::Gather { key, .. } => {
-                let mut sources = vec![control::GATHER];
-                sources.extend(rule_sources(key));
-                sources.extend([structs::SLOTS, structs::PLACEMENT, structs::GROUP]);
+                let mut sources = control_sources(control::GATHER, key);
                 if key.joint.is_empty() {
                     sources.push(functions::KEEPS_NOTHING_JOINT);
                 }
                 sources
             }
-            Recipe::Margins(margins) => margins_sources(margins),
-            Recipe::Vectors { key, .. } | Recipe::Means { key, .. } => {
-                let is_means = matches!(self, Recipe::Means { .. });
-                let mut sources = vec![if is_means { control::MEANS } else { control::VECTORS }];
-                sources.extend(rule_sources(key));
-                sources.extend([
-                    structs::SLOTS,
-                    structs::PLACEMENT,
-                    structs::GROUP,
-                    structs::MATRICES,
-                ]);
+            Recipe::Vectors { key, .. } => {
+                let mut sources = control_sources(control::VECTORS, key);
+                sources.push(structs::MATRICES);
                 sources
             }
+            Recipe::Means { key, .. } => {
+                let mut sources = control_sources(control::MEANS, key);
+                sources.push(structs::MATRICES);
+                sources
+            }
+            Recipe::Margins(margins) => margins_sources(margins),
             Recipe::Total => {
                 vec![control::TOTAL, structs::PARTIAL, structs::SPAN, structs::TOTAL]
             }
@@ -94,10 +79,7 @@ impl Recipe {
     pub(crate) fn bindings(&self) -> Vec<BindingType> {
         match self {
             Recipe::Update(update) => {
-                let tensors = match update.tensors_in {
-                    TableIn::Uniform => UNIFORM,
-                    TableIn::Storage => READ,
-                };
+                let tensors = tensors_binding(update.tensors_in);
                 let (tiles, last) = match update.frame {
                     Frame::Arena => (READ, UNIFORM),
                     Frame::Borrowed { runs_in: TableIn::Uniform, .. } => (READ_AT, UNIFORM_AT),
@@ -119,17 +101,21 @@ impl Recipe {
             Recipe::Finish { .. } => vec![READ_AT, READ, WRITE, WRITE, READ],
             Recipe::Gather { .. } => vec![READ_AT, READ, READ, WRITE, WRITE],
             Recipe::Margins(margins) => {
-                let tensors = match margins.tensors_in {
-                    TableIn::Uniform => UNIFORM,
-                    TableIn::Storage => READ,
-                };
-                vec![tensors, READ_AT, WRITE, READ, WRITE, UNIFORM_AT]
+                vec![tensors_binding(margins.tensors_in), READ_AT, WRITE, READ, WRITE, UNIFORM_AT]
             }
             Recipe::Vectors { .. } => vec![READ_AT, READ, READ, READ, READ, WRITE],
             Recipe::Means { .. } => vec![READ_AT, READ, READ, WRITE],
             Recipe::Expand => vec![READ_AT, WRITE],
         }
     }
+}
+
+/// A kernel of a rule between those of elements: its file, the rule, what is known of tensors and groups.
+fn control_sources(entry: Source, key: &KernelKey) -> Vec<Source> {
+    let mut sources = vec![entry];
+    sources.extend(rule_sources(key));
+    sources.extend([structs::SLOTS, structs::PLACEMENT, structs::GROUP]);
+    sources
 }
 
 /// A rule, and what any rule may use.
@@ -161,6 +147,7 @@ fn margins_sources(margins: &Margins) -> Vec<Source> {
     };
     sources.extend([
         structs::PIECE,
+        tables::PIECES,
         structs::MATRICES,
         structs::PLACE,
         tensors_table(*tensors_in),
@@ -175,6 +162,13 @@ fn margins_sources(margins: &Margins) -> Vec<Source> {
     }
     sources.extend(format(*grad).filter(|_| with_codec));
     sources
+}
+
+fn tensors_binding(tensors_in: TableIn) -> BindingType {
+    match tensors_in {
+        TableIn::Uniform => UNIFORM,
+        TableIn::Storage => READ,
+    }
 }
 
 fn tensors_table(tensors_in: TableIn) -> Source {

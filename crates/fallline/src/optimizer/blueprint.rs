@@ -181,6 +181,7 @@ impl Blueprint {
         control: &'a Control,
         dummy: &'a Buffer,
     ) -> UpdateInputs<'a> {
+        let (sums, vectors) = control.reduce.for_elements();
         UpdateInputs {
             gpu,
             programs: &self.programs,
@@ -188,8 +189,8 @@ impl Blueprint {
             memory,
             records: &control.records,
             hypers: control.inputs.buffer(),
-            sums: control.reduce.sums.as_ref(),
-            vectors: control.reduce.vectors.as_ref().map(|memory| &memory.buffer),
+            sums,
+            vectors,
             dummy,
         }
     }
@@ -222,7 +223,7 @@ impl Blueprint {
         let limits = gpu.limits();
         let (bytes, most) = (limits::max_binding_bytes(limits), limits::max_workgroups(limits));
         let measured = self.measured(vectors);
-        let rows = RowPieces::new(bytes, most).margins(&measured)?;
+        let rows = RowPieces::new(&measured, bytes, most).margins(&measured)?;
         Ok(if options.measures(groups) { rows.squares(&measured, groups.len()) } else { rows })
     }
 

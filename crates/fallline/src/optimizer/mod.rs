@@ -231,9 +231,10 @@ impl Optimizer {
         };
         let placed = places.grads.iter().enumerate().map(placed).collect();
         let (records, hypers) = (control.records.clone(), control.inputs.buffer().clone());
-        let reduce = control.reduce.clone();
-        let (records, hypers, sums) = (&records, &hypers, reduce.sums.as_ref());
-        let vectors = reduce.vectors.as_ref().map(|memory| &memory.buffer);
+        let (sums, vectors) = control.reduce.for_elements();
+        let (sums, vectors) = (sums.cloned(), vectors.cloned());
+        let (records, hypers, sums) = (&records, &hypers, sums.as_ref());
+        let vectors = vectors.as_ref();
         let update_inputs =
             UpdateInputs { gpu, programs, layout, memory, records, hypers, sums, vectors, dummy };
         borrowed.place(update_inputs, infos, control, placed)
@@ -399,8 +400,7 @@ impl Optimizer {
     fn update_inputs(&self) -> UpdateInputs<'_> {
         let Self { gpu, programs, layout, memory, control, dummy, .. } = self;
         let (records, hypers) = (&control.records, control.inputs.buffer());
-        let sums = control.reduce.sums.as_ref();
-        let vectors = control.reduce.vectors.as_ref().map(|memory| &memory.buffer);
+        let (sums, vectors) = control.reduce.for_elements();
         UpdateInputs { gpu, programs, layout, memory, records, hypers, sums, vectors, dummy }
     }
 
