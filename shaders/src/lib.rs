@@ -61,6 +61,9 @@
 //!
 //! Structs are padded by fields, never by `@size` or `@align`: naga's GLSL does not know these.
 
+/// Optimizers.
+pub mod rules;
+
 /// The README, whose code is compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -128,30 +131,6 @@ sources! {
         ARENA = "arena",
         /// Parameters and gradients lie in the caller's buffers.
         BORROWED = "borrowed",
-    }
-}
-
-sources! {
-    /// Optimizers, in order of complexity.
-    rules {
-        /// SGD with momentum, dampening, Nesterov.
-        SGD = "sgd",
-        /// Lion.
-        LION = "lion",
-        /// Adam with L2 regularization.
-        ADAM = "adam",
-        /// Adam with decoupled weight decay.
-        ADAMW = "adamw",
-        /// RMSprop, centered or not, with momentum or without.
-        RMSPROP = "rmsprop",
-        /// Adam with Nesterov momentum on a schedule.
-        NADAM = "nadam",
-        /// Adam with a step in proportion to each tensor's norm.
-        LAMB = "lamb",
-        /// RMSprop with second moments of rows and columns.
-        ADAFACTOR = "adafactor",
-        /// Adam that finds its learning rate.
-        PRODIGY = "prodigy",
     }
 }
 

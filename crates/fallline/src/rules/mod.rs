@@ -12,9 +12,8 @@ pub use range::OutOfRange;
 
 use crate::{Slot, TensorSpec};
 
-/// Every rule of the engine by the stem of its files.
 macro_rules! catalog {
-    ($($stem:ident: $rule:ident),* $(,)?) => {
+    ($($stem:ident $rule:ident $source:ident $reference:literal,)*) => {
         $(
             mod $stem;
             pub use $stem::$rule;
@@ -22,6 +21,15 @@ macro_rules! catalog {
 
         /// The names of the engine's rules.
         pub const RULE_NAMES: &[&str] = &[$(stringify!($stem)),*];
+
+        /// What the rule of this name is held against: the implementation whose numbers it has.
+        #[must_use]
+        pub fn rule_reference(name: &str) -> Option<&'static str> {
+            match name {
+                $(stringify!($stem) => Some($reference),)*
+                _ => None,
+            }
+        }
 
         /// The rule of this name, with its reference's defaults.
         #[must_use]
@@ -70,17 +78,7 @@ macro_rules! catalog {
     };
 }
 
-catalog! {
-    sgd: Sgd,
-    lion: Lion,
-    adam: Adam,
-    adamw: AdamW,
-    rmsprop: RmsProp,
-    nadam: NAdam,
-    lamb: Lamb,
-    adafactor: Adafactor,
-    prodigy: Prodigy,
-}
+fallline_shaders::for_each_rule!(catalog);
 
 /// An optimizer: a page of WGSL, and the values of its constants. The engine's own implement it as yours can.
 ///

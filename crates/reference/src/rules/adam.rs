@@ -57,7 +57,14 @@ impl Rule for Adam {
         exact_corrections(self.betas, t, lr)
     }
 
-    fn oracle(&self, _: u32, scalars: &Scalars<f64>, param: &mut f64, grad: f64, state: &mut [f64]) {
+    fn oracle(
+        &self,
+        _: u32,
+        scalars: &Scalars<f64>,
+        param: &mut f64,
+        grad: f64,
+        state: &mut [f64],
+    ) {
         let decayed = l2(grad, self.weight_decay, *param);
         *param -= oracle_step(self.betas, self.eps, self.amsgrad, scalars, decayed, state);
     }

@@ -50,7 +50,14 @@ impl Rule for AdamW {
         [step_size, bias_correction2_rsqrt, 1.0 - lr * self.weight_decay, 0.0]
     }
 
-    fn oracle(&self, _: u32, scalars: &Scalars<f64>, param: &mut f64, grad: f64, state: &mut [f64]) {
+    fn oracle(
+        &self,
+        _: u32,
+        scalars: &Scalars<f64>,
+        param: &mut f64,
+        grad: f64,
+        state: &mut [f64],
+    ) {
         *param *= scalars[2];
         *param -= oracle_step(self.betas, self.eps, self.amsgrad, scalars, grad, state);
     }

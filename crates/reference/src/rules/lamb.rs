@@ -98,7 +98,14 @@ impl Rule for Lamb {
         *param -= scalars[0] * direction;
     }
 
-    fn oracle(&self, _: u32, scalars: &Scalars<f64>, param: &mut f64, grad: f64, state: &mut [f64]) {
+    fn oracle(
+        &self,
+        _: u32,
+        scalars: &Scalars<f64>,
+        param: &mut f64,
+        grad: f64,
+        state: &mut [f64],
+    ) {
         let moments = self.moments(grad, state);
         *param -= scalars[0] * self.direction(scalars, *param, moments);
         state.copy_from_slice(&moments);

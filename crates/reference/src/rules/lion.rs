@@ -55,7 +55,14 @@ impl Rule for Lion {
         *param = *param * decay - lr * direction;
     }
 
-    fn oracle(&self, _: u32, scalars: &Scalars<f64>, param: &mut f64, grad: f64, state: &mut [f64]) {
+    fn oracle(
+        &self,
+        _: u32,
+        scalars: &Scalars<f64>,
+        param: &mut f64,
+        grad: f64,
+        state: &mut [f64],
+    ) {
         let (beta1, beta2) = self.betas;
         let lr = scalars[0];
         *param *= 1.0 - lr * self.weight_decay;

@@ -156,9 +156,8 @@ pub trait Rule: std::fmt::Debug {
     fn oracle(&self, t: u32, scalars: &Scalars<f64>, param: &mut f64, grad: f64, state: &mut [f64]);
 }
 
-/// Every rule by the stem of its file.
 macro_rules! catalog {
-    ($($stem:ident: $rule:ident),* $(,)?) => {
+    ($($stem:ident $rule:ident $source:ident $reference:literal,)*) => {
         $(pub mod $stem;)*
 
         /// The names of the rules.
@@ -194,14 +193,4 @@ macro_rules! catalog {
     };
 }
 
-catalog! {
-    sgd: Sgd,
-    lion: Lion,
-    adam: Adam,
-    adamw: AdamW,
-    rmsprop: RmsProp,
-    nadam: NAdam,
-    lamb: Lamb,
-    adafactor: Adafactor,
-    prodigy: Prodigy,
-}
+fallline_shaders::for_each_rule!(catalog);

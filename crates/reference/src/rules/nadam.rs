@@ -38,7 +38,11 @@ impl Default for NAdam {
 impl NAdam {
     /// The L2 penalty and the decoupled decay, of which one is 0.
     fn decays(&self) -> (f64, f64) {
-        if self.decoupled_weight_decay { (0.0, self.weight_decay) } else { (self.weight_decay, 0.0) }
+        if self.decoupled_weight_decay {
+            (0.0, self.weight_decay)
+        } else {
+            (self.weight_decay, 0.0)
+        }
     }
 
     fn half_decayed(&self, t: f32) -> f32 {

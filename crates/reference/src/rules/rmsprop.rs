@@ -38,7 +38,11 @@ impl Default for RmsProp {
 
 impl Rule for RmsProp {
     fn slots(&self, _: &[usize]) -> &'static [Slot] {
-        &[("square_avg", Extent::Element), ("grad_avg", Extent::Element), ("momentum_buffer", Extent::Element)]
+        &[
+            ("square_avg", Extent::Element),
+            ("grad_avg", Extent::Element),
+            ("momentum_buffer", Extent::Element),
+        ]
     }
 
     fn maximize(&self) -> bool {
@@ -67,7 +71,14 @@ impl Rule for RmsProp {
         *param -= scalars[0] * direction;
     }
 
-    fn oracle(&self, _: u32, scalars: &Scalars<f64>, param: &mut f64, grad: f64, state: &mut [f64]) {
+    fn oracle(
+        &self,
+        _: u32,
+        scalars: &Scalars<f64>,
+        param: &mut f64,
+        grad: f64,
+        state: &mut [f64],
+    ) {
         let [square_avg, grad_avg, buffer] = state else { panic!("three slots") };
         let grad = l2(grad, self.weight_decay, *param);
         *square_avg = self.alpha * *square_avg + (1.0 - self.alpha) * grad * grad;

@@ -49,7 +49,14 @@ impl Rule for Sgd {
         *param -= scalars[0] * direction;
     }
 
-    fn oracle(&self, t: u32, scalars: &Scalars<f64>, param: &mut f64, grad: f64, state: &mut [f64]) {
+    fn oracle(
+        &self,
+        t: u32,
+        scalars: &Scalars<f64>,
+        param: &mut f64,
+        grad: f64,
+        state: &mut [f64],
+    ) {
         let lr = scalars[0];
         let grad = l2(grad, self.weight_decay, *param);
         if self.momentum == 0.0 {

@@ -1,0 +1,46 @@
+//! The one list of the engine's rules.
+
+use super::Source;
+
+/// Every rule of the engine, as `stem Type CONSTANT "reference"`, handed to another macro: a line here is all that
+/// registers the files `shaders/rules/stem.wgsl`, its values in the engine and its twin.
+///
+/// ```
+/// macro_rules! stems {
+///     ($($stem:ident $rule:ident $source:ident $reference:literal,)*) => { [$(stringify!($stem)),*] };
+/// }
+/// assert!(fallline_shaders::for_each_rule!(stems).contains(&"adamw"));
+/// ```
+#[macro_export]
+macro_rules! for_each_rule {
+    ($macro:ident) => {
+        $macro! {
+            sgd Sgd SGD "torch.optim.SGD",
+            lion Lion LION "lion_pytorch.Lion",
+            adam Adam ADAM "torch.optim.Adam",
+            adamw AdamW ADAMW "torch.optim.AdamW",
+            rmsprop RmsProp RMSPROP "torch.optim.RMSprop",
+            nadam NAdam NADAM "torch.optim.NAdam",
+            lamb Lamb LAMB "optax.lamb",
+            adafactor Adafactor ADAFACTOR "torch.optim.Adafactor",
+            prodigy Prodigy PRODIGY "prodigyopt.Prodigy",
+        }
+    };
+}
+
+macro_rules! sources {
+    ($($stem:ident $rule:ident $source:ident $reference:literal,)*) => {
+        $(
+            #[doc = concat!("The rule of `", $reference, "`.")]
+            pub const $source: Source = Source {
+                path: concat!("rules/", stringify!($stem)),
+                text: include_str!(concat!("../rules/", stringify!($stem), ".wgsl")),
+            };
+        )*
+
+        /// All of them.
+        pub const ALL: &[Source] = &[$($source),*];
+    };
+}
+
+for_each_rule!(sources);
