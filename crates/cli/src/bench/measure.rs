@@ -55,6 +55,9 @@ pub(crate) struct Samples {
     pub(crate) unfused: Vec<Paired>,
     pub(crate) dispatches: usize,
     pub(crate) state_size_bytes: u64,
+    /// Host seconds of building the optimizer, and of its first step.
+    pub(crate) build: f64,
+    pub(crate) first_step: f64,
 }
 
 /// Seconds of a baseline, and of the step in the same round.
@@ -73,17 +76,20 @@ impl Bench {
         bar: &ProgressBar,
     ) -> Result<Samples> {
         let gpu = &self.gpu;
-        let optimizer = |numerics, after: After| -> Result<Optimizer> {
+        let optimizer = |numerics, after: After| -> Result<(Optimizer, f64, f64)> {
             let group = after.of(Group::new("all", rule.clone()));
-            let mut optimizer = subject::optimizer(gpu, group, specs, numerics, self.borrowed)?;
+            let (mut optimizer, build) =
+                subject::timed_optimizer(gpu, group, specs, numerics, self.borrowed)?;
+            let start = Instant::now();
             optimizer.step(&Step::lr(LR))?;
-            Ok(optimizer)
+            gpu.wait()?;
+            Ok((optimizer, build, start.elapsed().as_secs_f64()))
         };
-        let mut measured = optimizer(&self.numerics, self.after)?;
+        let (mut measured, build, first_step) = optimizer(&self.numerics, self.after)?;
         let plain = (Numerics::default(), After::default());
         let mut plain = match (self.numerics, self.after) == plain {
             true => None,
-            false => Some(optimizer(&plain.0, plain.1).context("the plain step")?),
+            false => Some(optimizer(&plain.0, plain.1).context("the plain step")?.0),
         };
         let traffic = measured.traffic()?;
         let mut baselines = match Known::new(&*rule).filter(|_| self.baselines) {
@@ -93,6 +99,8 @@ impl Bench {
         let mut samples = Samples {
             dispatches: measured.dispatches(),
             state_size_bytes: measured.state_size_bytes(),
+            build,
+            first_step,
             ..Samples::default()
         };
         let mut discarded = Samples::default();

@@ -9,12 +9,14 @@
 //! | `moving`    | what it costs that gradients move                                      |
 //! | `measure`   | the rounds                                                             |
 //! | `row`       | the result                                                             |
+//! | `overview`  | a row for each rule, as a table in Markdown                            |
 
 mod baselines;
 mod measure;
 mod memory;
 mod models;
 mod moving;
+mod overview;
 mod row;
 mod subject;
 
@@ -22,7 +24,8 @@ use std::sync::Arc;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use clap::ValueEnum;
 use fallline::{Gpu, IntoRule, Rule, Sgd};
 
 use self::{
@@ -85,6 +88,10 @@ pub(crate) struct Args {
     #[arg(long, requires = "borrowed", conflicts_with_all = ["no_baselines", "memory", "After"])]
     moving: bool,
 
+    /// Measure every rule on a single model, without baselines, and print one table in Markdown
+    #[arg(long, conflicts_with_all = ["rule", "memory", "moving"])]
+    all_rules: bool,
+
     /// Write the rows to FILE as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -99,6 +106,7 @@ Columns:
               of the rounds (what clipping and scaling read beforehand is not among these loads;
               Lookahead's slow weights are, though most steps do not touch them)
   encode      host time of recording a step
+  build       host time of building the optimizer, with the kernels that its rule and formats need
   plain       a step in f32 that neither clips nor scales, with nothing after the rule; (x): the step
               by it, median and quartiles
   per tensor  a fused kernel with a dispatch for each tensor; (x): by the time of the step
@@ -118,6 +126,7 @@ Examples:
   fallline bench --ema-decay 0.999              against the step without an average
   fallline bench --memory                       bytes for each parameter, by formats
   fallline bench --borrowed --moving            gradients that lie elsewhere in every step
+  fallline bench --all-rules                    every rule, as one table
   fallline bench --width 0.25 --steps 5         a smaller model on a smaller machine";
 
 fn steps(text: &str) -> Result<usize, String> {
@@ -136,6 +145,9 @@ fn width(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     let numerics = args.precision.numerics().map_err(usage)?;
+    if args.all_rules && args.model.len() > 1 {
+        return Err(usage(anyhow!("--all-rules takes one --model, found {}", args.model.len())));
+    }
     let json = Outputs::default().open_any(args.json.as_deref())?;
     let gpu = device.open()?;
     if args.memory {
@@ -164,10 +176,26 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         borrowed: args.borrowed,
         numerics,
         after: args.after.with_defaults(),
-        baselines: !args.no_baselines,
+        baselines: !args.no_baselines && !args.all_rules,
     };
-    let len = args.model.len() * args.rule.len() * (WARMUP_ROUNDS + args.steps);
+    let rules = if args.all_rules { RuleName::value_variants() } else { &args.rule[..] };
+    let len = args.model.len() * rules.len() * (WARMUP_ROUNDS + args.steps);
     let bar = print::progress(len, "bench");
+    if args.all_rules {
+        let [model] = args.model[..] else {
+            return Err(usage(anyhow!(
+                "--all-rules takes one --model, found {}",
+                args.model.len()
+            )));
+        };
+        let (rows, table) = overview::measure(&bench, (model, args.width), rules, &bar)?;
+        bar.finish_and_clear();
+        print::print(table)?;
+        return match json {
+            Some(json) => json.write_json(&rows).map(|()| Outcome::Good),
+            None => Ok(Outcome::Good),
+        };
+    }
     let mut rows = Vec::new();
     for &model in &args.model {
         let specs = model.tensors(args.width);

@@ -1,6 +1,6 @@
 //! A row of the result, in JSON and in the tables.
 
-use fallline::{Rule, Scope, Slot, SlotKind, SlotShape, TensorSpec};
+use fallline::{Rule, Scope, Slot, SlotKind, SlotShape, TensorSpec, rule_reference};
 use serde::Serialize;
 
 use super::{
@@ -44,6 +44,9 @@ pub(crate) struct Row {
     passes: u32,
     dispatches: usize,
     encode_us: f64,
+    /// Host time of building the optimizer, with the kernels that it needs; of the first step.
+    build_ms: f64,
+    first_step_ms: f64,
     state_bytes_per_param: f64,
     timing: &'static str,
     /// A step in f32 that neither clips nor scales, with nothing after the rule; `null` if that is the step itself.
@@ -134,6 +137,8 @@ impl Row {
             passes: 1,
             dispatches: samples.dispatches,
             encode_us: median(&samples.encode) * 1e6,
+            build_ms: samples.build * 1e3,
+            first_step_ms: samples.first_step * 1e3,
             state_bytes_per_param: samples.state_size_bytes as f64 / params as f64,
             timing: bench.timer.name(),
             plain: Plain::new(samples),
@@ -159,6 +164,21 @@ impl Row {
         ]
     }
 
+    /// The row's cells in the table of all rules, by what the rule keeps and its bytes in int8.
+    pub(super) fn overview(&self, slots: &str, int8_size_bytes: u64) -> [String; 8] {
+        let reference = rule_reference(&self.rule).unwrap_or("-");
+        [
+            format!("`{}`", self.rule),
+            format!("`{reference}`"),
+            slots.to_owned(),
+            format!("{:.2}", self.state_bytes_per_param),
+            format!("{:.2}", int8_size_bytes as f64 / self.params as f64),
+            format!("{:.0}", self.bytes_per_param),
+            format!("{:.2}", self.ns_per_param),
+            format!("{:.2}", self.roofline),
+        ]
+    }
+
     /// The row's cells below [`COST`].
     fn cost(&self) -> Vec<String> {
         let baseline = |baseline: &Option<Baseline>| match baseline {
@@ -173,6 +193,7 @@ impl Row {
             self.tensors.to_string(),
             self.dispatches.to_string(),
             format!("{:.0}", self.encode_us),
+            digits(self.build_ms),
             format!("{:.2}", self.state_bytes_per_param),
             match &self.plain {
                 Some(Plain { ms_per_step, ratio, ratio_q1, ratio_q3 }) => {
@@ -217,12 +238,13 @@ fn bytes_per_param(numerics: &Numerics, after: After, rule: &dyn Rule) -> f64 {
     (2 * kept + grads * grad) as f64 + 2.0 * (state + average) + read_before
 }
 
-const COST: [&str; 9] = [
+const COST: [&str; 10] = [
     "model",
     "rule",
     "tensors",
     "dispatches",
     "encode us",
+    "build ms",
     "state B/param",
     "plain ms",
     "per tensor ms",

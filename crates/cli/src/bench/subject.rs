@@ -1,6 +1,6 @@
 //! The optimizer that is measured, with data in its tensors.
 
-use std::sync::LazyLock;
+use std::{sync::LazyLock, time::Instant};
 
 use anyhow::Result;
 use fallline::{
@@ -18,21 +18,35 @@ pub(crate) fn optimizer(
     numerics: &Numerics,
     borrowed: bool,
 ) -> Result<Optimizer> {
+    Ok(timed_optimizer(gpu, group, specs, numerics, borrowed)?.0)
+}
+
+/// The same, with the host seconds that it took to build without the buffers of the caller's.
+pub(crate) fn timed_optimizer(
+    gpu: &Gpu,
+    group: Group,
+    specs: &[TensorSpec],
+    numerics: &Numerics,
+    borrowed: bool,
+) -> Result<(Optimizer, f64)> {
     let groups = [numerics.group(group)];
     let specs: Vec<TensorSpec> = specs.iter().map(|spec| numerics.spec(spec.clone())).collect();
     let options = numerics.options(gpu, 0)?;
-    let optimizer = if borrowed {
-        Optimizer::borrowed_with(gpu, &groups, &lend(gpu, &specs)?, &options)?
-    } else {
-        Optimizer::arena_with(gpu, &groups, &specs, &options)?
+    let lent = if borrowed { Some(lend(gpu, &specs)?) } else { None };
+    let start = Instant::now();
+    let optimizer = match lent {
+        Some(lent) => Optimizer::borrowed_with(gpu, &groups, &lent, &options)?,
+        None => Optimizer::arena_with(gpu, &groups, &specs, &options)?,
     };
+    gpu.wait()?;
+    let build = start.elapsed().as_secs_f64();
     for (index, spec) in specs.iter().enumerate() {
         let id = TensorId::new(index);
         fill(gpu, optimizer.param(id)?, spec.dtype)?;
         fill(gpu, optimizer.grad(id)?, spec.grad_dtype)?;
     }
     gpu.wait()?;
-    Ok(optimizer)
+    Ok((optimizer, build))
 }
 
 /// Parameters in one buffer and gradients in another, as a runtime lays them out that allocates

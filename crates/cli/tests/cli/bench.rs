@@ -51,7 +51,9 @@ fn every_row_has_the_promised_keys() {
         for key in ["tensors", "params", "width", "ms_per_step", "ns_per_param", "gb_per_s"] {
             assert!(row[key].as_f64().is_some_and(|value| value > 0.0), "{key}");
         }
-        for key in ["copy_gb_per_s", "roofline", "dispatches", "encode_us"] {
+        for key in
+            ["copy_gb_per_s", "roofline", "dispatches", "encode_us", "build_ms", "first_step_ms"]
+        {
             assert!(row[key].as_f64().is_some_and(|value| value > 0.0), "{key}");
         }
         for key in ["state", "param", "grad"] {
@@ -76,6 +78,24 @@ fn every_row_has_the_promised_keys() {
     assert_eq!(of("one-big", "lion")["bytes_per_param"], 20.0);
     // The number of dispatches does not depend on the number of tensors.
     assert_eq!(of("resnet50", "adamw")["dispatches"], of("one-big", "adamw")["dispatches"]);
+}
+
+#[test]
+fn all_rules_are_one_table() {
+    let path = scratch("overview.json");
+    let json = path.to_str().expect("a name in UTF-8");
+    let size = ["--model", "one-big", "--width", "0.05", "--steps", "1", "--json", json];
+    let ran = fallline(&[&["bench", "--all-rules"], &size[..]].concat()).good();
+    let lines: Vec<&str> = ran.out.lines().filter(|line| line.starts_with("| ")).collect();
+    let of: Vec<&str> = lines[2..].iter().filter_map(|line| line.split('`').nth(1)).collect();
+    assert_eq!(of, fallline::RULE_NAMES);
+    let adamw = lines.iter().find(|line| line.starts_with("| `adamw` |")).expect("a row");
+    // A code for a byte and a scale for 256 of them, twice; what is padded is little.
+    let cells = "| `torch.optim.AdamW` | `exp_avg`, `exp_avg_sq` | 8.02 | 2.04 | 28 |";
+    assert!(adamw.contains(cells), "{adamw}");
+    assert_eq!(rows(&path).len(), of.len());
+    let ran = fallline(&["bench", "--all-rules", "--model", "one-big,resnet50"]);
+    assert!(ran.code == Some(2) && ran.err.contains("one --model"), "{ran:?}");
 }
 
 #[test]
