@@ -23,6 +23,7 @@ macro_rules! for_each_rule {
             nadam NAdam NADAM "torch.optim.NAdam",
             lamb Lamb LAMB "optax.lamb",
             adafactor Adafactor ADAFACTOR "torch.optim.Adafactor",
+            adafactor_hf AdafactorHf ADAFACTOR_HF "transformers.Adafactor",
             prodigy Prodigy PRODIGY "prodigyopt.Prodigy",
         }
     };

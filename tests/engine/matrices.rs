@@ -2,12 +2,12 @@
 #![allow(clippy::cast_possible_truncation, reason = "rounding to f32 is what the engine does")]
 
 use fallline::{
-    Adafactor, BorrowedTensor, BufferRange, Dtype, Gpu, Group, Optimizer, Options, Saved, Step,
-    TensorId, TensorSpec, wgpu,
+    Adafactor, BorrowedTensor, BufferRange, Dtype, Gpu, Group, Optimizer, Options, Saved, Slot,
+    SlotShape, Step, TensorId, TensorSpec, wgpu,
 };
 use fallline_reference as reference;
 
-use crate::common::{Rng, bits, buffer, gpu, tiny_gpu};
+use crate::common::{Case, Rng, bits, buffer, cases, gpu, tiny_gpu};
 
 /// Shapes around all that is counted: vec4s, blocks of 64 rows, chunks of 256 columns, matrices of many; of any remainder
 /// by four; without matrices, without elements.
@@ -85,7 +85,10 @@ fn build(gpu: &Gpu, lies: Lies, options: &Options) -> Optimizer {
 const STEPS: u64 = 3;
 
 fn run(gpu: &Gpu, lies: Lies, options: &Options) -> Optimizer {
-    let mut optimizer = build(gpu, lies, options);
+    stepped(build(gpu, lies, options))
+}
+
+fn stepped(mut optimizer: Optimizer) -> Optimizer {
     for (index, param) in numbers(1, 0.5).iter().enumerate() {
         optimizer.write_param(TensorId::new(index), param).unwrap();
     }
@@ -113,15 +116,26 @@ fn everything(optimizer: &Optimizer) -> Vec<(String, Vec<f32>)> {
 
 #[test]
 fn every_shape_is_within_a_millionth_of_the_oracle() {
-    let options = serde_json::json!({ "weight_decay": 0.1, "d": 1.5 });
-    let rule = reference::rule("adafactor", &options);
+    let matrix = TensorSpec::new("matrix", [2, 2]);
+    let has_rows = |slot: &Slot| slot.shape == SlotShape::Rows;
+    for case in cases() {
+        if case.rule.slots(&matrix).iter().any(has_rows) {
+            check_shapes(&case);
+        }
+    }
+}
+
+fn check_shapes(case: &Case) {
+    let rule = &*case.twin;
     let widened = |values: &[f32]| values.iter().copied().map(f64::from).collect::<Vec<f64>>();
-    let optimizer = run(&gpu(), Lies::Arena, &Options::default());
+    let group = Group::new("all", case.rule.clone());
+    let optimizer = stepped(Optimizer::arena(&gpu(), &[group], &specs()).unwrap());
     for (index, param) in numbers(1, 0.5).iter().enumerate() {
         let shape = SHAPES[index];
-        let mut oracle = reference::Tensor::<f64>::shaped(&*rule, shape, widened(param));
+        let mut oracle = reference::Tensor::<f64>::shaped(rule, shape, widened(param));
         for step in 0..STEPS {
-            oracle.step(&*rule, 0.02, &widened(&numbers(2 + step, 0.1)[index]));
+            let grad: Vec<f64> = widened(&numbers(2 + step, 0.1)[index]);
+            oracle.step(rule, case.rule.lr(), &grad);
         }
         let id = TensorId::new(index);
         let close = |what: &str, found: &[f32], expected: &[f64]| {
@@ -129,12 +143,16 @@ fn every_shape_is_within_a_millionth_of_the_oracle() {
             for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
                 let error = (f64::from(*found) - expected).abs();
                 let is_close = error <= 1e-6 * expected.abs() + 1e-7;
-                assert!(is_close, "{shape:?} {what}[{index}]: {found:e} {expected:e}");
+                assert!(
+                    is_close,
+                    "{:?} {shape:?} {what}[{index}]: {found:e} {expected:e}",
+                    case.rule
+                );
             }
         };
         for slot in optimizer.slots(id).unwrap() {
             let found = optimizer.read_state(id, slot.name).unwrap();
-            close(slot.name, &found, oracle.get(&*rule, slot.name));
+            close(slot.name, &found, oracle.get(rule, slot.name));
         }
         close("param", &optimizer.read_param(id).unwrap(), &oracle.param);
     }

@@ -150,8 +150,7 @@ impl<T: Number> Tensor<T> {
             let values = self.slots[slot].len();
             let mut sums = vec![0.0; values];
             for (index, grad) in grad.iter().enumerate() {
-                let grad: f64 = (*grad).into();
-                sums[extent.index(&self.shape, index)] += grad * grad;
+                sums[extent.index(&self.shape, index)] += rule.margin((*grad).into());
             }
             // None of no elements: their mean is 0.
             let count = (grad.len() / values.max(1)).max(1) as f64;

@@ -52,6 +52,8 @@ fn groups(rule: RuleName, lr: f64) -> [Group; 2] {
         let options = match rule.as_str() {
             "adamw" | "lion" => json!({ "lr": lr, "weight_decay": weight_decay }),
             "sgd" => json!({ "lr": lr, "momentum": 0.9 }),
+            // A factor of its relative step.
+            "adafactor_hf" => json!({}),
             _ => json!({ "lr": lr }),
         };
         deserialize_rule(rule.as_str(), options).expect("options that the rule has")

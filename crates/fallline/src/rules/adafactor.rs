@@ -63,12 +63,12 @@ builders!(Adafactor {
 });
 
 /// Whether a tensor has rows and columns.
-fn is_factored(tensor: &TensorSpec) -> bool {
+pub(super) fn is_factored(tensor: &TensorSpec) -> bool {
     tensor.shape.len() >= 2
 }
 
 /// The exponent as a sum of two f32, of which the first has 12 bits: `functions/power.wgsl`.
-fn split(exponent: f64) -> (f64, f64) {
+pub(super) fn split(exponent: f64) -> (f64, f64) {
     let high = f64::from(f32::from_bits(narrow(exponent).to_bits() & 0xffff_f000));
     (high, exponent - high)
 }

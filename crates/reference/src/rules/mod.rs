@@ -104,7 +104,12 @@ pub trait Rule: std::fmt::Debug {
         self.scope() != Scope::Element
     }
 
-    /// What the twin makes of a row's or a column's value and the mean of its squared gradients.
+    /// What of a gradient is averaged over rows and columns.
+    fn margin(&self, grad: f64) -> f64 {
+        grad * grad
+    }
+
+    /// What the twin makes of a row's or a column's value and the mean of the margins.
     fn fold(&self, scalars: &Scalars<f32>, mean: f32, value: f32) -> f32 {
         let _ = (scalars, mean);
         value
