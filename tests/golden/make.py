@@ -109,7 +109,9 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
                         grad_dtypes=grad_dtypes, average=averaged, **average or {})
     for step in range(1, steps + 1):
         if hessian and step % hessian["every"] == 1:
-            estimate(optimizer, recorder, parameters, random, hessian.get("signed"))
+            present = {name: parameter for name, parameter in parameters.items()
+                       if not (missing and missing(step, name))}
+            estimate(optimizer, recorder, present, random, hessian.get("signed"))
         for name, parameter in parameters.items():
             gradient = (size(step) if callable(size) else size) * random(parameter.shape)
             if drift:
@@ -166,6 +168,7 @@ def estimate(optimizer, recorder, parameters, random, signed):
         recorder.hessian(draws)
         optimizer.estimate({parameters[name]: draw for name, draw in draws.items()})
     else:
+        optimizer.zero_grad()
         for name, draw in draws.items():
             parameters[name].grad = draw
         optimizer.update_hessian()

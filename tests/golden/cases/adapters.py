@@ -53,7 +53,7 @@ class Hutchinson(SophiaG):
 
     def estimate(self, estimates):
         for group in self.param_groups:
-            for param in group["params"]:
+            for param in estimates.keys() & {*group["params"]}:
                 state = self.state[param]
                 if not state:
                     state["step"] = torch.tensor(0.0)
