@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use plotters::{
     coord::{
-        Shift,
+        CoordTranslate, Shift,
         ranged1d::{DefaultFormatting, KeyPointHint, Ranged},
         types::RangedCoordf64,
     },
+    element::DashedPathElement,
     prelude::*,
     style::text_anchor::{HPos, Pos, VPos},
 };
@@ -15,15 +16,21 @@ use plotters::{
 use super::run::{Epoch, Run, Settings};
 use crate::{device::AdapterReport, precision::Numerics, rule::RuleName};
 
+/// Of both panels together.
 const WIDTH: u32 = 1000;
 const HEIGHT: u32 = 420;
 const FOOTER: u32 = 36;
+/// Of a legend beside the panels: more lines than `MAX_INSIDE` would lie under one within.
+const LEGEND: u32 = 220;
+const MAX_INSIDE: usize = 4;
+/// Of a line of a legend.
+const ROW: i32 = 20;
 
 const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
 const FAINT: RGBColor = RGBColor(0x75, 0x75, 0x75);
 const GRID: RGBColor = RGBColor(0xe2, 0xe2, 0xe2);
 
-/// Colours that remain apart for colour-blind eyes, Okabe and Ito's and two of Tol's; a rule keeps its own.
+/// Colours that remain apart for colour-blind eyes, Okabe and Ito's and two of Tol's.
 const COLORS: [RGBColor; 9] = [
     RGBColor(0x00, 0x9e, 0x73),
     RGBColor(0xd5, 0x5e, 0x00),
@@ -36,8 +43,40 @@ const COLORS: [RGBColor; 9] = [
     RGBColor(0x99, 0x99, 0x33),
 ];
 
-fn color(rule: RuleName) -> RGBColor {
-    COLORS[rule.index() % COLORS.len()]
+/// How long a line is drawn and then is not, in pixels, where there are more rules than colours.
+const DASHES: [Option<(i32, i32)>; 4] = [None, Some((9, 4)), Some((2, 3)), Some((16, 3))];
+
+/// How a line is drawn. A rule keeps its own.
+#[derive(Clone, Copy)]
+struct Stroke {
+    color: RGBColor,
+    dash: Option<(i32, i32)>,
+}
+
+impl Stroke {
+    fn of(rule: RuleName) -> Self {
+        let (color, dash) = (rule.index() % COLORS.len(), rule.index() / COLORS.len());
+        Self { color: COLORS[color], dash: DASHES[dash % DASHES.len()] }
+    }
+
+    /// Draws it through these points.
+    fn draw<C: CoordTranslate>(
+        self,
+        area: &DrawingArea<SVGBackend<'_>, C>,
+        points: Vec<C::From>,
+    ) -> anyhow::Result<()>
+    where
+        C::From: Clone + 'static,
+    {
+        let style = self.color.stroke_width(2);
+        match self.dash {
+            None => area.draw(&PathElement::new(points, style))?,
+            Some((length, gap)) => {
+                area.draw(&DashedPathElement::new(points, length, gap, style))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The picture as SVG.
@@ -48,12 +87,24 @@ pub(super) fn svg(
     images: u32,
 ) -> anyhow::Result<String> {
     let mut text = String::new();
-    let root = SVGBackend::with_string(&mut text, (WIDTH, HEIGHT)).into_drawing_area();
+    let beside = runs.len() > MAX_INSIDE;
+    let rows = u32::try_from(runs.len())? * u32::try_from(ROW)? + 40;
+    let height = if beside { HEIGHT.max(rows + FOOTER) } else { HEIGHT };
+    let width = if beside { WIDTH + LEGEND } else { WIDTH };
+    let root = SVGBackend::with_string(&mut text, (width, height)).into_drawing_area();
     root.fill(&WHITE)?;
-    let (panels, footer) = root.split_vertically(HEIGHT - FOOTER);
-    let (left, right) = panels.split_horizontally(WIDTH / 2);
-    draw(&left, settings.epochs, &loss(runs))?;
-    draw(&right, settings.epochs, &accuracy(runs))?;
+    let (panels, footer) = root.split_vertically(height - FOOTER);
+    let (plots, legend) = panels.split_horizontally(WIDTH);
+    let (left, right) = plots.split_horizontally(WIDTH / 2);
+    let (loss, accuracy) = (loss(runs), accuracy(runs));
+    draw(&left, settings.epochs, &loss, !beside)?;
+    draw(&right, settings.epochs, &accuracy, !beside)?;
+    if beside {
+        // From the best to the worst, as the lines of the panel beside it end.
+        let mut lines: Vec<&Line> = accuracy.lines.iter().collect();
+        lines.sort_by(|a, b| b.end.total_cmp(&a.end));
+        draw_keys(&legend, (0, 34), &lines)?;
+    }
     let note = format!(
         "{images} handwritten digits, perceptron {}, batches of {}, seed {}, on {}, {}",
         settings.shape(),
@@ -63,7 +114,7 @@ pub(super) fn svg(
         adapter.backend,
     );
     let style = font(13, FAINT).pos(Pos::new(HPos::Center, VPos::Top));
-    let center = i32::try_from(WIDTH / 2)?;
+    let center = i32::try_from(width / 2)?;
     let numerics =
         (settings.numerics != Numerics::default()).then(|| settings.numerics.to_string());
     let more: Vec<String> = numerics.into_iter().chain(settings.after.in_words()).collect();
@@ -73,7 +124,7 @@ pub(super) fn svg(
     }
     root.present()?;
     // The backends borrow the text.
-    drop((root, panels, footer, left, right));
+    drop((root, panels, footer, plots, legend, left, right));
     Ok(text)
 }
 
@@ -96,7 +147,9 @@ enum Corner {
 
 struct Line {
     name: String,
-    color: RGBColor,
+    stroke: Stroke,
+    /// What it ends with, wherever the axis does.
+    end: f64,
     points: Vec<(f64, f64)>,
 }
 
@@ -105,7 +158,8 @@ impl Line {
         let points = run.curve.iter().map(|point| (f64::from(point.epoch), y(point)));
         Self {
             name,
-            color: color(run.rule),
+            stroke: Stroke::of(run.rule),
+            end: y(&run.last()),
             points: points.filter(|(_, y)| y.is_finite()).collect(),
         }
     }
@@ -197,7 +251,7 @@ impl Ranged for Axis {
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-fn draw(area: &Area<'_>, epochs: u32, panel: &Panel) -> anyhow::Result<()> {
+fn draw(area: &Area<'_>, epochs: u32, panel: &Panel, has_legend: bool) -> anyhow::Result<()> {
     let mut chart = ChartBuilder::on(area)
         .caption(panel.title, font(17, INK))
         .margin_top(14)
@@ -217,21 +271,23 @@ fn draw(area: &Area<'_>, epochs: u32, panel: &Panel) -> anyhow::Result<()> {
         .x_label_formatter(&|x| format!("{x}"))
         .y_label_formatter(&panel.tick_label)
         .draw()?;
+    let plot = chart.plotting_area();
     // Before the lines, so that it hides none of them.
-    draw_legend(&chart.plotting_area().strip_coord_spec(), panel)?;
-    for Line { color, points, .. } in &panel.lines {
+    if has_legend {
+        draw_legend(&plot.strip_coord_spec(), panel)?;
+    }
+    for Line { stroke, points, .. } in &panel.lines {
         match points[..] {
             // A line through one point would be invisible.
-            [point] => chart.draw_series([Circle::new(point, 3, color.filled())])?,
-            _ => chart.draw_series(LineSeries::new(points.clone(), color.stroke_width(2)))?,
-        };
+            [point] => plot.draw(&Circle::new(point, 3, stroke.color.filled()))?,
+            _ => stroke.draw(plot, points.clone())?,
+        }
     }
     Ok(())
 }
 
 /// One row for each line, on a white ground that the grid ends at.
 fn draw_legend(area: &Area<'_>, panel: &Panel) -> anyhow::Result<()> {
-    const ROW: i32 = 20;
     let (width, height) = area.dim_in_pixel();
     let (width, height) = (i32::try_from(width)?, i32::try_from(height)?);
     let rows = i32::try_from(panel.lines.len())?;
@@ -243,10 +299,15 @@ fn draw_legend(area: &Area<'_>, panel: &Panel) -> anyhow::Result<()> {
         Corner::LowerRight => height - rows * ROW - 10,
     };
     area.draw(&Rectangle::new([(left, top), (width + 1, top + rows * ROW)], WHITE.filled()))?;
+    draw_keys(area, (left, top), &panel.lines.iter().collect::<Vec<_>>())
+}
+
+/// A row for each line, from a corner on.
+fn draw_keys(area: &Area<'_>, (left, top): (i32, i32), lines: &[&Line]) -> anyhow::Result<()> {
     let style = font(14, INK).pos(Pos::new(HPos::Left, VPos::Center));
-    for (row, Line { name, color, .. }) in (0..).zip(&panel.lines) {
+    for (row, Line { name, stroke, .. }) in (0..).zip(lines) {
         let y = top + row * ROW + ROW / 2;
-        area.draw(&PathElement::new([(left + 8, y), (left + 30, y)], color.stroke_width(2)))?;
+        stroke.draw(area, vec![(left + 8, y), (left + 30, y)])?;
         area.draw_text(name, &style, (left + 38, y))?;
     }
     Ok(())
@@ -258,6 +319,8 @@ fn font(size: u32, color: RGBColor) -> TextStyle<'static> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
     use crate::after::After;
 
@@ -267,6 +330,10 @@ mod tests {
     }
 
     fn picture(losses: [f64; 3], accuracy: f64) -> String {
+        pictures(&["sgd"], losses, accuracy)
+    }
+
+    fn pictures(rules: &[&str], losses: [f64; 3], accuracy: f64) -> String {
         let curve = (1..).zip(losses).map(|(epoch, train_loss)| Epoch {
             epoch,
             train_loss,
@@ -274,12 +341,15 @@ mod tests {
             test_accuracy: accuracy,
             measured: Default::default(),
         });
-        let curve = curve.collect();
-        let rule = RuleName::known("sgd").unwrap();
-        let run = Run { rule, lr: 0.1, seconds: 1.0, steps: 3, curve, average_accuracy: None };
+        let curve: Vec<Epoch> = curve.collect();
+        let run = |name: &&str| {
+            let (rule, curve) = (RuleName::known(name).unwrap(), curve.clone());
+            Run { rule, lr: 0.1, seconds: 1.0, steps: 3, curve, average_accuracy: None }
+        };
+        let runs: Vec<Run> = rules.iter().map(run).collect();
         let adapter =
             AdapterReport { name: "a < b".into(), backend: "vulkan".into(), driver: "c".into() };
-        svg(&[run], &adapter, &settings(), 1797).expect("drawing into a string")
+        svg(&runs, &adapter, &settings(), 1797).expect("drawing into a string")
     }
 
     #[test]
@@ -289,6 +359,21 @@ mod tests {
         assert_eq!(text.matches("#009E73").count(), 4);
         assert!(text.contains("sgd: 98.0 %"));
         assert!(text.contains("a &lt; b"));
+    }
+
+    #[test]
+    fn no_two_rules_are_drawn_alike() {
+        let strokes = RuleName::value_variants().iter().map(|rule| Stroke::of(*rule));
+        let strokes: Vec<_> = strokes.map(|Stroke { color, dash }| (color, dash)).collect();
+        for (index, stroke) in strokes.iter().enumerate() {
+            assert!(!strokes[..index].contains(stroke), "{:?}", fallline::RULE_NAMES[index]);
+        }
+        // Beside the panels, in one legend.
+        let text = pictures(fallline::RULE_NAMES, [1.0, 0.1, 0.01], 0.98);
+        for rule in fallline::RULE_NAMES {
+            let key = format!("{rule}: 98.0 %");
+            assert_eq!(text.lines().filter(|line| line.trim() == key).count(), 1, "{rule}");
+        }
     }
 
     #[test]
