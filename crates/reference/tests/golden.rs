@@ -1,6 +1,10 @@
 //! Oracle and twin against what the references made of the same gradients.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::PathBuf,
+};
 
 use fallline_reference::{Number, Rule, Tensor, rule, step_groups};
 use safetensors::{SafeTensors, tensor::TensorView};
@@ -44,7 +48,7 @@ fn groups(config: &Table) -> Vec<(Vec<String>, Table)> {
 }
 
 /// Replays a case, and gives the largest error of each kind of expectation, relative to the largest value of its
-/// tensor.
+/// tensor; of a single number, which may nearly cancel, to the largest of its kind.
 fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
     let (bytes, config) = golden(case);
     let trace = SafeTensors::deserialize(&bytes).unwrap();
@@ -79,10 +83,13 @@ fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
     for t in 1..=steps {
         let recorded: Option<Vec<f64>> = trace.tensor(&format!("lr/{t}")).ok().map(|v| values(&v));
         let lr_of = |group: usize| {
-            let own = groups[group].1["lr"].as_float().unwrap();
+            // Without one there is a relative step, of which it is a factor.
+            let given =
+                |options: &Table| options.get("lr").and_then(Value::as_float).unwrap_or(1.0);
+            let own = given(&groups[group].1);
             match recorded.as_deref() {
                 None => own,
-                Some([lr]) => lr * (own / base["lr"].as_float().unwrap()),
+                Some([lr]) => lr * (own / given(base)),
                 Some(lrs) => lrs[group],
             }
         };
@@ -95,6 +102,11 @@ fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
         step_groups(&rules, &mut tensors, &lrs, &grads);
     }
 
+    let largest_of_kind = |what: &str| {
+        let views = trace.tensors().into_iter().filter(|(key, _)| kind(key) == Some(what));
+        let values = views.flat_map(|(_, view)| values::<f64>(&view));
+        values.fold(0.0f64, |max, value| max.max(value.abs()))
+    };
     let mut worst = BTreeMap::new();
     for (key, expected) in trace.tensors() {
         let (kind, rest) = key.split_once('/').unwrap_or((&key, ""));
@@ -113,7 +125,8 @@ fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
         };
         let expected: Vec<f64> = values(&expected);
         assert_eq!(found.len(), expected.len(), "{case}: {key}");
-        let largest = expected.iter().fold(0.0f64, |max, value| max.max(value.abs()));
+        let of_tensor = expected.iter().fold(0.0f64, |max, value| max.max(value.abs()));
+        let largest = if expected.len() == 1 { largest_of_kind(what) } else { of_tensor };
         let of_kind = worst.entry(what.to_owned()).or_insert(0.0f64);
         for (found, expected) in found.iter().zip(&expected) {
             let error = ((*found).into() - expected).abs() / largest.max(f64::MIN_POSITIVE);
@@ -124,24 +137,59 @@ fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
     worst
 }
 
-/// The cases, what is expected of each, and the largest error that is allowed.
-const CASES: &[(&str, &[&str], f64)] = &[
-    ("adafactor", &["col_var", "param", "row_var", "variance"], 1e-6),
-    ("adafactor_options", &["col_var", "param", "row_var", "variance"], 1e-6),
-    ("prodigy", &["d", "exp_avg", "exp_avg_sq", "p0", "param", "s"], 3e-6),
-    ("prodigy_options", &["d", "exp_avg", "exp_avg_sq", "p0", "param", "s"], 3e-6),
-    ("prodigy_coupled", &["d", "exp_avg", "exp_avg_sq", "p0", "param", "s"], 3e-6),
-    ("lookahead", &["exp_avg", "exp_avg_sq", "param", "slow"], 1e-6),
-    ("ema", &["average", "momentum_buffer", "param"], 1e-6),
-    ("lookahead_ema", &["average", "momentum_buffer", "param", "slow"], 1e-6),
-];
+/// The cases that are a matter of rules and of what comes after them: in f32, neither clipped nor scaled.
+fn cases() -> Vec<String> {
+    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let traces = files.filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
+    let mut cases: Vec<String> =
+        traces.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    cases.retain(|case| {
+        let config = golden(case).1;
+        let is_of_rules = !["clip", "loss_scale"].iter().any(|table| config.contains_key(*table));
+        let groups = config.get("group").and_then(Value::as_array).into_iter().flatten();
+        let has_globs = groups.into_iter().any(|group| group.get("tensors").is_some());
+        is_of_rules && !has_globs && config["optimizer"].get("master").is_none()
+    });
+    cases
+}
+
+/// What a trace expects, by kind.
+fn kinds(case: &str) -> BTreeSet<String> {
+    let bytes = golden(case).0;
+    let trace = SafeTensors::deserialize(&bytes).unwrap();
+    trace.names().into_iter().filter_map(kind).map(str::to_owned).collect()
+}
+
+/// What a tensor of a trace is expected to be: `param`, a slot, …; `None` if it is given.
+fn kind(key: &str) -> Option<&str> {
+    let (kind, rest) = key.split_once('/').unwrap_or((key, ""));
+    match kind {
+        "expect" => Some("param"),
+        "expect_state" => rest.split_once('/').map(|(slot, _)| slot),
+        _ => kind.strip_prefix("expect_"),
+    }
+}
+
+/// The largest error that is allowed: six times the references' own, in f32 against f64.
+fn tolerance(case: &str) -> f64 {
+    match case {
+        // Rounding stays in d.
+        "prodigy" | "prodigy_options" | "prodigy_coupled" => 3e-6,
+        // What f32 has of β2 is off by 1.3e-8 in each of 300 steps.
+        "adamw_long" => 4e-6,
+        _ => 6.0 * 4e-7,
+    }
+}
 
 fn check<T: Number>() {
-    for (case, kinds, tolerance) in CASES {
-        let worst = replay::<T>(case);
+    let cases = cases();
+    assert!(cases.len() > 20, "{cases:?}");
+    for case in cases {
+        let worst = replay::<T>(&case);
         println!("{case}: {worst:?}");
-        assert!(worst.keys().eq(*kinds), "{case}: {worst:?}");
-        assert!(worst.values().all(|error| error <= tolerance), "{case}: {worst:?}");
+        assert!(worst.keys().eq(&kinds(&case)), "{case}: {worst:?}");
+        assert!(worst.values().all(|error| *error <= tolerance(&case)), "{case}: {worst:?}");
     }
 }
 

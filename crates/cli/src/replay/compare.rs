@@ -74,8 +74,16 @@ pub(crate) fn check(
                     format!("tensor '{key}': {} keeps {known:?} and no '{slot}'", rule.name())
                 })?;
                 let (shape, found) = (kept.dims(&spec.shape), expected.view.shape());
+                // References differ in whether they keep the dimension that is averaged away.
+                let averaged = match kept.shape {
+                    SlotShape::Rows => shape.len().checked_sub(1),
+                    SlotShape::Columns => shape.len().checked_sub(2),
+                    _ => None,
+                };
+                let mut without = shape.clone();
+                averaged.map(|dim| without.remove(dim));
                 ensure!(
-                    shape == found,
+                    shape == found || without == found,
                     "tensor '{key}': the shape must be {shape:?}, found {found:?}"
                 );
             }
