@@ -6,8 +6,9 @@ fn e4m3_decode(codes: vec4<u32>) -> vec4<f32> {
     let sign = (codes & vec4<u32>(0x80u)) << vec4<u32>(24u);
     let magnitude = codes & vec4<u32>(0x7fu);
     let normal = (magnitude << vec4<u32>(20u)) + vec4<u32>(120u << 23u);
-    // Below 2^-6, multiples of 2^-9.
-    let subnormal = bitcast<vec4<u32>>(vec4<f32>(magnitude) * 0x1p-9);
+    // Below 2^-6, multiples of 2^-9: as those above 2^-6, and 2^-6 less.
+    let above = bitcast<vec4<f32>>((magnitude << vec4<u32>(20u)) + vec4<u32>(121u << 23u));
+    let subnormal = bitcast<vec4<u32>>(above - 0x1p-6);
     var bits = select(normal, subnormal, magnitude < vec4<u32>(8u));
     bits = select(bits, vec4<u32>(0x7fc00000u), magnitude == vec4<u32>(0x7fu));
     return bitcast<vec4<f32>>(bits | sign);
@@ -20,13 +21,8 @@ fn e4m3_encode(value: vec4<f32>) -> vec4<u32> {
     let odd = (bits >> vec4<u32>(20u)) & vec4<u32>(1u);
     let rounded = (bits + vec4<u32>(0x7ffffu) + odd) >> vec4<u32>(20u);
     let normal = min(rounded - vec4<u32>(120u << 3u), vec4<u32>(0x7eu));
-    // Below 2^-6, multiples of 2^-9.
-    let scaled = min(bitcast<vec4<f32>>(bits), vec4<f32>(1.0)) * 512.0;
-    let lower = floor(scaled);
-    let rest = scaled - lower;
-    let half = vec4<f32>(0.5);
-    let up = (rest > half) | ((rest == half) & ((vec4<u32>(lower) & vec4<u32>(1u)) == vec4<u32>(1u)));
-    let subnormal = vec4<u32>(lower) + select(vec4<u32>(), vec4<u32>(1u), up);
+    // Below 2^-6 an addition rounds: the last bit of 2^14 is worth 2^-9.
+    let subnormal = bitcast<vec4<u32>>(bitcast<vec4<f32>>(bits) + 0x1p+14) - vec4<u32>(0x46800000u);
     var code = select(normal, subnormal, bits < vec4<u32>(0x3c800000u));
     code = select(code, vec4<u32>(0x7fu), bits > vec4<u32>(0x7f800000u));
     return code | sign;

@@ -1,18 +1,24 @@
 //! The conversions of `shaders/formats` and the pair of `shaders/precision/remainder`, alone on the
-//! GPU: every code of 16 bits, every tie, and random bits, against the twins.
+//! GPU: every code of 16 bits and of e4m3, every tie, and random bits, against the twins.
 
 #![allow(clippy::cast_possible_truncation, reason = "codes are lower halves of words")]
 
 use fallline::{Gpu, wgpu};
-use fallline_reference::formats::{bf16, f16};
+use fallline_reference::formats::{bf16, e4m3, f16};
 use fallline_shaders::{formats, functions, join, packing, precision, structs};
 
 use crate::common::{self, Rng, gpu};
 
 /// Runs `output = expression` for each vec4 `codes` of the input, with `random` beside it.
 fn run(gpu: &Gpu, expression: &str, codes: &[u32], random: &[u32]) -> Vec<u32> {
-    let modules =
-        [formats::F16, formats::BF16, packing::HALVES, precision::REMAINDER, functions::REMAINDER];
+    let modules = [
+        formats::F16,
+        formats::BF16,
+        formats::E4M3,
+        packing::HALVES,
+        precision::REMAINDER,
+        functions::REMAINDER,
+    ];
     let structs = [structs::PLACE, structs::TENSOR];
     // What the remainder's own load and store refer to, though nothing calls them here.
     let stubs = "
@@ -85,14 +91,22 @@ fn every_code() -> Vec<u32> {
     (0..1 << 16).collect()
 }
 
-/// f32s whose encoding is hard: codes, ties, their neighbours; specials; and random bits.
-fn hard_values(decode: fn(u16) -> f32) -> Vec<u32> {
+/// f32s whose encoding is hard: codes of so many bits, ties, and their neighbours; every exponent; specials; and
+/// random bits.
+fn hard_values(code_bits: u32, decode: impl Fn(u32) -> f32) -> Vec<u32> {
     let mut bits = Vec::new();
-    for code in 0..=u16::MAX {
-        let (low, high) = (decode(code), decode(code.saturating_add(1)));
+    for code in 0..1 << code_bits {
+        let (low, high) = (decode(code), decode((code + 1).min((1 << code_bits) - 1)));
         let middle = ((f64::from(low) + f64::from(high)) / 2.0) as f32;
-        bits.extend([low, middle.next_down(), middle, middle.next_up()].map(f32::to_bits));
+        for value in [low, middle] {
+            bits.extend([value.next_down(), value, value.next_up()].map(f32::to_bits));
+        }
     }
+    for power in (0..1 << 9).map(|power| power << 23) {
+        bits.extend([power, power + 1, power | 0x7f_ffff]);
+    }
+    // Whole vec4s.
+    bits.resize(bits.len().next_multiple_of(4), 0);
     let mut rng = Rng(11);
     bits.extend((0..1 << 18).map(|_| rng.next_u64() as u32));
     bits
@@ -112,25 +126,33 @@ fn every_code_is_decoded_exactly() {
     check("bitcast<vec4<u32>>(bf16_decode(codes))", &codes, &none, |code, _| {
         bf16::decode(code as u16).to_bits()
     });
+    let codes: Vec<u32> = (0..1 << 8).collect();
+    check("bitcast<vec4<u32>>(e4m3_decode(codes))", &codes, &codes, |code, _| {
+        e4m3::decode(code as u8).to_bits()
+    });
 }
 
 #[test]
 fn every_code_is_given_back_and_every_tie_goes_to_the_even_one() {
     let of = |bits| f32::from_bits(bits);
-    let hard = hard_values(f16::decode);
+    let hard = hard_values(16, |code| f16::decode(code as u16));
     check("f16_encode(bitcast<vec4<f32>>(codes))", &hard, &zeros(hard.len()), |bits, _| {
         f16::encode(of(bits)).into()
     });
-    let hard = hard_values(bf16::decode);
+    let hard = hard_values(16, |code| bf16::decode(code as u16));
     check("bf16_encode(bitcast<vec4<f32>>(codes))", &hard, &zeros(hard.len()), |bits, _| {
         bf16::encode(of(bits)).into()
+    });
+    let hard = hard_values(8, |code| e4m3::decode(code as u8));
+    check("e4m3_encode(bitcast<vec4<f32>>(codes))", &hard, &zeros(hard.len()), |bits, _| {
+        e4m3::encode(of(bits)).into()
     });
 }
 
 #[test]
 fn stochastic_rounding_is_the_twins() {
     let mut rng = Rng(5);
-    let hard = hard_values(f16::decode);
+    let hard = hard_values(16, |code| f16::decode(code as u16));
     let randoms: Vec<u32> = hard.iter().map(|_| rng.next_u64() as u32).collect();
     let expression = "f16_encode_stochastic(bitcast<vec4<f32>>(codes), random)";
     check(expression, &hard, &randoms, |bits, random| {
@@ -144,7 +166,7 @@ fn stochastic_rounding_is_the_twins() {
 
 #[test]
 fn parameter_and_remainder_are_the_f32() {
-    let hard = hard_values(bf16::decode);
+    let hard = hard_values(16, |code| bf16::decode(code as u16));
     let none = zeros(hard.len());
     check("round_away(bitcast<vec4<f32>>(codes))", &hard, &none, |bits, _| {
         bf16::encode_away(f32::from_bits(bits)).into()
