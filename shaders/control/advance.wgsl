@@ -3,6 +3,8 @@
 //   step           <- step + 1, if the tensor has a gradient and the step is not skipped
 //   kept.tensor    <- keep(step, lr, kept, hyper), then too
 //   record.scalars <- scalars(step, lr, kept, hyper)
+//   record.average_weight <- 1 in the step average_start; then, in every step that is average_every behind one,
+//                            max(average_weight, average_ramp / (averages before + average_offset))
 //
 // A dispatch for each rule, over all tensors: others' are left alone. (A counter for each tensor, as torch
 // keeps it, so that a tensor without a gradient stays behind.)
@@ -71,8 +73,19 @@ fn main(
         placement.tail_elems,
         group.hyper,
         select(0.0, group.lookahead_alpha, step % max(group.lookahead_k, 1u) == 0u),
-        select(group.average_weight, 1.0, step == 1u),
+        average_weight(step, group),
         placement.number,
         placement.whole_vec4,
     );
+}
+
+// (In whole numbers, so that steps beyond 2^24 are told apart.)
+fn average_weight(step: u32, group: Group) -> f32 {
+    let behind = step - min(step, group.average_start);
+    if (step < group.average_start || behind % group.average_every != 0u) {
+        return 0.0;
+    }
+    let before = behind / group.average_every;
+    let ramp = group.average_ramp / f32(before + group.average_offset);
+    return select(max(group.average_weight, ramp), 1.0, before == 0u);
 }

@@ -3,7 +3,7 @@
 //
 //   slow    <- lerp(slow, param, slow_weight),  param <- slow           in every k-th step; at first slow is the
 //                                                                       parameter before the tensor's first step
-//   average <- lerp(average, param, average_weight)                     average_weight is 1 in the first step
+//   average <- lerp(average, param, average_weight)                     a copy where average_weight is 1
 //
 // Both are f32, in tiles behind the rule's slots. In a step with a weight of 0 they are neither loaded nor stored.
 
@@ -23,7 +23,7 @@ fn load_after(place: Place, tensor: Tensor) -> After {
         }
     }
     if (AVERAGES) {
-        if (tensor.average_weight != 0.0 && tensor.step > 1u) {
+        if (tensor.average_weight != 0.0 && tensor.average_weight != 1.0) {
             loaded.average = load_exact(after_word(u32(LOOKAHEAD), place), place);
         }
     }
@@ -52,7 +52,8 @@ fn after(
     if (AVERAGES) {
         if (tensor.average_weight != 0.0 && place.count != 0u) {
             let average = lerp(loaded.average, result, tensor.average_weight);
-            store_exact(after_word(u32(LOOKAHEAD), place), place, average);
+            let is_copy = tensor.average_weight == 1.0;
+            store_exact(after_word(u32(LOOKAHEAD), place), place, select(average, result, is_copy));
         }
     }
     return result;

@@ -11,11 +11,18 @@ struct Group {
     lookahead_k: u32,
 
     lookahead_alpha: f32,
-    // How far an average goes to the parameter; all the way in the first step.
+    // How far an average goes to the parameter at least: see `average_weight` of control/advance.wgsl.
     average_weight: f32,
     // Groups whose rules differ in hyperparameters only are of one family.
     family: u32,
     padding0: u32,
+
+    // The step of the first average, and steps from one to the next.
+    average_start: u32,
+    average_every: u32,
+    // Further at first: this over the number of averages before, and so many.
+    average_ramp: f32,
+    average_offset: u32,
 
     // What the rule's scalars are made of.
     step_hyper: StepHyper,

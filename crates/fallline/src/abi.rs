@@ -63,6 +63,10 @@ pub(crate) struct Group {
     pub(crate) average_weight: f32,
     pub(crate) family: u32,
     pub(crate) padding0: u32,
+    pub(crate) average_start: u32,
+    pub(crate) average_every: u32,
+    pub(crate) average_ramp: f32,
+    pub(crate) average_offset: u32,
     pub(crate) step_hyper: StepHyper,
 }
 

@@ -87,6 +87,16 @@ pub enum Error {
         /// The value.
         found: f64,
     },
+    /// An option that a group cannot have.
+    #[error("group '{group}' cannot have {option}: {reason}")]
+    GroupOption {
+        /// The group's name.
+        group: String,
+        /// The option, a field of [`Group`](crate::Group).
+        option: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
     /// Groups of one rule with more distinct hyperparameters than a kernel can tell apart. (Learning
     /// rate and decoupled weight decay do not count.)
     #[error("the groups of one rule have more than {limit} distinct sets of hyperparameters")]

@@ -167,6 +167,15 @@ impl RuleSet {
             average_weight: group.ema_decay.map_or(0.0, |decay| narrow(1.0 - decay)),
             family: number(self.family_of_group[index]),
             padding0: 0,
+            average_start: group.swa.map_or(1, |swa| swa.start),
+            average_every: group.swa.map_or(1, |swa| swa.every),
+            // 1 / (n + 1); 1 - (1 + n) / (10 + n) = 9 / (n + 10); or nothing.
+            average_ramp: match (group.swa, group.ema_warmup) {
+                (Some(_), _) => 1.0,
+                (None, true) => 9.0,
+                (None, false) => 0.0,
+            },
+            average_offset: if group.ema_warmup { 10 } else { 1 },
             step_hyper: words(&group.rule.step_hyper()),
         };
         groups.iter().enumerate().map(record).collect()
@@ -178,8 +187,11 @@ fn span(groups: usize) -> usize {
     (size_of::<abi::Hypers>() + groups * size_of::<abi::Hyper>()).next_multiple_of(ALIGNMENT)
 }
 
-/// Whether a group's hyperparameters are in their ranges.
+/// Whether a group's hyperparameters are in their ranges, and its options go together.
 pub(crate) fn check(group: &Group) -> Result<()> {
+    if let Some((option, reason)) = group.conflict() {
+        return Err(Error::GroupOption { group: group.name.clone(), option, reason });
+    }
     group.check().map_err(|range| Error::Hyperparameter {
         group: group.name.clone(),
         name: range.name,

@@ -22,7 +22,7 @@ pub mod ulp;
 
 pub use number::Number;
 pub use rules::{Extent, NAMES, Rule, Scalars, Scope, Slot, cases, rule};
-pub use tensor::{Average, Slow, Tensor, step_all, step_groups};
+pub use tensor::{Average, Averaging, Slow, Tensor, step_all, step_groups};
 
 /// The README, whose code is compiled.
 #[cfg(doctest)]

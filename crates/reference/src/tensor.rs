@@ -32,11 +32,48 @@ pub struct Slow<T> {
     weights: Vec<T>,
 }
 
-/// The exponential moving average of a parameter.
+/// An average of a parameter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Average<T> {
-    decay: f64,
+    kind: Averaging,
     weights: Vec<T>,
+}
+
+/// How a parameter is averaged.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Averaging {
+    /// Exponentially.
+    Ema {
+        /// What remains of the average in a step.
+        decay: f64,
+        /// Less remains at first: at most (1 + n) / (10 + n) after n averages.
+        warmup: bool,
+    },
+    /// Equally: the parameter after every so many steps from one on.
+    Swa {
+        /// The first step.
+        start: u32,
+        /// Steps from one to the next.
+        every: u32,
+    },
+}
+
+impl Averaging {
+    /// How far the average goes to the parameter in this step.
+    fn weight(self, step: u32) -> f64 {
+        match self {
+            _ if step == 1 && matches!(self, Self::Ema { .. }) => 1.0,
+            Self::Ema { decay, warmup: false } => 1.0 - decay,
+            Self::Ema { decay, warmup: true } => {
+                let n = f64::from(step - 1);
+                1.0 - decay.min((1.0 + n) / (10.0 + n))
+            }
+            Self::Swa { start, every } if step >= start && (step - start).is_multiple_of(every) => {
+                1.0 / (f64::from((step - start) / every) + 1.0)
+            }
+            Self::Swa { .. } => 0.0,
+        }
+    }
 }
 
 impl<T: Number> Tensor<T> {
@@ -80,8 +117,14 @@ impl<T: Number> Tensor<T> {
     /// With a moving average, `average`: a copy of the parameter after the first step; later ones add
     /// `1 - decay` of it. Lookahead comes first.
     #[must_use]
-    pub fn ema(mut self, decay: f64) -> Self {
-        self.average = Some(Average { decay, weights: vec![T::default(); self.param.len()] });
+    pub fn ema(self, decay: f64) -> Self {
+        self.averaged(Averaging::Ema { decay, warmup: false })
+    }
+
+    /// With an average, `average`, which comes after Lookahead.
+    #[must_use]
+    pub fn averaged(mut self, kind: Averaging) -> Self {
+        self.average = Some(Average { kind, weights: vec![T::default(); self.param.len()] });
         self
     }
 
@@ -218,10 +261,9 @@ impl<T: Number> Tensor<T> {
             self.param.clone_from(&slow.weights);
         }
         if let Some(average) = &mut self.average {
+            let far = average.kind.weight(self.step);
             for (weight, param) in average.weights.iter_mut().zip(&self.param) {
-                let is_first = self.step == 1;
-                let later = T::lerp(*weight, *param, 1.0 - average.decay);
-                *weight = if is_first { *param } else { later };
+                *weight = if far == 1.0 { *param } else { T::lerp(*weight, *param, far) };
             }
         }
     }

@@ -214,7 +214,7 @@ impl KernelKey {
     /// The rule of a group for a tensor.
     pub(crate) fn new(group: &Group, tensor: &TensorSpec) -> Self {
         let after =
-            After { lookahead: group.lookahead.is_some(), averages: group.ema_decay.is_some() };
+            After { lookahead: group.lookahead.is_some(), averages: group.averages() };
         Self { after, ..Self::of_rule(&*group.rule, tensor) }
     }
 

@@ -176,6 +176,10 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
                 average_weight,
                 family,
                 padding0,
+                average_start,
+                average_every,
+                average_ramp,
+                average_offset,
                 step_hyper
             }
         );

@@ -45,6 +45,48 @@ pub struct Group {
     /// It is read as the state slot `average`, in f32, also of parameters of 16 bits: then it is of the parameter
     /// before that is rounded.
     pub ema_decay: Option<f64>,
+    /// Whether the average follows closely at first: with `min(ema_decay, (1 + n) / (10 + n))` after n averages.
+    ///
+    /// Source: TensorFlow's `tf.train.ExponentialMovingAverage` with `num_updates`, and diffusers' `EMAModel`, whose n
+    /// this is: 0 in the first step, which copies. (Newer diffusers and timm have `1 - (1 + n / gamma)^-power`.)
+    pub ema_warmup: bool,
+    /// An equal average of the parameters after some of their steps, in the place of `ema_decay`.
+    pub swa: Option<Swa>,
+}
+
+/// Stochastic weight averaging: the equal average of a parameter after some of its steps.
+///
+/// ```text
+/// average ← p in step `start` of the tensor, then, in every step that is a multiple of `every` behind,
+/// average ← average + (p - average) / (n + 1)          n averages so far
+/// ```
+///
+/// It is the state slot `average`, in f32; zero before step `start`. In steps between it is neither loaded nor stored.
+///
+/// Source: Izmailov et al., *Averaging Weights Leads to Wider Optima and Better Generalization*, 2018;
+/// `torch.optim.swa_utils.AveragedModel` with its default average.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Swa {
+    /// The tensor's step after which averaging begins, at least 1.
+    pub start: u32,
+    /// Steps from one average to the next, at least 1.
+    pub every: u32,
+}
+
+impl Swa {
+    /// With these.
+    #[must_use]
+    pub const fn new(start: u32, every: u32) -> Self {
+        Self { start, every }
+    }
+}
+
+impl Default for Swa {
+    /// Every step from the first on.
+    fn default() -> Self {
+        Self::new(1, 1)
+    }
 }
 
 /// Lookahead: fast weights that a rule moves, and slow weights that follow them.
@@ -93,6 +135,8 @@ impl Group {
             min_state_elems: 4096,
             lookahead: None,
             ema_decay: None,
+            ema_warmup: false,
+            swa: None,
         }
     }
 
@@ -130,10 +174,29 @@ impl Group {
         self
     }
 
+    /// Sets [`ema_warmup`](Self#structfield.ema_warmup).
+    #[must_use]
+    pub fn ema_warmup(mut self, warmup: bool) -> Self {
+        self.ema_warmup = warmup;
+        self
+    }
+
+    /// Sets [`swa`](Self#structfield.swa).
+    #[must_use]
+    pub fn swa(mut self, swa: Swa) -> Self {
+        self.swa = Some(swa);
+        self
+    }
+
+    /// Whether there is an average.
+    pub(crate) fn averages(&self) -> bool {
+        self.ema_decay.is_some() || self.swa.is_some()
+    }
+
     /// The slots of what comes after the rule's updates, in the order of `functions/after.wgsl`.
     pub(crate) fn after_slots(&self) -> impl Iterator<Item = Slot> {
         let slow = self.lookahead.map(|_| Slot::moment("slow").exact());
-        let average = self.ema_decay.map(|_| Slot::moment("average").exact());
+        let average = self.averages().then(|| Slot::moment("average").exact());
         slow.into_iter().chain(average)
     }
 
@@ -144,7 +207,22 @@ impl Group {
             range::positive("lookahead k", k.into())?;
             range::unit("lookahead alpha", alpha)?;
         }
+        if let Some(Swa { start, every }) = self.swa {
+            range::positive("swa start", start.into())?;
+            range::positive("swa every", every.into())?;
+        }
         self.ema_decay.map_or(Ok(()), |decay| range::unit("ema_decay", decay))
+    }
+
+    /// What is wrong with its options together: the option, and why.
+    pub(crate) fn conflict(&self) -> Option<(&'static str, &'static str)> {
+        if self.swa.is_some() && self.ema_decay.is_some() {
+            return Some(("swa", "the group has one average, which is that of ema_decay"));
+        }
+        if self.ema_warmup && self.ema_decay.is_none() {
+            return Some(("ema_warmup", "there is no ema_decay to begin with"));
+        }
+        None
     }
 
     /// Clips the group's gradients to a norm of their own.

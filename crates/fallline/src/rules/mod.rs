@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 pub use fallline_shaders::Source;
 
-pub use group::{Group, Lookahead};
+pub use group::{Group, Lookahead, Swa};
 pub use range::OutOfRange;
 
 use crate::{Slot, TensorSpec};
