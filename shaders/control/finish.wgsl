@@ -2,6 +2,7 @@
 //
 //   sum            <- sum of the sums of the tensor's tiles, and the number of its elements
 //   record.scalars <- decide(sum, record.scalars, kept, hyper)
+//   record.direction_scale <- direction_scale(sum, number of elements, record.direction_scale)
 //
 // If the rule's sums go over many tensors (JOINT), the tensor's is left in the place of its first tile's, for
 // control/gather.wgsl.
@@ -13,7 +14,7 @@
 // workgroup costs: with 256 lanes for every tensor, LAMB over 1,000 of 16,384 elements takes 1.06 times as long.)
 //
 // Joined with: a rule (StepHyper, Scalars, decide), and all that it is joined with in an update;
-// structs/{tensor,placement,group}.wgsl.
+// structs/{tensor,placement,group}.wgsl; functions/as_proposed.wgsl or steering.wgsl.
 //
 // Bindings (group 0):
 //   0 groups       constants of each group
@@ -101,8 +102,9 @@ fn sum_of_columns(first: u32) -> vec4<f32> {
 fn finish(index: u32, sum: vec4<f32>, tiles: u32) {
     let placement = placements[index];
     let group = groups[placement.group];
-    var all = sum;
-    all.w = f32(placement.len_vec4) * 4.0 + f32(placement.tail_elems);
+    let count = f32(placement.len_vec4) * 4.0 + f32(placement.tail_elems);
+    let all = vec4<f32>(sum.xy, 0.0, count);
+    tensors[index].direction_scale = direction_scale(sum, count, tensors[index].direction_scale);
     if (!JOINT) {
         let kept = Kept(kept_scalars[index], kept_scalars[arrayLength(&placements) + group.joint]);
         tensors[index].scalars = decide(all, tensors[index].scalars, kept, group.step_hyper);

@@ -6,7 +6,8 @@
 // those of a tensor. The update proposes again: what it would have to load instead are as many words. Sums are trees
 // in a fixed order, and a tile's is the same in any window.
 //
-// Joined with: as update.wgsl, and a rule that has `terms` and `decide`; structs/terms.wgsl.
+// Joined with: as update.wgsl, and a rule that has `terms` and `decide`; structs/terms.wgsl; functions/rule_sums.wgsl or
+// steering_sums.wgsl.
 //
 // Bindings (group 0): those of update.wgsl; sums go to tables/sums.wgsl or tables/vectors.wgsl.
 
@@ -15,7 +16,7 @@
 const TILE_LANES: u32 = 8u;
 
 // (A workgroup has at most 256 lanes; naga cannot size this by an override.)
-var<workgroup> of_lanes: array<vec2<f32>, 256>;
+var<workgroup> of_lanes: array<TileSum, 256>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
@@ -32,7 +33,7 @@ fn main(
     let hyper = load_hyper(tensor);
     let axes = load_axes(tile.tensor);
 
-    var sum = vec2<f32>();
+    var sum: TileSum;
     // As an update's lanes, by pairs that lie 32 vec4s apart.
     for (var part = lane_of_all % TILE_LANES; part < 32u; part += TILE_LANES) {
         let exists_a = elems_at(tile, part, tensor);
@@ -48,10 +49,9 @@ fn main(
         let proposal_b = propose(param_b, grad_b, state_of(with_vectors(slots.b, axes, b, tensor)), tensor, hyper);
         let terms_a = terms(param_a, grad_a, proposal_a, tensor, hyper);
         let terms_b = terms(param_b, grad_b, proposal_b, tensor, hyper);
-        sum += vec2<f32>(
-            existing(terms_a.first, exists_a) + existing(terms_b.first, exists_b),
-            existing(terms_a.second, exists_a) + existing(terms_b.second, exists_b),
-        );
+        let sum_a = summed(terms_a, proposal_a.direction, grad_a, exists_a);
+        let sum_b = summed(terms_b, proposal_b.direction, grad_b, exists_b);
+        sum += sum_a + sum_b;
     }
     of_lanes[lane] = sum;
     workgroupBarrier();
@@ -66,12 +66,12 @@ fn store_sum(n: u32, first: u32) {
     let tensor = load_tensor(tile.tensor);
     let exists = elems_at(tile, 0u, tensor);
     if (exists != 0u) {
-        var sum = vec2<f32>();
+        var sum: TileSum;
         for (var l = first; l < first + TILE_LANES; l += 4u) {
             sum += (of_lanes[l] + of_lanes[l + 1u]) + (of_lanes[l + 2u] + of_lanes[l + 3u]);
         }
         let place = place_of(tile, 0u, exists, 0u, tensor);
-        store_tile_sum(tile.tensor, place, tensor, vec4<f32>(sum, 0.0, 0.0));
+        store_tile_sum(tile.tensor, place, tensor, four_sums(sum));
     }
 }
 

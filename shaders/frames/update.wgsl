@@ -60,8 +60,8 @@ fn main(
     let proposal_a = propose(param_a, grad_a, state_of(with_vectors(slots.a, axes, a, tensor)), tensor, hyper);
     let proposal_b = propose(param_b, grad_b, state_of(with_vectors(slots.b, axes, b, tensor)), tensor, hyper);
     if (STORES_PARAM) {
-        let new_a = apply(param_a, proposal_a.direction, tensor, hyper);
-        let new_b = apply(param_b, proposal_b.direction, tensor, hyper);
+        let new_a = apply(param_a, steered(proposal_a.direction, grad_a, tensor), tensor, hyper);
+        let new_b = apply(param_b, steered(proposal_b.direction, grad_b, tensor), tensor, hyper);
         store_param(a, after(a, param_a, new_a, after_a, tensor), tensor);
         store_param(b, after(b, param_b, new_b, after_b, tensor), tensor);
     }

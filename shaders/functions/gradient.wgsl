@@ -34,5 +34,5 @@ fn explains_infinity(grad: vec4<f32>) -> vec4<bool> {
 
 // Sets the gradient to zero, if this step is to do that; also in a step that is skipped.
 fn clear_grad(place: Place, exists: u32, tensor: Tensor) {
-    set_grad_codes(place.grad, vec4<u32>(), select(0u, exists, tensor.zero_grad != 0u));
+    set_grad_codes(place.grad, vec4<u32>(), select(0u, exists, (tensor.hyper & ZERO_GRAD) != 0u));
 }

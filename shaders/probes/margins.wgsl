@@ -47,7 +47,7 @@ fn main(
     for (var at = first + lane; at < min(first + share, elems / 4u); at += 64u) {
         words ^= grad_codes(piece.grad_vec4 + at, 4u);
     }
-    if (tensor.zero_grad != 0u) {
+    if ((tensor.hyper & ZERO_GRAD) != 0u) {
         parts[lane] = words;
     }
 }

@@ -27,7 +27,7 @@ fn main(
         words ^= all_bits(with_vectors(slots.a, axes, a, tensor));
         words ^= all_bits(with_vectors(slots.b, axes, b, tensor));
     }
-    if (tensor.zero_grad != 0u) {
+    if ((tensor.hyper & ZERO_GRAD) != 0u) {
         let place = place_of(tile, 0u, 4u, lane, tensor);
         store_tile_sum(tile.tensor, place, tensor, bitcast<vec4<f32>>(words));
     }

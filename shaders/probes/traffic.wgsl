@@ -23,7 +23,7 @@ struct State {
 }
 
 fn mixed(value: vec4<f32>, other: vec4<f32>, tensor: Tensor) -> vec4<f32> {
-    let mask = vec4<u32>(0u - tensor.zero_grad);
+    let mask = vec4<u32>(0u - tensor.hyper / ZERO_GRAD);
     return bitcast<vec4<f32>>(bitcast<vec4<u32>>(value) ^ (bitcast<vec4<u32>>(other) & mask));
 }
 

@@ -139,7 +139,7 @@ fn decide(sums: vec4<f32>, before: Scalars, kept: Kept, hyper: StepHyper) -> Sca
 fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
     let dlr = tensor.scalars.dlr;
     let decay = hyper.weight_decay * dlr;
-    return param * (1.0 - decay) - dlr * direction;
+    return decayed(param, direction, 1.0 - decay) - dlr * direction;
 }
 
 fn state_of(slots: Slots) -> State {

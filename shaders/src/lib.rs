@@ -48,6 +48,9 @@
 //!   fn keep_column(before: f32, mean: f32, scalars: Scalars, hyper: StepHyper) -> f32
 //!   fn row_factor(row: f32, mean: f32, hyper: StepHyper) -> f32
 //!   ```
+//!
+//!   Decoupled weight decay is `decayed(param, direction, factor)`, in `apply`, so that a group may ask for it to be
+//!   cautious;
 //! - a **packing** of a role: the alias of its word (`ParamWord`, `GradWord`), and
 //!   `param_codes(at, count)`, `set_param_codes(at, codes, count)` or the same of `grad`; `count` is
 //!   how many of the four elements exist, 0 for a lane without work;
@@ -389,6 +392,20 @@ sources! {
         AFTER = "after",
         /// In its place: nothing.
         NOTHING_AFTER = "nothing_after",
+        /// Directions are followed as they are.
+        AS_PROPOSED = "as_proposed",
+        /// In its place: caution, a limit to the root mean square of a direction.
+        STEERING = "steering",
+        /// What a rule wants summed over tiles.
+        RULE_SUMS = "rule_sums",
+        /// In its place: what these want besides.
+        STEERING_SUMS = "steering_sums",
+        /// A rule that wants nothing summed.
+        NO_TERMS = "no_terms",
+        /// Decoupled weight decay.
+        DECAY = "decay",
+        /// In its place: the same where the direction does not work against it.
+        CAUTIOUS_DECAY = "cautious_decay",
         /// A rule without scalars of a tensor's own.
         KEEPS_NOTHING = "keeps_nothing",
         /// A rule without scalars that tensors share.

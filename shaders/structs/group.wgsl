@@ -24,6 +24,12 @@ struct Group {
     average_ramp: f32,
     average_offset: u32,
 
+    // The limit to the root mean square of a direction, and what is added to it for each unit of learning rate.
+    update_limit: f32,
+    update_limit_of_lr: f32,
+    padding1: u32,
+    padding2: u32,
+
     // What the rule's scalars are made of.
     step_hyper: StepHyper,
 }

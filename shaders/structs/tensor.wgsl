@@ -1,6 +1,8 @@
 // What is equal for all elements of a tensor in one step; written by control/advance.wgsl. In the order in
 // which updates read it, so that what is read together lies in one vec4.
 
+const ZERO_GRAD: u32 = 0x10000u;
+
 struct Tensor {
     // The rule's own: its `scalars`.
     scalars: Scalars,
@@ -11,15 +13,16 @@ struct Tensor {
     clip_factor: f32,
     // t, counted from 1; 0: no gradient, or the step is skipped, and the tensor stays as it is.
     step: u32,
-    // Whether the gradient is set to zero behind the step.
-    zero_grad: u32,
+    // Multiplies the direction: functions/steering.wgsl. Before control/finish.wgsl, the limit to its RMS.
+    direction_scale: f32,
 
     // The first vec4 of its state, counted in elements of the segment: in the arena that of every role.
     first_vec4: u32,
     // How long the tensor is: whole vec4s, and elements behind the last of these.
     len_vec4: u32,
     tail_elems: u32,
-    // Which of the kernel's hyperparameters are the tensor's.
+    // Which of the kernel's hyperparameters are the tensor's; and ZERO_GRAD, if the gradient is set to zero behind the
+    // step.
     hyper: u32,
 
     // How far the slow parameter goes to the parameter: Lookahead; 0 in most steps.

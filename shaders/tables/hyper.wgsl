@@ -19,5 +19,5 @@ struct Hypers {
 override ONE_HYPER: bool = false;
 
 fn load_hyper(tensor: Tensor) -> Hyper {
-    return hypers.of_groups[select(tensor.hyper, 0u, ONE_HYPER)];
+    return hypers.of_groups[select(tensor.hyper & ~ZERO_GRAD, 0u, ONE_HYPER)];
 }

@@ -19,6 +19,7 @@ mod hyperparameters;
 mod matrices;
 mod measure;
 mod norm;
+mod options;
 mod pieces;
 mod places;
 mod quantizer;

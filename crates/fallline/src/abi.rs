@@ -20,7 +20,7 @@ pub(crate) struct Tensor {
     pub(crate) grad_scale: f32,
     pub(crate) clip_factor: f32,
     pub(crate) step: u32,
-    pub(crate) zero_grad: u32,
+    pub(crate) direction_scale: f32,
     pub(crate) first_vec4: u32,
     pub(crate) len_vec4: u32,
     pub(crate) tail_elems: u32,
@@ -67,6 +67,10 @@ pub(crate) struct Group {
     pub(crate) average_every: u32,
     pub(crate) average_ramp: f32,
     pub(crate) average_offset: u32,
+    pub(crate) update_limit: f32,
+    pub(crate) update_limit_of_lr: f32,
+    pub(crate) padding1: u32,
+    pub(crate) padding2: u32,
     pub(crate) step_hyper: StepHyper,
 }
 

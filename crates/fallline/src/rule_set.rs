@@ -158,6 +158,7 @@ impl RuleSet {
     /// What *advance* knows of each group.
     pub(crate) fn records(&self, groups: &[Group]) -> Vec<abi::Group> {
         let number = |value: usize| fits(value, "groups have a record each");
+        let limit = |group: &Group| group.update_clipping.map_or(0.0, narrow);
         let record = |(index, group): (usize, &Group)| abi::Group {
             hyper: number(self.hyper_of_group[index]),
             grad_sign: if group.rule.maximize() { -1.0 } else { 1.0 },
@@ -176,6 +177,10 @@ impl RuleSet {
                 (None, false) => 0.0,
             },
             average_offset: if group.ema_warmup { 10 } else { 1 },
+            update_limit: if group.rule.direction_has_lr() { 0.0 } else { limit(group) },
+            update_limit_of_lr: if group.rule.direction_has_lr() { limit(group) } else { 0.0 },
+            padding1: 0,
+            padding2: 0,
             step_hyper: words(&group.rule.step_hyper()),
         };
         groups.iter().enumerate().map(record).collect()

@@ -17,11 +17,13 @@ pub mod formats;
 pub mod functions;
 mod number;
 pub mod rules;
+mod steering;
 mod tensor;
 pub mod ulp;
 
 pub use number::Number;
 pub use rules::{Extent, NAMES, Rule, Scalars, Scope, Slot, cases, rule};
+pub use steering::Steering;
 pub use tensor::{Average, Averaging, Slow, Tensor, step_all, step_groups};
 
 /// The README, whose code is compiled.

@@ -3,6 +3,7 @@
 use crate::{
     number::Number,
     rules::{Extent, Rule, Scalars, Scope},
+    steering::{Element, Steered, Steering},
 };
 
 /// A tensor that a rule steps: parameter, state and step counter.
@@ -20,8 +21,10 @@ pub struct Tensor<T> {
     pub step: u32,
     /// Lookahead, if it is on.
     pub slow: Option<Slow<T>>,
-    /// The moving average, if there is one.
+    /// The average, if there is one.
     pub average: Option<Average<T>>,
+    /// What becomes of the rule's direction.
+    pub steering: Steering,
 }
 
 /// Lookahead (Zhang et al. 2019): weights that follow every `k` steps.
@@ -99,6 +102,7 @@ impl<T: Number> Tensor<T> {
             step: 0,
             slow: None,
             average: None,
+            steering: Steering::default(),
         }
     }
 
@@ -125,6 +129,14 @@ impl<T: Number> Tensor<T> {
     #[must_use]
     pub fn averaged(mut self, kind: Averaging) -> Self {
         self.average = Some(Average { kind, weights: vec![T::default(); self.param.len()] });
+        self
+    }
+
+    /// With caution, a limit to the direction, or cautious weight decay. (The direction is then the oracle's, which is
+    /// what the parameter moves but for decay.)
+    #[must_use]
+    pub fn steered(mut self, steering: Steering) -> Self {
+        self.steering = steering;
         self
     }
 
@@ -240,12 +252,40 @@ impl<T: Number> Tensor<T> {
         sums
     }
 
+    /// What becomes of the directions of this step, whose scalars of the oracle these are, if anything does.
+    fn steer(&self, rule: &dyn Rule, scalars: (f64, Scalars<f64>), grad: &[T]) -> Option<Steered> {
+        if self.steering == Steering::default() {
+            return None;
+        }
+        let (extents, row_means) = (rule.slots(&self.shape), self.row_means(rule));
+        let element = |(index, grad): (usize, &T)| {
+            self.element(*grad, index, &self.state(extents, &row_means, index))
+        };
+        let elements = grad.iter().enumerate().map(element);
+        Some(Steered::new(self.steering, rule, self.step, scalars, elements))
+    }
+
+    fn element(&self, grad: T, index: usize, state: &[T]) -> Element {
+        let state = state.iter().map(|value| (*value).into()).collect();
+        Element { param: self.param[index].into(), grad: grad.into(), state }
+    }
+
     /// Updates every element by the scalars.
-    fn apply(&mut self, rule: &dyn Rule, scalars: &Scalars<T>, grad: &[T]) {
+    fn apply(
+        &mut self,
+        rule: &dyn Rule,
+        scalars: &Scalars<T>,
+        grad: &[T],
+        steered: Option<&Steered>,
+    ) {
         let (extents, row_means) = (rule.slots(&self.shape), self.row_means(rule));
         for (index, grad) in grad.iter().enumerate() {
             let mut state = self.state(extents, &row_means, index);
+            let followed = steered.map(|steered| {
+                T::nearest(steered.param(rule, self.step, &self.element(*grad, index, &state)))
+            });
             T::update(rule, self.step, scalars, &mut self.param[index], *grad, &mut state);
+            self.param[index] = followed.unwrap_or(self.param[index]);
             for ((slot, (_, extent)), value) in self.slots.iter_mut().zip(extents).zip(state) {
                 if *extent == Extent::Element {
                     slot[index] = value;
@@ -309,12 +349,15 @@ pub fn step_groups<T: Number>(
         let Some(grad) = grads[index].filter(|_| !is_of_all || *lr > 0.0) else { continue };
         let turned = |grad: &T| if rule.maximize() { -*grad } else { *grad };
         let grad: Vec<T> = grad.iter().map(turned).collect();
+        let mut kept = tensor.kept.map(Into::into);
         let scalars = tensor.begin(*rule, *lr, &grad);
+        let exact = rule.exact_scalars(tensor.step, *lr, &mut kept);
+        let steered = tensor.steer(*rule, (*lr, exact), &grad);
         let sums = match rule.scope() {
             Scope::Element => [0.0; 2],
             Scope::Tensor | Scope::Optimizer => tensor.sums(*rule, &scalars, &grad),
         };
-        proposals.push(Proposal { index, scalars, grad, sums });
+        proposals.push(Proposal { index, scalars, grad, sums, steered });
     }
     if is_of_all {
         let mut total = [0.0; 2];
@@ -325,14 +368,17 @@ pub fn step_groups<T: Number>(
         tensors.iter_mut().for_each(|tensor| tensor.kept = kept);
         proposals.iter_mut().for_each(|proposal| proposal.sums = total);
     }
-    for Proposal { index, mut scalars, grad, sums } in proposals {
+    for Proposal { index, mut scalars, grad, sums, mut steered } in proposals {
         let (rule, tensor) = (rules[index], &mut tensors[index]);
         if rule.scope() != Scope::Element {
             let kept = tensor.kept.map(Into::into);
             let decided = rule.decide(sums, grad.len(), scalars.map(Into::into), &kept);
             scalars = decided.map(T::nearest);
+            if let Some(steered) = &mut steered {
+                steered.scalars = rule.decide(sums, grad.len(), steered.scalars, &kept);
+            }
         }
-        tensor.apply(rule, &scalars, &grad);
+        tensor.apply(rule, &scalars, &grad, steered.as_ref());
     }
 }
 
@@ -342,6 +388,7 @@ struct Proposal<T> {
     scalars: Scalars<T>,
     grad: Vec<T>,
     sums: [f64; 2],
+    steered: Option<Steered>,
 }
 
 #[cfg(test)]

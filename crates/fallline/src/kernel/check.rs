@@ -180,6 +180,8 @@ impl Text<'_> {
         let is_elsewhere = |source: &&Source| {
             (**source == tables::PIECES && !self.key.has_vectors())
                 || (**source == functions::KEEPS_NOTHING && self.key.keeps())
+                || (**source == functions::NO_TERMS
+                    && (self.key.has_terms() || !self.key.steering.sums()))
                 || (**source == functions::KEEPS_NOTHING_JOINT && !self.key.joint.is_empty())
         };
         for source in folders.into_iter().flatten().filter(|source| !is_elsewhere(source)) {
@@ -241,7 +243,7 @@ impl Text<'_> {
     fn missing(&self) -> Option<&'static str> {
         let keep = self.key.keeps().then_some("keep");
         let joint = (!self.key.joint.is_empty()).then_some("keep_joint");
-        let reduce = if self.key.reduces() { &["terms", "decide"][..] } else { &[] };
+        let reduce = if self.key.has_terms() { &["terms", "decide"][..] } else { &[] };
         let vectors = &["margin", "keep_row", "keep_column", "row_factor"][..];
         let vectors = if self.key.has_vectors() { vectors } else { &[] };
         let is_missing =

@@ -1,6 +1,6 @@
 //! The `override` constants of kernels, and the sizes of their grids.
 
-use super::{After, Frame, KernelKey, Kind, Margins, Recipe, Update};
+use super::{After, Frame, KernelKey, Kind, Margins, Recipe, Steering, Update};
 use crate::{Scope, SlotKind, StateFormat, fits::fits, slot::mask};
 
 fn flag(on: bool) -> f64 {
@@ -33,6 +33,7 @@ impl Recipe {
                     .chain(row)
                     .chain(clip)
                     .chain(update.key.after.constants())
+                    .chain(update.key.steering.constants().filter(|_| is_rule))
                     .chain(update.key.of_elements())
                     .chain(update.state_constants())
                     .collect()
@@ -50,7 +51,8 @@ impl Recipe {
                 let size = ("WORKGROUP_SIZE", f64::from(size));
                 let rule = ("RULE", f64::from(*number));
                 let kind = [("JOINT", flag(key.gathers())), ("LARGE", flag(*large))];
-                key.constants().chain([row, size, rule]).chain(kind).collect()
+                let steering = key.steering.constants();
+                key.constants().chain([row, size, rule]).chain(kind).chain(steering).collect()
             }
             Recipe::Gather { key, group } => {
                 let size = ("WORKGROUP_SIZE", f64::from(workgroup_size(limits)));
@@ -102,6 +104,14 @@ impl After {
             ("LOOKAHEAD", flag(self.lookahead)),
             ("AVERAGES", flag(self.averages)),
         ]
+    }
+}
+
+impl Steering {
+    /// What kernels must know of it, if anything is summed for it.
+    fn constants(self) -> impl Iterator<Item = (&'static str, f64)> {
+        let constants = [("CAUTION", self.caution), ("CLIP_UPDATE", self.clip_update)];
+        constants.into_iter().filter(move |_| self.sums()).map(|(name, on)| (name, flag(on)))
     }
 }
 

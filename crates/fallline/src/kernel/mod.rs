@@ -187,6 +187,24 @@ pub(crate) struct KernelKey {
     pub(crate) scope: Scope,
     /// What comes after its updates.
     pub(crate) after: After,
+    /// What becomes of its direction.
+    pub(crate) steering: Steering,
+}
+
+/// What becomes of a direction before the parameter follows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Steering {
+    pub(crate) caution: bool,
+    pub(crate) clip_update: bool,
+    /// Weight decay that looks at the direction.
+    pub(crate) cautious_decay: bool,
+}
+
+impl Steering {
+    /// Whether something is summed over the tensor for it.
+    pub(crate) fn sums(self) -> bool {
+        self.caution || self.clip_update
+    }
 }
 
 /// What comes after an update.
@@ -213,9 +231,13 @@ impl Margins {
 impl KernelKey {
     /// The rule of a group for a tensor.
     pub(crate) fn new(group: &Group, tensor: &TensorSpec) -> Self {
-        let after =
-            After { lookahead: group.lookahead.is_some(), averages: group.averages() };
-        Self { after, ..Self::of_rule(&*group.rule, tensor) }
+        let after = After { lookahead: group.lookahead.is_some(), averages: group.averages() };
+        let steering = Steering {
+            caution: group.caution,
+            clip_update: group.update_clipping.is_some(),
+            cautious_decay: group.cautious_decay,
+        };
+        Self { after, steering, ..Self::of_rule(&*group.rule, tensor) }
     }
 
     /// A rule for a tensor.
@@ -240,6 +262,7 @@ impl KernelKey {
             slots: slot::tiled(&slots),
             scope: rule.scope(),
             after: After::default(),
+            steering: Steering::default(),
         }
     }
 
@@ -263,6 +286,7 @@ impl KernelKey {
             narrow_rows: false,
             scope: Scope::Element,
             after: After::default(),
+            steering: Steering::default(),
         }
     }
 
@@ -310,9 +334,14 @@ impl KernelKey {
         !self.kept.is_empty()
     }
 
-    /// Whether it looks at more than an element before it applies anything.
-    pub(crate) fn reduces(&self) -> bool {
+    /// Whether its WGSL says what is summed over more than an element before it applies anything.
+    pub(crate) fn has_terms(&self) -> bool {
         self.scope != Scope::Element
+    }
+
+    /// Whether anything is summed over more than an element before it applies anything.
+    pub(crate) fn reduces(&self) -> bool {
+        self.has_terms() || self.steering.sums()
     }
 
     /// Whether it looks at more than a tensor.

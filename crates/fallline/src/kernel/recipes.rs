@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use super::*;
-use crate::{AdamW, Precision};
+use crate::{Adafactor, AdamW, Precision, Prodigy};
 
 /// Every rule with every combination of its switches.
 pub(super) fn rules() -> Vec<Arc<dyn Rule>> {
@@ -49,6 +49,20 @@ pub(super) fn keys() -> Vec<KernelKey> {
     for (lookahead, averages) in after {
         let adamw = KernelKey::of_rule(&AdamW::new(), &tensors()[0]);
         add(KernelKey { after: After { lookahead, averages }, ..adamw });
+    }
+    // Nor does what becomes of directions, but for what is summed and decided.
+    let of =
+        |caution, clip_update, cautious_decay| Steering { caution, clip_update, cautious_decay };
+    let adamw: &dyn Rule = &AdamW::new();
+    for (rule, steering) in [
+        (adamw, of(true, false, false)),
+        (adamw, of(false, true, false)),
+        (adamw, of(false, false, true)),
+        (adamw, of(true, true, true)),
+        (&Adafactor::new(), of(true, true, true)),
+        (&Prodigy::new(), of(true, true, true)),
+    ] {
+        add(KernelKey { steering, ..KernelKey::of_rule(rule, &tensors()[1]) });
     }
     keys
 }
@@ -222,8 +236,11 @@ fn stem(path: &str) -> &str {
 fn switches(key: &KernelKey) -> String {
     let After { lookahead, averages } = key.after;
     let after = [("lookahead", lookahead), ("averages", averages)];
-    let after = after.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, 1));
-    let all = key.switches.iter().copied().chain(after);
+    let Steering { caution, clip_update, cautious_decay } = key.steering;
+    let steering =
+        [("caution", caution), ("clip_update", clip_update), ("cautious_decay", cautious_decay)];
+    let beside = after.into_iter().chain(steering).filter(|(_, on)| *on).map(|(name, _)| (name, 1));
+    let all = key.switches.iter().copied().chain(beside);
     let rows = [
         ("whole_rows", key.whole_rows),
         ("one_matrix", key.one_matrix),

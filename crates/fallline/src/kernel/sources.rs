@@ -49,7 +49,11 @@ impl Recipe {
                 sources.extend([structs::STEP_INPUT, structs::DECISION]);
                 sources
             }
-            Recipe::Finish { key, .. } => control_sources(control::FINISH, key),
+            Recipe::Finish { key, .. } => {
+                let mut sources = control_sources(control::FINISH, key);
+                sources.push(steering_source(key));
+                sources
+            }
             Recipe::Gather { key, .. } => {
                 let mut sources = control_sources(control::GATHER, key);
                 if key.joint.is_empty() {
@@ -132,7 +136,22 @@ fn rule_sources(key: &KernelKey) -> Vec<Source> {
     if !key.keeps() {
         sources.push(functions::KEEPS_NOTHING);
     }
+    if key.steering.sums() && !key.has_terms() {
+        sources.push(functions::NO_TERMS);
+    }
+    sources.push(match key.steering.cautious_decay {
+        true => functions::CAUTIOUS_DECAY,
+        false => functions::DECAY,
+    });
     sources
+}
+
+/// What becomes of its direction.
+fn steering_source(key: &KernelKey) -> Source {
+    match key.kind == Kind::Rule && key.steering.sums() {
+        true => functions::STEERING,
+        false => functions::AS_PROPOSED,
+    }
 }
 
 fn margins_sources(margins: &Margins) -> Vec<Source> {
@@ -279,6 +298,13 @@ fn frame_sources(update: &Update) -> Vec<Source> {
         0 => functions::NOTHING_AFTER,
         _ => functions::AFTER,
     });
+    sources.push(steering_source(&update.key));
+    if entry == frames::REDUCE {
+        sources.push(match update.key.steering.sums() {
+            true => functions::STEERING_SUMS,
+            false => functions::RULE_SUMS,
+        });
+    }
     sources.extend(match update.key.kind {
         Kind::Rule => rule_sources(&update.key),
         Kind::Accumulate | Kind::Quantize | Kind::Traffic => {

@@ -180,6 +180,10 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
                 average_every,
                 average_ramp,
                 average_offset,
+                update_limit,
+                update_limit_of_lr,
+                padding1,
+                padding2,
                 step_hyper
             }
         );
@@ -273,7 +277,7 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
                 grad_scale,
                 clip_factor,
                 step,
-                zero_grad,
+                direction_scale,
                 first_vec4,
                 len_vec4,
                 tail_elems,

@@ -137,6 +137,10 @@ impl Rule for Adafactor {
         Some(SQUARED_BOUND_EXPONENT - 16)
     }
 
+    fn has_decoupled_decay(&self) -> bool {
+        true
+    }
+
     fn maximize(&self) -> bool {
         self.maximize
     }

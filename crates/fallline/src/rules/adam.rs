@@ -110,6 +110,10 @@ impl Rule for Adam {
         Some(SQUARED_BOUND_EXPONENT)
     }
 
+    fn direction_has_lr(&self) -> bool {
+        true
+    }
+
     fn maximize(&self) -> bool {
         self.maximize
     }

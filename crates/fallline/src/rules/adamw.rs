@@ -105,6 +105,14 @@ impl Rule for AdamW {
         Some(SQUARED_BOUND_EXPONENT)
     }
 
+    fn direction_has_lr(&self) -> bool {
+        true
+    }
+
+    fn has_decoupled_decay(&self) -> bool {
+        true
+    }
+
     fn maximize(&self) -> bool {
         self.maximize
     }

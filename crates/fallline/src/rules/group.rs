@@ -52,6 +52,38 @@ pub struct Group {
     pub ema_warmup: bool,
     /// An equal average of the parameters after some of their steps, in the place of `ema_decay`.
     pub swa: Option<Swa>,
+    /// Caution: a parameter's element follows its rule's direction only where the gradient, as the rule gets it, has
+    /// the same sign.
+    ///
+    /// ```text
+    /// k ← u · g > 0,  u ← u · k / max(mean(k), 0.001)          u: the direction; mean over the tensor
+    /// ```
+    ///
+    /// Source: Liang et al., *Cautious Optimizers: Improving Training with One Line of Code*, 2024; timm's `caution`.
+    /// Signs are compared: timm's product is 0 where it leaves the range of f32. The state is what it would be without,
+    /// and a rule that looks at whole tensors does so before. (timm's LAMB sees what is left of the direction.) An element
+    /// whose direction is not a number stays one. A tensor of one element moves wholly or not at all.
+    pub caution: bool,
+    /// Cautious weight decay: only where the rule does not move the parameter away from 0 itself. For rules with
+    /// decoupled weight decay.
+    ///
+    /// ```text
+    /// p ← p · (1 - lr · weight_decay) where u · p >= 0,  then as without        u: the direction that is followed
+    /// ```
+    ///
+    /// Source: Chen et al., *Cautious Weight Decay*, 2025 (arXiv:2510.12402).
+    pub cautious_decay: bool,
+    /// The largest root mean square that a tensor's direction may have, before it is multiplied by the learning rate;
+    /// finite and > 0. It comes behind caution.
+    ///
+    /// ```text
+    /// u ← u / max(1, RMS(u) / update_clipping)          RMS over the tensor
+    /// ```
+    ///
+    /// Source: Shazeer and Stern, *Adafactor: Adaptive Learning Rates with Sublinear Memory Cost*, 2018, section 6, where
+    /// it is part of a rule. A direction of infinite norm leaves every finite element as it is; a NaN in it limits
+    /// nothing.
+    pub update_clipping: Option<f64>,
 }
 
 /// Stochastic weight averaging: the equal average of a parameter after some of its steps.
@@ -137,6 +169,9 @@ impl Group {
             ema_decay: None,
             ema_warmup: false,
             swa: None,
+            caution: false,
+            cautious_decay: false,
+            update_clipping: None,
         }
     }
 
@@ -188,6 +223,27 @@ impl Group {
         self
     }
 
+    /// Sets [`caution`](Self#structfield.caution).
+    #[must_use]
+    pub fn caution(mut self, caution: bool) -> Self {
+        self.caution = caution;
+        self
+    }
+
+    /// Sets [`cautious_decay`](Self#structfield.cautious_decay).
+    #[must_use]
+    pub fn cautious_decay(mut self, cautious: bool) -> Self {
+        self.cautious_decay = cautious;
+        self
+    }
+
+    /// Sets [`update_clipping`](Self#structfield.update_clipping).
+    #[must_use]
+    pub fn update_clipping(mut self, rms: f64) -> Self {
+        self.update_clipping = Some(rms);
+        self
+    }
+
     /// Whether there is an average.
     pub(crate) fn averages(&self) -> bool {
         self.ema_decay.is_some() || self.swa.is_some()
@@ -211,6 +267,9 @@ impl Group {
             range::positive("swa start", start.into())?;
             range::positive("swa every", every.into())?;
         }
+        if let Some(rms) = self.update_clipping {
+            range::positive("update_clipping", rms)?;
+        }
         self.ema_decay.map_or(Ok(()), |decay| range::unit("ema_decay", decay))
     }
 
@@ -221,6 +280,9 @@ impl Group {
         }
         if self.ema_warmup && self.ema_decay.is_none() {
             return Some(("ema_warmup", "there is no ema_decay to begin with"));
+        }
+        if self.cautious_decay && !self.rule.has_decoupled_decay() {
+            return Some(("cautious_decay", "its rule has no decoupled weight decay"));
         }
         None
     }

@@ -70,6 +70,10 @@ impl Rule for Lion {
         vec![("weight_decay", self.weight_decay)]
     }
 
+    fn has_decoupled_decay(&self) -> bool {
+        true
+    }
+
     fn maximize(&self) -> bool {
         self.maximize
     }

@@ -187,6 +187,18 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether the direction that it proposes is multiplied by the learning rate already. (Where it is not, `apply`
+    /// does that.) [`Group::update_clipping`] limits a direction before it is.
+    fn direction_has_lr(&self) -> bool {
+        false
+    }
+
+    /// Whether its decoupled weight decay is the engine's, `decayed` of its WGSL: then
+    /// [`Group::cautious_decay`] can make it cautious.
+    fn has_decoupled_decay(&self) -> bool {
+        false
+    }
+
     /// Whether the gradient's sign is turned.
     fn maximize(&self) -> bool {
         false

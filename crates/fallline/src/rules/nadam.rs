@@ -113,6 +113,14 @@ impl Rule for NAdam {
         Some(SQUARED_BOUND_EXPONENT)
     }
 
+    fn direction_has_lr(&self) -> bool {
+        true
+    }
+
+    fn has_decoupled_decay(&self) -> bool {
+        self.decoupled_weight_decay
+    }
+
     fn maximize(&self) -> bool {
         self.maximize
     }

@@ -166,6 +166,10 @@ impl Rule for Prodigy {
         Scope::Optimizer
     }
 
+    fn has_decoupled_decay(&self) -> bool {
+        self.decouple
+    }
+
     fn grad_bound_exponent(&self) -> Option<i32> {
         Some(SQUARED_BOUND_EXPONENT)
     }

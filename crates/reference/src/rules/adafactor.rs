@@ -121,6 +121,14 @@ impl Rule for Adafactor {
         [step_size, weight, decay, 0.0]
     }
 
+    fn decay(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        scalars[2]
+    }
+
+    fn size(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        scalars[0]
+    }
+
     fn twin(
         &self,
         _: u32,

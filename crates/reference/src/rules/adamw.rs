@@ -40,6 +40,10 @@ impl Rule for AdamW {
         [step_size, bias_correction2_rsqrt, 1.0 - lr * self.weight_decay as f32, 0.0]
     }
 
+    fn decay(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        scalars[2]
+    }
+
     fn twin(&self, _: u32, scalars: &Scalars<f32>, param: &mut f32, grad: f32, state: &mut [f32]) {
         let far = step(self.betas, self.eps, self.amsgrad, scalars, grad, state);
         *param = *param * scalars[2] - far;

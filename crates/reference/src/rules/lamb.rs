@@ -89,6 +89,10 @@ impl Rule for Lamb {
         [scalars[0] * trust, scalars[1], scalars[2], 0.0]
     }
 
+    fn size(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        scalars[0]
+    }
+
     fn twin(&self, _: u32, scalars: &Scalars<f32>, param: &mut f32, grad: f32, state: &mut [f32]) {
         let (beta1, beta2) = self.betas;
         state[0] = lerp(state[0], grad, (1.0 - beta1) as f32);

@@ -40,6 +40,10 @@ impl Rule for Lion {
         [lr, 1.0 - lr * self.weight_decay as f32, 0.0, 0.0]
     }
 
+    fn decay(&self, lr: f64, _: &Scalars<f64>) -> f64 {
+        1.0 - lr * self.weight_decay
+    }
+
     fn twin(
         &self,
         _: u32,

@@ -153,6 +153,18 @@ pub trait Rule: std::fmt::Debug {
         scalars
     }
 
+    /// What decoupled weight decay multiplies the parameter by, by the oracle's scalars.
+    fn decay(&self, lr: f64, scalars: &Scalars<f64>) -> f64 {
+        let _ = (lr, scalars);
+        1.0
+    }
+
+    /// What the oracle multiplies the direction by: what a limit to its root mean square does not see.
+    fn size(&self, lr: f64, scalars: &Scalars<f64>) -> f64 {
+        let _ = scalars;
+        lr
+    }
+
     /// One element of the twin: the shader's `propose` and `apply`. Of a row or a column the state has the value,
     /// which stays, and behind all slots, for each of rows, the mean over the matrix.
     fn twin(&self, t: u32, scalars: &Scalars<f32>, param: &mut f32, grad: f32, state: &mut [f32]);

@@ -85,6 +85,10 @@ impl Rule for NAdam {
         ]
     }
 
+    fn decay(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        scalars[3]
+    }
+
     fn twin(
         &self,
         _: u32,

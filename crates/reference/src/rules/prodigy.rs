@@ -158,6 +158,14 @@ impl Rule for Prodigy {
         [d, if sums[1] == 0.0 { 0.0 } else { dlr }, s_size, kept[0]]
     }
 
+    fn decay(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        1.0 - scalars[1] * self.decays().1
+    }
+
+    fn size(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        scalars[1]
+    }
+
     fn twin(
         &self,
         t: u32,
