@@ -3,7 +3,7 @@
 //! One module for each command; each has its `Args` and a `run` that returns whether what was asked
 //! for came out well. Results go to stdout, everything else to stderr.
 
-mod after;
+mod around;
 mod bench;
 mod compute;
 mod copy;

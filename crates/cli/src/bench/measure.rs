@@ -16,7 +16,7 @@ use super::{
     baselines::{Known, PerTensor, Scalars, Tensors, Unfused},
     subject,
 };
-use crate::{after::After, copy::Copy, precision::Numerics, timing::Timer};
+use crate::{around::Around, copy::Copy, precision::Numerics, timing::Timer};
 
 /// Rounds before the first that counts: pages are touched and kernels compiled there.
 pub(crate) const WARMUP_ROUNDS: usize = 2;
@@ -36,7 +36,7 @@ pub(crate) struct Bench {
     pub(crate) rounds: usize,
     pub(crate) borrowed: bool,
     pub(crate) numerics: Numerics,
-    pub(crate) after: After,
+    pub(crate) around: Around,
     pub(crate) baselines: bool,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Samples {
     pub(crate) step: Vec<f64>,
     pub(crate) traffic: Vec<f64>,
     pub(crate) copy: Vec<f64>,
-    /// A step in f32 that neither clips nor scales, with nothing after the rule, if that is not the step itself.
+    /// A step in f32 that neither clips nor scales, with nothing around the rule, if that is not the step itself.
     pub(crate) plain: Vec<f64>,
     /// Host time of recording a step.
     pub(crate) encode: Vec<f64>,
@@ -76,8 +76,8 @@ impl Bench {
         bar: &ProgressBar,
     ) -> Result<Samples> {
         let gpu = &self.gpu;
-        let optimizer = |numerics, after: After| -> Result<(Optimizer, f64, f64)> {
-            let group = after.of(Group::new("all", rule.clone()));
+        let optimizer = |numerics, around: Around| -> Result<(Optimizer, f64, f64)> {
+            let group = around.of(Group::new("all", rule.clone()));
             let (mut optimizer, build) =
                 subject::timed_optimizer(gpu, group, specs, numerics, self.borrowed)?;
             let start = Instant::now();
@@ -85,9 +85,9 @@ impl Bench {
             gpu.wait()?;
             Ok((optimizer, build, start.elapsed().as_secs_f64()))
         };
-        let (mut measured, build, first_step) = optimizer(&self.numerics, self.after)?;
-        let plain = (Numerics::default(), After::default());
-        let mut plain = match (self.numerics, self.after) == plain {
+        let (mut measured, build, first_step) = optimizer(&self.numerics, self.around)?;
+        let plain = (Numerics::default(), Around::default().with_defaults());
+        let mut plain = match (self.numerics, self.around) == plain {
             true => None,
             false => Some(optimizer(&plain.0, plain.1).context("the plain step")?.0),
         };

@@ -35,7 +35,7 @@ use self::{
 };
 use crate::{
     Outcome,
-    after::After,
+    around::Around,
     copy::Copy,
     device::{AdapterReport, DeviceArgs},
     exit::usage,
@@ -74,18 +74,18 @@ pub(crate) struct Args {
     precision: PrecisionArgs,
 
     #[command(flatten)]
-    after: After,
+    around: Around,
 
     /// Do not measure the baselines
     #[arg(long)]
     no_baselines: bool,
 
     /// Instead of times, the memory that each sensible combination of formats holds
-    #[arg(long, conflicts_with_all = ["steps", "borrowed", "no_baselines", "PrecisionArgs", "After"])]
+    #[arg(long, conflicts_with_all = ["steps", "borrowed", "no_baselines", "PrecisionArgs", "Around"])]
     memory: bool,
 
     /// Instead of the times of steps, what it costs the host that gradients lie elsewhere in every step
-    #[arg(long, requires = "borrowed", conflicts_with_all = ["no_baselines", "memory", "After"])]
+    #[arg(long, requires = "borrowed", conflicts_with_all = ["no_baselines", "memory", "Around"])]
     moving: bool,
 
     /// Measure every rule on a single model, without baselines, and print one table in Markdown
@@ -107,7 +107,7 @@ Columns:
               Lookahead's slow weights are, though most steps do not touch them)
   encode      host time of recording a step
   build       host time of building the optimizer, with the kernels that its rule and formats need
-  plain       a step in f32 that neither clips nor scales, with nothing after the rule; (x): the step
+  plain       a step in f32 that neither clips nor scales, with nothing around the rule; (x): the step
               by it, median and quartiles
   per tensor  a fused kernel with a dispatch for each tensor; (x): by the time of the step
   unfused     a kernel for each operation and tensor; (x): by the time of the step
@@ -159,9 +159,10 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     let copy = Copy::new(&gpu)?;
     let timer = Timer::new(&gpu, |pass| copy.record(pass))?;
     let adapter = AdapterReport::new(&gpu.adapter_info());
-    let after = args.after.in_words().map(|after| format!(", with {after}")).unwrap_or_default();
+    let around =
+        args.around.in_words().map(|around| format!(", with {around}")).unwrap_or_default();
     print::print(format_args!(
-        "{}, {}, {}; timed by {}; {numerics}, {}{after}\n\n",
+        "{}, {}, {}; timed by {}; {numerics}, {}{around}\n\n",
         adapter.name,
         adapter.backend,
         adapter.driver,
@@ -175,20 +176,15 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         rounds: args.steps,
         borrowed: args.borrowed,
         numerics,
-        after: args.after.with_defaults(),
+        around: args.around.with_defaults(),
         baselines: !args.no_baselines && !args.all_rules,
     };
     let rules = if args.all_rules { RuleName::value_variants() } else { &args.rule[..] };
     let len = args.model.len() * rules.len() * (WARMUP_ROUNDS + args.steps);
     let bar = print::progress(len, "bench");
     if args.all_rules {
-        let [model] = args.model[..] else {
-            return Err(usage(anyhow!(
-                "--all-rules takes one --model, found {}",
-                args.model.len()
-            )));
-        };
-        let (rows, table) = overview::measure(&bench, (model, args.width), rules, &bar)?;
+        let subject = (args.model[0], args.width);
+        let (rows, table) = overview::measure(&bench, subject, rules, &bar)?;
         bar.finish_and_clear();
         print::print(table)?;
         return match json {

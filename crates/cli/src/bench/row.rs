@@ -8,7 +8,7 @@ use super::{
     models::Model,
 };
 use crate::{
-    after::After,
+    around::Around,
     device::AdapterReport,
     precision::Numerics,
     print,
@@ -26,7 +26,7 @@ pub(crate) struct Row {
     #[serde(flatten)]
     numerics: Numerics,
     #[serde(flatten)]
-    after: After,
+    around: Around,
     width: f64,
     borrowed: bool,
     steps: usize,
@@ -49,7 +49,7 @@ pub(crate) struct Row {
     first_step_ms: f64,
     state_bytes_per_param: f64,
     timing: &'static str,
-    /// A step in f32 that neither clips nor scales, with nothing after the rule; `null` if that is the step itself.
+    /// A step in f32 that neither clips nor scales, with nothing around the rule; `null` if that is the step itself.
     plain: Option<Plain>,
     baselines: Baselines,
 }
@@ -109,7 +109,7 @@ impl Row {
     ) -> Self {
         let params: u64 =
             specs.iter().map(|spec| spec.shape.iter().product::<usize>() as u64).sum();
-        let bytes_per_param = bytes_per_param(&bench.numerics, bench.after, rule);
+        let bytes_per_param = bytes_per_param(&bench.numerics, bench.around, rule);
         let ratios: Vec<f64> =
             samples.traffic.iter().zip(&samples.step).map(|(bare, step)| bare / step).collect();
         let step_s = median(&samples.step);
@@ -120,7 +120,7 @@ impl Row {
             params,
             rule: name.to_string(),
             numerics: bench.numerics,
-            after: bench.after,
+            around: bench.around,
             width,
             borrowed: bench.borrowed,
             steps: samples.step.len(),
@@ -212,11 +212,11 @@ const SPEED: [&str; 9] =
     ["model", "rule", "params", "ms/step", "min..max", "ns/param", "GB/s", "copy GB/s", "roofline"];
 
 /// Bytes that a step must move for each element: parameter, what is kept beside it, and state read and
-/// written, and read before by a rule that looks at whole tensors; the gradient read, once more if something is decided
+/// written, and read before where something looks at whole tensors; the gradient read, once more if something is decided
 /// by it before, and once more for rows and columns; the average read and written. (Lookahead's slow weights are not
 /// touched in most steps, nor counted. Of large tensors: small ones keep their state in f32; what has other shapes than the parameter does
 /// not count.)
-fn bytes_per_param(numerics: &Numerics, after: After, rule: &dyn Rule) -> f64 {
+fn bytes_per_param(numerics: &Numerics, around: Around, rule: &dyn Rule) -> f64 {
     let spec = numerics.spec(TensorSpec::new("", [1, 1]));
     let grads = if numerics.clip.is_some() || numerics.scales() { 2 } else { 1 };
     let kept = spec.dtype.size_bytes() + spec.precision.size_bytes();
@@ -231,10 +231,10 @@ fn bytes_per_param(numerics: &Numerics, after: After, rule: &dyn Rule) -> f64 {
         slots.iter().filter(|slot| slot.shape == SlotShape::Param).map(|slot| bytes(&slot)).sum();
     let has_rows = of_shape(SlotShape::Rows) + of_shape(SlotShape::Columns) > 0;
     let mut read_before = if has_rows { grad as f64 } else { 0.0 };
-    if rule.scope() != Scope::Element {
+    if rule.scope() != Scope::Element || around.sums() {
         read_before += (kept + grad) as f64 + state;
     }
-    let average = if after.averages() { 4.0 } else { 0.0 };
+    let average = if around.averages_every_step() { 4.0 } else { 0.0 };
     (2 * kept + grads * grad) as f64 + 2.0 * (state + average) + read_before
 }
 

@@ -16,7 +16,7 @@ use amp::{Clip, Kept, LossScale};
 use members::Members;
 use state::KeptState;
 
-use crate::after::After;
+use crate::around::Around;
 
 /// The file.
 #[derive(Debug, Deserialize)]
@@ -56,17 +56,17 @@ impl Config {
         ensure!(base.contains_key("rule"), "[optimizer] must name its rule");
         let kept = Kept::split_off(&mut base).context("[optimizer]")?;
         let state = KeptState::split_off(&mut base).context("[optimizer]")?;
-        let after = split_off_after(&mut base).context("[optimizer]")?;
+        let around = split_off_around(&mut base).context("[optimizer]")?;
         let rule = rules::parse(base.clone()).context("[optimizer]")?;
         let clip = Clip::parse(file.clip).context("[clip]")?;
         let loss_scale = file.loss_scale.map(LossScale::parse).transpose();
         let loss_scale = loss_scale.context("[loss_scale]")?;
-        let mut groups = vec![after.of(state.of(Group::new("optimizer", rule)))];
+        let mut groups = vec![around.of(state.of(Group::new("optimizer", rule)))];
         let mut members = Vec::new();
         for (index, table) in file.group.into_iter().enumerate() {
             let name = format!("[[group]] number {}", index + 1);
             let (group, own) =
-                parse_group(&base, (state, after), &name, table).with_context(|| name.clone())?;
+                parse_group(&base, (state, around), &name, table).with_context(|| name.clone())?;
             groups.push(group);
             members.push(own);
         }
@@ -172,17 +172,17 @@ impl Config {
 }
 
 /// A group and its tensors. What it does not say is the base's; for a group of another rule only the
-/// base's learning rate, format of the state and what comes after the rule are.
+/// base's learning rate, format of the state and what comes around the rule are.
 fn parse_group(
     base: &Table,
-    (base_state, base_after): (KeptState, After),
+    (base_state, base_around): (KeptState, Around),
     name: &str,
     mut table: Table,
 ) -> anyhow::Result<(Group, Members)> {
     let members = Members::split_off(&mut table)?;
     let max_norm = amp::group_norm(&mut table)?;
     let state = KeptState::split_off(&mut table)?.or(base_state);
-    let after = split_off_after(&mut table)?.or(base_after);
+    let around = split_off_around(&mut table)?.or(base_around);
     let same_rule = table.get("rule").is_none_or(|rule| base.get("rule") == Some(rule));
     let inherited = base.iter().filter(|(key, _)| same_rule || key.as_str() == "lr");
     for (key, value) in inherited {
@@ -190,14 +190,14 @@ fn parse_group(
     }
     let mut group = Group::new(name, rules::parse(table)?);
     group.max_norm = max_norm;
-    Ok((after.of(state.of(group)), members))
+    Ok((around.of(state.of(group)), members))
 }
 
-/// Takes what comes after the rule out of a table: as the format of the state, a group of another rule inherits it.
-fn split_off_after(table: &mut Table) -> anyhow::Result<After> {
-    let after: After = split_off(table, &After::KEYS)?;
-    after.check()?;
-    Ok(after)
+/// Takes what comes around the rule out of a table: as the format of the state, a group of another rule inherits it.
+fn split_off_around(table: &mut Table) -> anyhow::Result<Around> {
+    let around: Around = split_off(table, &Around::KEYS)?;
+    around.check()?;
+    Ok(around)
 }
 
 /// Takes these keys out of a table. They stay in one, so that what is wrong with a value names its key.

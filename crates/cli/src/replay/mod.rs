@@ -73,9 +73,15 @@ CONFIG, with torch's names:
   rule = \"adamw\"               or another that `fallline train --help` lists
   lr = 1e-3                    and betas, eps, weight_decay, amsgrad, maximize, momentum,
                                dampening, nesterov, beta2_decay, d_coef, ..., as the rule has them
-  lookahead_k = 5              Lookahead after the rule, in groups too; of both one is enough
+  caution = false              follow the rule's direction only where the gradient has its sign
+  cautious_decay = false       decay weights only where the direction does not work against it
+  update_clipping = 1.0        the largest root mean square of a tensor's direction
+  lookahead_k = 5              Lookahead after the rule; of both one is enough
   lookahead_alpha = 0.5
-  ema_decay = 0.999            an average of the parameters, in groups too
+  ema_decay = 0.999            an average of the parameters
+  ema_warmup = false           which follows closely at first
+  swa_start = 1                or the equal average of them, from this step of the tensor on
+  swa_every = 1                and in each so many; of both one is enough
   master = \"none\"              how 16-bit parameters are kept: as they are, with a copy in f32
                                (\"f32\"), or with the 16 bits that bf16 lacks of it
                                (\"remainder\"), or 8 of these (\"remainder8\")
@@ -98,13 +104,14 @@ CONFIG, with torch's names:
   names = [\"block[0].w\"]       by names, which stand for themselves; [] is a group without tensors
   weight_decay = 0.0           what differs; a group with its own lr keeps its ratio to the base,
                                where the trace has no lr for each
-  state = \"f32\"                and min_state_elems, lookahead_k, ..., where they differ
+  state = \"f32\"                and min_state_elems, caution, lookahead_k, ..., where they differ;
+                               false switches off what the base has
   clip_norm = 0.1              of this group's gradients, instead of [clip] norm, which then
                                limits the other groups alone, but is still the norm of all
 A value passes if |found - expected| <= atol + rtol * |expected|; the defaults are torch's for f32.
 expect_report/skipped must be the same. max_ulp is counted in the format of the expectation; mean_abs
 is the mean of |found - expected| over all elements, which shows how far a rounded state drifts.
-In --json, groups tells the rule of each group, what comes after it and in what it keeps its state.
+In --json, groups tells the rule of each group, what comes around it and in what it keeps its state.
 tools/record_torch.py records such a trace from any PyTorch optimizer.
 
 Examples:

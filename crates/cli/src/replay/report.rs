@@ -10,7 +10,7 @@ use super::{
     compare::{Difference, Tolerance},
     config::Config,
 };
-use crate::{after::After, device::AdapterReport, print::escaped};
+use crate::{around::Around, device::AdapterReport, print::escaped};
 
 /// The whole report.
 #[derive(Debug)]
@@ -39,11 +39,11 @@ impl Report<'_> {
     }
 
     /// What comes after the rules, if anything does.
-    fn after(&self) -> Option<String> {
+    fn around(&self) -> Option<String> {
         let none = "nothing";
-        let after = |g: &Group| After::in_group(g).in_words().unwrap_or_else(|| none.to_owned());
-        let parts = self.of_groups(after);
-        (parts != [none]).then(|| format!("after the rule: {}", parts.join("; ")))
+        let around = |g: &Group| Around::in_group(g).in_words().unwrap_or_else(|| none.to_owned());
+        let parts = self.of_groups(around);
+        (parts != [none]).then(|| format!("around the rule: {}", parts.join("; ")))
     }
 
     /// What is said of the base, and of each group of which something else is.
@@ -113,7 +113,7 @@ impl Report<'_> {
                 "rule": g.rule.name(),
                 "state": g.state.to_string(),
                 "min_state_elems": g.min_state_elems,
-                "after": After::in_group(g),
+                "around": Around::in_group(g),
             })
         };
         let mut report = json!({
@@ -141,8 +141,8 @@ impl fmt::Display for Report<'_> {
         if let Some(state) = self.state() {
             writeln!(f, "{state}")?;
         }
-        if let Some(after) = self.after() {
-            writeln!(f, "{after}")?;
+        if let Some(around) = self.around() {
+            writeln!(f, "{around}")?;
         }
         if let Some(measures) = self.measures() {
             writeln!(f, "{measures}")?;

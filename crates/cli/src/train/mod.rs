@@ -38,7 +38,7 @@ use self::{
 };
 use crate::{
     Outcome,
-    after::After,
+    around::Around,
     device::{AdapterReport, DeviceArgs},
     exit::usage,
     output::Outputs,
@@ -93,7 +93,7 @@ pub(crate) struct Args {
     precision: PrecisionArgs,
 
     #[command(flatten)]
-    after: After,
+    around: Around,
 
     /// Draw the curves in FILE
     #[arg(short = 'o', long, value_name = "FILE")]
@@ -152,7 +152,7 @@ impl Args {
             batch_size,
             hidden,
             numerics,
-            after: self.after.with_defaults(),
+            around: self.around.with_defaults(),
         })
     }
 }

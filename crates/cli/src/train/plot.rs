@@ -117,7 +117,7 @@ pub(super) fn svg(
     let center = i32::try_from(width / 2)?;
     let numerics =
         (settings.numerics != Numerics::default()).then(|| settings.numerics.to_string());
-    let more: Vec<String> = numerics.into_iter().chain(settings.after.in_words()).collect();
+    let more: Vec<String> = numerics.into_iter().chain(settings.around.in_words()).collect();
     footer.draw_text(&note, &style, (center, if more.is_empty() { 8 } else { 2 }))?;
     if !more.is_empty() {
         footer.draw_text(&more.join(", "), &style, (center, 18))?;
@@ -322,11 +322,11 @@ mod tests {
     use clap::ValueEnum;
 
     use super::*;
-    use crate::after::After;
+    use crate::around::Around;
 
     fn settings() -> Settings {
-        let (numerics, after) = (Numerics::default(), After::default());
-        Settings { epochs: 3, seed: 0, batch_size: 32, hidden: 128, numerics, after }
+        let (numerics, around) = (Numerics::default(), Around::default());
+        Settings { epochs: 3, seed: 0, batch_size: 32, hidden: 128, numerics, around }
     }
 
     fn picture(losses: [f64; 3], accuracy: f64) -> String {

@@ -7,7 +7,7 @@ use super::{
     run::{Epoch, Run, Settings},
     watch::Measured,
 };
-use crate::{after::After, device::AdapterReport, precision::Numerics, rule::RuleName};
+use crate::{around::Around, device::AdapterReport, precision::Numerics, rule::RuleName};
 
 /// How much room the names of the rules take.
 #[derive(Clone, Copy, Debug)]
@@ -31,13 +31,13 @@ pub(super) fn heading(
     let numerics = &settings.numerics;
     let plain = *numerics == Numerics::default();
     let precision = if plain { String::new() } else { format!("Precision: {numerics}\n") };
-    let after = settings.after.in_words().map(|after| format!("After the rule: {after}\n"));
-    let after = after.unwrap_or_default();
+    let around = settings.around.in_words().map(|around| format!("Around the rule: {around}\n"));
+    let around = around.unwrap_or_default();
     let scaled = if numerics.scales() { "  loss scale  skipped" } else { "" };
     let norm = if numerics.clip.is_some() { "       norm" } else { "" };
     format!(
         "Perceptron {} on {}, {}: {TRAIN_LEN} images to train with, {} to test with, seed {}\n\
-         {precision}{after}\n\
+         {precision}{around}\n\
          {:<width$}  epoch  train loss  test loss  test accuracy{scaled}{norm}",
         settings.shape(),
         adapter.name,
@@ -129,7 +129,7 @@ pub(super) struct RunReport<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     average_test_accuracy: Option<f64>,
     precision: Numerics,
-    after: After,
+    around: Around,
     steps: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<u32>,
@@ -151,7 +151,7 @@ pub(super) fn json<'a>(
         test_accuracy: run.last().test_accuracy,
         average_test_accuracy: run.average_accuracy,
         precision: settings.numerics,
-        after: settings.after,
+        around: settings.around,
         steps: run.steps,
         skipped: run.skipped(),
         curve: &run.curve,
@@ -212,9 +212,9 @@ mod tests {
             ..Numerics::default()
         };
         for (numerics, run) in [(Numerics::default(), run()), (numerics, measured_run())] {
-            let after = After::default();
+            let around = Around::default();
             let settings =
-                Settings { epochs: 1, seed: 0, batch_size: 32, hidden: 128, numerics, after };
+                Settings { epochs: 1, seed: 0, batch_size: 32, hidden: 128, numerics, around };
             for rule in RuleName::value_variants() {
                 let names = Names::of([RuleName::ADAMW, *rule].into_iter());
                 let heading = heading(names, &adapter, &settings, 1797);

@@ -13,7 +13,7 @@ use super::{
     shape::{GROUPS, Shape},
     watch::{Measured, Watch},
 };
-use crate::{after::After, precision::Numerics, rule::RuleName};
+use crate::{around::Around, precision::Numerics, rule::RuleName};
 
 /// Batches in one submission: enough for the GPU not to wait, fewer than an optimizer takes, and few
 /// enough for no report to be lost.
@@ -27,7 +27,7 @@ pub(super) struct Settings {
     pub(super) batch_size: u32,
     pub(super) hidden: u32,
     pub(super) numerics: Numerics,
-    pub(super) after: After,
+    pub(super) around: Around,
 }
 
 impl Settings {
@@ -121,7 +121,7 @@ pub(super) fn train(
     let numerics = &settings.numerics;
     let options = numerics.options(gpu, rounding_seed(settings.seed))?;
     let tensors = shape.tensors(numerics);
-    let groups = groups(rule, lr).map(|group| settings.after.of(numerics.group(group)));
+    let groups = groups(rule, lr).map(|group| settings.around.of(numerics.group(group)));
     let mut optimizer = Optimizer::arena_with(gpu, &groups, &tensors, &options)?;
     shape.init(&optimizer, &mut random)?;
     let scaler = options.loss_scaler.as_ref();
@@ -159,7 +159,7 @@ pub(super) fn train(
         curve.push(point);
     }
     let mut average_accuracy = None;
-    if settings.after.averages() {
+    if settings.around.averages() {
         use_averages(&optimizer)?;
         let [_, tested] = network.test(gpu, train_batches..all_batches)?;
         average_accuracy = Some(f64::from(tested.hits) / test_len);
@@ -227,7 +227,7 @@ mod tests {
             batch_size: 100,
             hidden: 16,
             numerics: Numerics::default(),
-            after: After::default(),
+            around: Around::default(),
         };
         let curve = |settings: &Settings| -> anyhow::Result<Vec<Epoch>> {
             Ok(train(&gpu, &digits, (RuleName::ADAMW, 0.01), settings, |_| Ok(()))?.curve)

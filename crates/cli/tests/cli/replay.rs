@@ -164,17 +164,17 @@ fn what_comes_after_the_rule_is_told() {
     };
     let text = fs::read_to_string(golden("lookahead_ema.toml")).unwrap();
     let (out, report) = run("lookahead_ema", &text);
-    let line = "\nafter the rule: lookahead with k 3 and alpha 0.5, an average of decay 0.8\n";
+    let line = "\naround the rule: lookahead with k 3 and alpha 0.5, an average of decay 0.8\n";
     assert!(out.contains(line), "{out}");
     let after = serde_json::json!({ "lookahead_k": 3, "lookahead_alpha": 0.5, "ema_decay": 0.8 });
-    assert_eq!(report["groups"][0]["after"], after);
+    assert_eq!(report["groups"][0]["around"], after);
     let of = |name: &str| report["tensors"].as_array().unwrap().iter().any(|t| t["name"] == name);
     assert!(of("state/average/weight") && of("state/slow/weight"), "{report}");
 
     let text = fs::read_to_string(golden("prodigy.toml")).unwrap();
     let (out, report) = run("prodigy", &text);
-    assert!(out.contains("\nstate/d  ") && !out.contains("after the rule"), "{out}");
-    assert_eq!(report["groups"][0]["after"]["ema_decay"], serde_json::Value::Null);
+    assert!(out.contains("\nstate/d  ") && !out.contains("around the rule"), "{out}");
+    assert_eq!(report["groups"][0]["around"]["ema_decay"], serde_json::Value::Null);
 }
 
 #[test]

@@ -131,13 +131,13 @@ fn an_average_is_tested_at_the_end() {
         !out.contains("with the average") && plain.get("average_test_accuracy").is_none(),
         "{out}"
     );
-    assert_eq!(plain["after"]["ema_decay"], Value::Null);
+    assert_eq!(plain["around"]["ema_decay"], Value::Null);
 
     // An average without memory is the parameter.
     let (out, last) = of(&["--ema-decay", "0"]);
     assert_eq!(last["average_test_accuracy"], last["test_accuracy"]);
     assert_eq!(last["curve"], plain["curve"]);
-    assert!(out.contains("\nAfter the rule: an average of decay 0\n"), "{out}");
+    assert!(out.contains("\nAround the rule: an average of decay 0\n"), "{out}");
     let percent = 100.0 * last["test_accuracy"].as_f64().unwrap();
     let both = format!("{percent:.2} % test accuracy ({percent:.2} % with the average) after 3 ");
     assert!(out.contains(&both), "{out}");

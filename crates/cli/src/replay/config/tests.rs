@@ -243,6 +243,37 @@ fn groups_inherit_what_comes_after_the_rule() {
 }
 
 #[test]
+fn groups_switch_off_what_they_would_inherit() {
+    let text = "[optimizer]\nrule = 'adamw'\ncaution = true\ncautious_decay = true\nupdate_clipping = 0.5\n\
+                lookahead_k = 3\nema_decay = 0.9\nema_warmup = true\n\
+                [[group]]\ntensors = ['a']\n\
+                [[group]]\ntensors = ['b']\ncaution = false\ncautious_decay = false\nupdate_clipping = false\n\
+                lookahead_k = false\nema_decay = false\n\
+                [[group]]\ntensors = ['c']\nlookahead_alpha = false\nswa_every = 4\n\
+                [[group]]\ntensors = ['d']\nrule = 'sgd'\ncautious_decay = false\nema_warmup = false\n";
+    let config = Config::parse(text).unwrap();
+    let around = |number: usize| Around::in_group(&config.groups[number]).in_words();
+    let whole = "caution, cautious decay, directions of an RMS of at most 0.5, \
+                 lookahead with k 3 and alpha 0.5, an average of decay 0.9";
+    let [first, caution] =
+        [whole, "caution, cautious decay, directions of an RMS of at most 0.5, "];
+    assert_eq!(around(0), Some(format!("{first} with warm-up")));
+    assert_eq!(around(1), around(0));
+    assert_eq!(around(2), None);
+    assert_eq!(around(3), Some(format!("{caution}an equal average from step 1 on, every 4 steps")));
+    assert_eq!(around(4), Some(whole.replace("cautious decay, ", "")));
+
+    // An average of the other kind takes the place of the base's.
+    let text = "[optimizer]\nrule = 'sgd'\nswa_start = 5\n\
+                [[group]]\ntensors = ['a']\nema_decay = 0.5\n\
+                [[group]]\ntensors = ['b']\nswa_start = false\n";
+    let config = Config::parse(text).unwrap();
+    let around = |number: usize| Around::in_group(&config.groups[number]).in_words();
+    assert_eq!(around(1).unwrap(), "an average of decay 0.5");
+    assert_eq!(around(2), None);
+}
+
+#[test]
 fn every_format_of_the_state_has_its_name() {
     let text = |state: &str| format!("[optimizer]\nrule = 'sgd'\nstate = '{state}'\n");
     let unknown = says(&text("int9"));
@@ -279,6 +310,12 @@ fn what_is_wrong_with_mixed_precision_is_named() {
         (
             "[[group]]\ntensors = ['a']\nmin_state_elems = '4k'",
             "[[group]] number 1: invalid type: string \"4k\", expected u64: in `min_state_elems`",
+        ),
+        ("caution = 1", "[optimizer]: invalid type: integer `1`, expected a boolean: in `caution`"),
+        ("swa_every = 0", "[optimizer]: swa_every must be >= 1, found 0"),
+        (
+            "ema_decay = true",
+            "[optimizer]: invalid type: boolean `true`, expected f64: in `ema_decay`",
         ),
         ("lookahead_k = 0", "[optimizer]: lookahead_k must be >= 1, found 0"),
         (
