@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use fallline_reference::{Number, Rule, Tensor, rule, step_groups};
+use fallline_reference::{Averaging, Number, Rule, Steering, Tensor, rule, step_groups};
 use safetensors::{SafeTensors, tensor::TensorView};
 use toml::{Table, Value};
 
@@ -47,6 +47,26 @@ fn groups(config: &Table) -> Vec<(Vec<String>, Table)> {
     [(Vec::new(), base.clone())].into_iter().chain(own).collect()
 }
 
+/// What a tensor has around its rule, but Lookahead.
+fn around<T: Number>(tensor: Tensor<T>, options: &Table) -> Tensor<T> {
+    let is_on = |key| options.get(key).and_then(Value::as_bool).unwrap_or(false);
+    let float = |key| options.get(key).and_then(Value::as_float);
+    let count = |key| options.get(key).and_then(Value::as_integer).map(|n| n.try_into().unwrap());
+    let tensor = tensor.steered(Steering {
+        caution: is_on("caution"),
+        cautious_decay: is_on("cautious_decay"),
+        update_clipping: float("update_clipping"),
+    });
+    let (start, every) = (count("swa_start"), count("swa_every"));
+    match float("ema_decay") {
+        Some(decay) => tensor.averaged(Averaging::Ema { decay, warmup: is_on("ema_warmup") }),
+        None if start.or(every).is_some() => {
+            tensor.averaged(Averaging::Swa { start: start.unwrap_or(1), every: every.unwrap_or(1) })
+        }
+        None => tensor,
+    }
+}
+
 /// Replays a case, and gives the largest error of each kind of expectation, relative to the largest value of its
 /// tensor; of a single number, which may nearly cancel, to the largest of its kind.
 fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
@@ -74,10 +94,7 @@ fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
             let alpha = base["lookahead_alpha"].as_float().unwrap();
             tensor = tensor.lookahead(k.try_into().unwrap(), alpha);
         }
-        if let Some(decay) = base.get("ema_decay").and_then(Value::as_float) {
-            tensor = tensor.ema(decay);
-        }
-        tensors.push(tensor);
+        tensors.push(around(tensor, base));
     }
 
     for t in 1..=steps {
