@@ -420,6 +420,8 @@ sources! {
         NOISE = "noise",
         /// A value, or 0 if it is negative.
         NON_NEGATIVE = "non_negative",
+        /// Of an adaptive learning rate, for few gradients.
+        RECTIFICATION = "rectification",
         /// A bf16 and what it lacks of an f32.
         REMAINDER = "remainder",
         /// Where the slots of a tile lie.

@@ -34,6 +34,7 @@ fn on_gpu(gpu: &Gpu, case: &Case, steps: &[f32], kept: &[f32]) -> Vec<f32> {
         functions::NON_NEGATIVE,
         functions::EXPM1,
         functions::DECAY,
+        functions::RECTIFICATION,
     ]);
     let device = gpu.device();
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {

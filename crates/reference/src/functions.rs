@@ -32,6 +32,60 @@ pub fn exact_bias_correction(t: u32, beta: f64) -> f64 {
     -(f64::from(t) * beta.ln()).exp_m1()
 }
 
+/// `functions/rectification.wgsl`: ρ, from a rounded ln β2 and ρ∞.
+#[must_use]
+pub fn rectified_length(t: u32, beta2: f64) -> f32 {
+    let (elapsed, x) = (t as f32, -(beta2.ln().max(-10_000.0)) as f32);
+    let y = elapsed * x;
+    if y > 2.0 {
+        let length = (2.0 / (1.0 - beta2) - 1.0) as f32;
+        return length - 2.0 * elapsed * (-y).exp() / bias_correction(t, beta2);
+    }
+    let series = |y2: f32| {
+        let mut series = (-3617.0 / 10_670_622_842_880_000.0) as f32;
+        for coefficient in [
+            1.0 / 74_724_249_600.0,
+            -691.0 / 1_307_674_368_000.0,
+            1.0 / 47_900_160.0,
+            -1.0 / 1_209_600.0,
+            1.0 / 30240.0,
+            -1.0 / 720.0,
+            1.0 / 12.0,
+        ] {
+            series = series * y2 + coefficient as f32;
+        }
+        series
+    };
+    elapsed - 2.0 * (elapsed * y * series(y * y) - x * series(x * x))
+}
+
+/// ρ, as it is defined.
+#[must_use]
+pub fn exact_rectified_length(t: u32, beta2: f64) -> f64 {
+    let elapsed = f64::from(t);
+    let left = (elapsed * beta2.ln()).exp() / exact_bias_correction(t, beta2);
+    2.0 / (1.0 - beta2) - 1.0 - 2.0 * elapsed * left
+}
+
+/// What of the rectification does not depend on t; 0 where ρ never comes to 4.
+#[must_use]
+pub fn rectification_scale(beta2: f64) -> f64 {
+    let longest = 2.0 / (1.0 - beta2) - 1.0;
+    if longest > 4.0 { longest / ((longest - 4.0) * (longest - 2.0)) } else { 0.0 }
+}
+
+/// `functions/rectification.wgsl`: the rectification, from ρ.
+#[must_use]
+pub fn rectification(length: f32, beta2: f64) -> f32 {
+    ((length - 4.0) * (length - 2.0) / length * rectification_scale(beta2) as f32).sqrt()
+}
+
+/// The rectification, from ρ.
+#[must_use]
+pub fn exact_rectification(length: f64, beta2: f64) -> f64 {
+    ((length - 4.0) * (length - 2.0) / length * rectification_scale(beta2)).sqrt()
+}
+
 /// `functions/power.wgsl`, operation by operation: `t^exponent` for `t >= 1` and an exponent of at most 0, which is
 /// given in two parts.
 #[must_use]
@@ -109,7 +163,10 @@ pub fn noise(counter: [u32; 4]) -> [u32; 4] {
 
 #[cfg(test)]
 mod tests {
-    use super::{bias_correction, exact_bias_correction, expm1, noise, power, split_exponent};
+    use super::{
+        bias_correction, exact_bias_correction, exact_rectification, exact_rectified_length, expm1,
+        noise, power, rectification, rectified_length, split_exponent,
+    };
 
     #[test]
     fn noise_is_even_in_every_bit_for_neighbouring_counters() {
@@ -159,6 +216,28 @@ mod tests {
             }
         }
         assert!(worst < 5e-7, "{worst:e}");
+    }
+
+    #[test]
+    fn rectifications_are_within_5e_7_up_to_2_to_the_24() {
+        for beta2 in [0.7, 0.8, 0.9, 0.97, 0.99, 0.999, 0.9999, 0.999_99] {
+            let (mut worst, mut rectified) = (0.0f64, 0);
+            for t in (1..1 << 16).chain((1 << 16..1 << 24).step_by(997)) {
+                let exact = exact_rectified_length(t, beta2);
+                let found = rectified_length(t, beta2);
+                // Both see in the same step that there are enough gradients.
+                assert_eq!(found >= 5.0, exact >= 5.0, "{beta2} {t}");
+                if exact >= 5.0 {
+                    let exact = exact_rectification(exact, beta2);
+                    let found = f64::from(rectification(found, beta2));
+                    worst = worst.max((found / exact - 1.0).abs());
+                    rectified += 1;
+                }
+            }
+            assert!(worst < 5e-7 && rectified > 80_000, "{beta2} {worst:e} {rectified}");
+        }
+        assert!((exact_rectified_length(1, 0.999) - 1.0).abs() < 1e-9);
+        assert_eq!(rectified_length(6, 0.0), 1.0);
     }
 
     /// The largest relative error of [`power`] for the exponents that Adafactor may have.

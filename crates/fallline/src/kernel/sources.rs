@@ -132,6 +132,7 @@ fn rule_sources(key: &KernelKey) -> Vec<Source> {
         functions::MAX_MAGNITUDE,
         functions::NON_NEGATIVE,
         functions::EXPM1,
+        functions::RECTIFICATION,
     ]);
     if !key.keeps() {
         sources.push(functions::KEEPS_NOTHING);

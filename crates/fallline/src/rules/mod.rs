@@ -276,6 +276,13 @@ pub(crate) fn ln_beta(beta: f64) -> f64 {
     beta.ln().max(-10_000.0)
 }
 
+/// For `functions/rectification.wgsl`: ρ∞, and ρ∞ / ((ρ∞ - 4) (ρ∞ - 2)), or 0 where no ρ comes to 4.
+pub(crate) fn rectification(beta2: f64) -> (f64, f64) {
+    let rho_inf = 2.0 / (1.0 - beta2) - 1.0;
+    let scale = if rho_inf > 4.0 { rho_inf / ((rho_inf - 4.0) * (rho_inf - 2.0)) } else { 0.0 };
+    (rho_inf, scale)
+}
+
 /// Methods that set a field each, for structs that may grow.
 macro_rules! builders {
     ($rule:ident { $($field:ident: $ty:ty),* $(,)? }) => {
