@@ -25,6 +25,7 @@ macro_rules! for_each_rule {
             adafactor Adafactor ADAFACTOR "torch.optim.Adafactor",
             adafactor_hf AdafactorHf ADAFACTOR_HF "transformers.Adafactor",
             prodigy Prodigy PRODIGY "prodigyopt.Prodigy",
+            adabelief AdaBelief ADABELIEF "adabelief_pytorch.AdaBelief",
         }
     };
 }
