@@ -26,6 +26,7 @@ macro_rules! for_each_rule {
             adafactor_hf AdafactorHf ADAFACTOR_HF "transformers.Adafactor",
             prodigy Prodigy PRODIGY "prodigyopt.Prodigy",
             adabelief AdaBelief ADABELIEF "adabelief_pytorch.AdaBelief",
+            adan Adan ADAN "sail-sg/Adan",
         }
     };
 }
