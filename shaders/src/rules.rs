@@ -27,6 +27,7 @@ macro_rules! for_each_rule {
             prodigy Prodigy PRODIGY "prodigyopt.Prodigy",
             adabelief AdaBelief ADABELIEF "adabelief_pytorch.AdaBelief",
             adan Adan ADAN "sail-sg/Adan",
+            ademamix AdEmaMix ADEMAMIX "apple/ml-ademamix",
         }
     };
 }
