@@ -28,6 +28,7 @@ macro_rules! for_each_rule {
             adabelief AdaBelief ADABELIEF "adabelief_pytorch.AdaBelief",
             adan Adan ADAN "sail-sg/Adan",
             ademamix AdEmaMix ADEMAMIX "apple/ml-ademamix",
+            lars Lars LARS "optax.lars",
         }
     };
 }
