@@ -29,6 +29,7 @@ macro_rules! for_each_rule {
             adan Adan ADAN "sail-sg/Adan",
             ademamix AdEmaMix ADEMAMIX "apple/ml-ademamix",
             lars Lars LARS "optax.lars",
+            stable_adamw StableAdamW STABLE_ADAMW "optimi.StableAdamW",
         }
     };
 }
