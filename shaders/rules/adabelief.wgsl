@@ -98,7 +98,7 @@ fn propose(
 }
 
 fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
-    return param * tensor.scalars.decay - direction;
+    return decayed(param, direction, tensor.scalars.decay) - direction;
 }
 
 fn state_of(slots: Slots) -> State {

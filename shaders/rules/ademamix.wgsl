@@ -5,7 +5,7 @@
 //   slow  <- lerp(slow, grad, 1 - beta3(t))
 //   v     <- beta2 * v + (1 - beta2) * grad^2
 //   u     <- (m / (1 - beta1^t) + alpha(t) * slow) / (sqrt(v) / sqrt(1 - beta2^t) + eps)
-//   param <- param - lr * (u + weight_decay * param)         only if weight_decay is not 0: 0 * inf is NaN
+//   param <- param * (1 - lr * weight_decay) - lr * u
 //
 // alpha(t) is alpha * min(1, t / alpha_warmup). Until step beta3_warmup, T, half-lives rise evenly from beta1's to beta3's:
 //
@@ -82,13 +82,12 @@ fn propose(
     let alpha = min(f32(tensor.step) * hyper.alpha_rise, hyper.alpha);
     let blend = exp_avg * tensor.scalars.bias_correction1_rcp + alpha * exp_avg_slow;
     let denominator = sqrt(exp_avg_sq) * tensor.scalars.bias_correction2_rsqrt + hyper.eps;
-    let mixed = blend / denominator;
-    let decayed = select(mixed, mixed + hyper.weight_decay * param, hyper.weight_decay != 0.0);
-    return Proposal(decayed, State(exp_avg, exp_avg_sq, exp_avg_slow));
+    return Proposal(blend / denominator, State(exp_avg, exp_avg_sq, exp_avg_slow));
 }
 
 fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
-    return param - tensor.scalars.lr * direction;
+    let lr = tensor.scalars.lr;
+    return decayed(param, direction, 1.0 - lr * hyper.weight_decay) - lr * direction;
 }
 
 fn state_of(slots: Slots) -> State {

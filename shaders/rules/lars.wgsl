@@ -58,13 +58,13 @@ fn propose(
 ) -> Proposal {
     let scaled = tensor.scalars.step_size * decayed_grad(param, grad, hyper);
     var buffer = state.momentum_buffer;
-    var direction = -scaled;
+    var direction = scaled;
     if (MOMENTUM) {
         buffer = hyper.momentum * buffer - scaled;
-        direction = buffer;
+        direction = -buffer;
     }
     if (NESTEROV) {
-        direction = hyper.momentum * buffer - scaled;
+        direction = scaled - hyper.momentum * buffer;
     }
     return Proposal(direction, State(buffer));
 }
@@ -96,7 +96,7 @@ fn decide(sums: vec4<f32>, before: Scalars, kept: Kept, hyper: StepHyper) -> Sca
 }
 
 fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
-    return param + direction;
+    return param - direction;
 }
 
 fn state_of(slots: Slots) -> State {

@@ -87,7 +87,7 @@ fn decide(sums: vec4<f32>, before: Scalars, kept: Kept, hyper: StepHyper) -> Sca
 }
 
 fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
-    return param * tensor.scalars.decay - tensor.scalars.step_size * direction;
+    return decayed(param, direction, tensor.scalars.decay) - tensor.scalars.step_size * direction;
 }
 
 fn state_of(slots: Slots) -> State {

@@ -137,6 +137,14 @@ impl Rule for AdaBelief {
         Some(SQUARED_BOUND_EXPONENT)
     }
 
+    fn direction_has_lr(&self) -> bool {
+        true
+    }
+
+    fn has_decoupled_decay(&self) -> bool {
+        self.weight_decouple
+    }
+
     fn maximize(&self) -> bool {
         self.maximize
     }

@@ -155,4 +155,12 @@ impl Rule for AdafactorHf {
         // Squares are summed over up to 2^32 elements.
         Some(SQUARED_BOUND_EXPONENT - 16)
     }
+
+    fn direction_has_lr(&self) -> bool {
+        true
+    }
+
+    fn has_decoupled_decay(&self) -> bool {
+        true
+    }
 }

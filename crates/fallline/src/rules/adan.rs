@@ -122,6 +122,14 @@ impl Rule for Adan {
         Some(SQUARED_BOUND_EXPONENT - 2)
     }
 
+    fn direction_has_lr(&self) -> bool {
+        true
+    }
+
+    fn has_decoupled_decay(&self) -> bool {
+        true
+    }
+
     fn maximize(&self) -> bool {
         self.maximize
     }

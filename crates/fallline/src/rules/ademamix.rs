@@ -11,7 +11,7 @@ use crate::{Slot, TensorSpec};
 /// s ← lerp(s, g, 1 - β3(t))
 /// v ← β2 · v + (1 - β2) · g²
 /// u ← (m / (1 - β1^t) + α(t) · s) / (√v / √(1 - β2^t) + eps)
-/// p ← p - lr · (u + weight_decay · p)
+/// p ← p · (1 - lr · weight_decay) - lr · u
 /// α(t) = alpha · min(1, t / alpha_warmup)
 /// ln β3(t) = 1 / ((1 - t / T) / ln β1 + t / T / ln β3)       for t < T = beta3_warmup, then ln β3
 /// ```
@@ -142,6 +142,10 @@ impl Rule for AdEmaMix {
 
     fn grad_bound_exponent(&self) -> Option<i32> {
         Some(SQUARED_BOUND_EXPONENT)
+    }
+
+    fn has_decoupled_decay(&self) -> bool {
+        true
     }
 
     fn maximize(&self) -> bool {

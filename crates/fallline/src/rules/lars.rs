@@ -116,6 +116,10 @@ impl Rule for Lars {
         Some(SQUARED_BOUND_EXPONENT - 16)
     }
 
+    fn direction_has_lr(&self) -> bool {
+        true
+    }
+
     fn maximize(&self) -> bool {
         self.maximize
     }

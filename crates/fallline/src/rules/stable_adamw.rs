@@ -93,6 +93,10 @@ impl Rule for StableAdamW {
         Some(SQUARED_BOUND_EXPONENT)
     }
 
+    fn has_decoupled_decay(&self) -> bool {
+        true
+    }
+
     fn maximize(&self) -> bool {
         self.maximize
     }

@@ -95,6 +95,10 @@ impl Rule for AdaBelief {
         [step_size * exact_rectification(length, beta2) * root, 1.0, decay, 0.0]
     }
 
+    fn decay(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        scalars[2]
+    }
+
     fn twin(
         &self,
         _: u32,

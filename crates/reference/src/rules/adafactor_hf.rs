@@ -131,6 +131,10 @@ impl Rule for AdafactorHf {
         [clipped, weight, 1.0 - size * self.weight_decay, 0.0]
     }
 
+    fn decay(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        scalars[2]
+    }
+
     fn twin(
         &self,
         _: u32,

@@ -78,6 +78,10 @@ impl Rule for Adan {
         ]
     }
 
+    fn decay(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        scalars[3]
+    }
+
     fn twin(
         &self,
         t: u32,

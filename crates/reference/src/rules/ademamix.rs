@@ -1,7 +1,7 @@
 //! Twin of `shaders/rules/ademamix.wgsl`.
 
 use super::{Extent, Rule, Scalars, Slot};
-use crate::functions::{bias_correction, exact_bias_correction, expm1, l2, lerp};
+use crate::functions::{bias_correction, exact_bias_correction, expm1, lerp};
 
 /// Options that tests step it with.
 pub const CASES: &[&str] = &[
@@ -87,6 +87,10 @@ impl Rule for AdEmaMix {
         [lr, 1.0 / exact_bias_correction(t, beta1), second, self.exact_slow_weight(t)]
     }
 
+    fn decay(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        1.0 - scalars[0] * self.weight_decay
+    }
+
     fn twin(
         &self,
         t: u32,
@@ -104,7 +108,7 @@ impl Rule for AdEmaMix {
         let alpha = (t as f32 * rise as f32).min(self.alpha as f32);
         let blend = *exp_avg * bias_correction1_rcp + alpha * *exp_avg_slow;
         let denominator = exp_avg_sq.sqrt() * bias_correction2_rsqrt + self.eps as f32;
-        *param -= lr * l2(blend / denominator, self.weight_decay as f32, *param);
+        *param = *param * (1.0 - lr * self.weight_decay as f32) - lr * (blend / denominator);
     }
 
     fn oracle(
@@ -123,6 +127,6 @@ impl Rule for AdEmaMix {
         let risen = self.alpha_warmup.map_or(1.0, |warmup| f64::from(t) / f64::from(warmup));
         let blend = *exp_avg * bias_correction1_rcp + self.alpha * risen.min(1.0) * *exp_avg_slow;
         let denominator = exp_avg_sq.sqrt() * bias_correction2_rsqrt + self.eps;
-        *param -= lr * l2(blend / denominator, self.weight_decay, *param);
+        *param -= lr * (blend / denominator + self.weight_decay * *param);
     }
 }

@@ -69,6 +69,14 @@ impl Rule for StableAdamW {
         [step_size, avg_weight, sq_weight, 1.0 - step_size * self.weight_decay]
     }
 
+    fn decay(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        scalars[3]
+    }
+
+    fn size(&self, _: f64, scalars: &Scalars<f64>) -> f64 {
+        scalars[0]
+    }
+
     fn twin(
         &self,
         _: u32,
