@@ -94,7 +94,7 @@ fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
             let alpha = base["lookahead_alpha"].as_float().unwrap();
             tensor = tensor.lookahead(k.try_into().unwrap(), alpha);
         }
-        tensors.push(around(tensor, base));
+        tensors.push(around(tensor, &groups[group_of(name)].1));
     }
 
     for t in 1..=steps {
