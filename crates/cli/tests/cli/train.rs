@@ -295,7 +295,7 @@ fn bad_values_are_refused() {
         ("--loss-scale", "dynamic:0", "must be none, dynamic, dynamic:NUMBER or a NUMBER"),
         ("--clip", "-1", "must be a positive number that f32 can hold, or inf"),
         ("--clip", "nan", "must be a positive number that f32 can hold, or inf"),
-        ("--lookahead-k", "0", "0 is not in 1..="),
+        ("--lookahead-k", "0", "must be a whole number from 1 to 4294967295"),
         ("--lookahead-alpha", "1.5", "must be a number from 0 to 1"),
         ("--ema-decay", "nan", "must be a number from 0 to 1"),
     ] {
