@@ -105,7 +105,7 @@ impl Rule for AdaBelief {
     fn slots(&self, _: &TensorSpec) -> Vec<Slot> {
         let mut slots =
             vec![Slot::moment("exp_avg"), Slot::moment("exp_avg_var").unsigned().exact()];
-        slots.extend(self.amsgrad.then_some(Slot::moment("max_exp_avg_var").unsigned().exact()));
+        slots.extend(self.amsgrad.then_some(Slot::moment("max_exp_avg_var").unsigned()));
         slots
     }
 
