@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use fallline::{
-    Adam, AdamW, BorrowedTensor, BufferRange, Dtype, DynamicScale, Error, Gpu, GpuOptions, Group,
-    IntoRule, Lion, LossScaler, Optimizer, Options, Precision, Rule, Sgd, Step, TensorId,
-    TensorSpec,
+    AdEmaMix, AdaBelief, Adam, AdamW, BorrowedTensor, BufferRange, Dtype, DynamicScale, Error, Gpu,
+    GpuOptions, Group, IntoRule, Lion, LossScaler, Optimizer, Options, Precision, Rule, Sgd, Step,
+    TensorId, TensorSpec,
     wgpu::{self, BufferUsages},
 };
 
@@ -64,6 +64,20 @@ fn hyperparameters_out_of_range_are_named() {
     bad(
         Sgd::new().nesterov(true).momentum(0.9).dampening(0.1).into_rule(),
         "group 'head': dampening must be 0 with nesterov, found 0.1",
+    );
+    bad(
+        AdaBelief::new().amsgrad(true).into_rule(),
+        "group 'head': amsgrad must be off with rectify, found 1",
+    );
+    // Half-lives rise from that of beta1, which 0 does not have.
+    let warmed = AdEmaMix::new().beta3_warmup(Some(10));
+    bad(
+        warmed.clone().betas((0.0, 0.9, 0.99)).into_rule(),
+        "group 'head': betas[0] must be in (0, 1) with beta3_warmup, found 0",
+    );
+    bad(
+        warmed.betas((0.9, 0.9, 0.0)).into_rule(),
+        "group 'head': betas[2] must be in (0, 1) with beta3_warmup, found 0",
     );
 }
 
