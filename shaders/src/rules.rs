@@ -20,6 +20,7 @@ macro_rules! for_each_rule {
             adam Adam ADAM "torch.optim.Adam",
             adamw AdamW ADAMW "torch.optim.AdamW",
             rmsprop RmsProp RMSPROP "torch.optim.RMSprop",
+            adagrad Adagrad ADAGRAD "torch.optim.Adagrad",
             nadam NAdam NADAM "torch.optim.NAdam",
             lamb Lamb LAMB "optax.lamb",
             adafactor Adafactor ADAFACTOR "torch.optim.Adafactor",

@@ -10,6 +10,7 @@ mod borrowed;
 mod conversions;
 mod custom_rules;
 mod edge_numbers;
+mod elements;
 mod errors;
 mod examples;
 mod formats;
