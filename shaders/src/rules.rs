@@ -21,6 +21,7 @@ macro_rules! for_each_rule {
             adamw AdamW ADAMW "torch.optim.AdamW",
             rmsprop RmsProp RMSPROP "torch.optim.RMSprop",
             adagrad Adagrad ADAGRAD "torch.optim.Adagrad",
+            adadelta Adadelta ADADELTA "torch.optim.Adadelta",
             nadam NAdam NADAM "torch.optim.NAdam",
             lamb Lamb LAMB "optax.lamb",
             adafactor Adafactor ADAFACTOR "torch.optim.Adafactor",
