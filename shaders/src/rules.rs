@@ -22,6 +22,7 @@ macro_rules! for_each_rule {
             rmsprop RmsProp RMSPROP "torch.optim.RMSprop",
             adagrad Adagrad ADAGRAD "torch.optim.Adagrad",
             adadelta Adadelta ADADELTA "torch.optim.Adadelta",
+            adamax Adamax ADAMAX "torch.optim.Adamax",
             nadam NAdam NADAM "torch.optim.NAdam",
             lamb Lamb LAMB "optax.lamb",
             adafactor Adafactor ADAFACTOR "torch.optim.Adafactor",

@@ -1,8 +1,24 @@
 //! Where rules of elements differ from torch's on purpose, and what is particular to one of them.
 
-use fallline::{Adagrad, Group, Optimizer, Step, TensorId, TensorSpec};
+use fallline::{Adagrad, Adamax, Group, IntoRule, Optimizer, Step, TensorId, TensorSpec};
 
-use crate::common::{gpu, write_grads};
+use crate::common::{gpu, specs, write_grads};
+
+const ID: TensorId = TensorId::new(0);
+
+fn arena(rule: impl IntoRule, param: &[f32]) -> Optimizer {
+    let group = [Group::new("all", rule)];
+    let optimizer = Optimizer::arena(&gpu(), &group, &specs(&[param.len()])).unwrap();
+    optimizer.write_param(ID, param).unwrap();
+    optimizer
+}
+
+/// The parameter after a step with this gradient.
+fn step(optimizer: &mut Optimizer, grad: &[f32]) -> Vec<f32> {
+    write_grads(optimizer, &[grad.to_vec()]);
+    optimizer.step(&Step::new()).unwrap();
+    optimizer.read_param(ID).unwrap()
+}
 
 #[test]
 fn adagrads_sum_begins_as_its_group_says_and_only_then() {
@@ -21,4 +37,15 @@ fn adagrads_sum_begins_as_its_group_says_and_only_then() {
             assert_eq!(sum, [initial + taken; 5]);
         }
     }
+}
+
+#[test]
+fn adamax_leaves_what_never_had_a_gradient() {
+    let mut optimizer = arena(Adamax::new().eps(0.0).lr(0.5), &[1.0; 3]);
+    let param = step(&mut optimizer, &[0.0, 2.0, f32::NAN]);
+    // The first step is of the learning rate's size.
+    assert_eq!(param[0], 1.0);
+    assert!((param[1] - 0.5).abs() < 1e-6 && param[2].is_nan(), "{param:?}");
+    let param = step(&mut optimizer, &[0.0; 3]);
+    assert!(param[0] == 1.0 && param[1] < 0.5 && param[2].is_nan(), "{param:?}");
 }
