@@ -24,6 +24,7 @@ macro_rules! for_each_rule {
             adadelta Adadelta ADADELTA "torch.optim.Adadelta",
             adamax Adamax ADAMAX "torch.optim.Adamax",
             nadam NAdam NADAM "torch.optim.NAdam",
+            radam RAdam RADAM "torch.optim.RAdam",
             lamb Lamb LAMB "optax.lamb",
             adafactor Adafactor ADAFACTOR "torch.optim.Adafactor",
             adafactor_hf AdafactorHf ADAFACTOR_HF "transformers.Adafactor",

@@ -1,6 +1,6 @@
 //! Where rules of elements differ from torch's on purpose, and what is particular to one of them.
 
-use fallline::{Adagrad, Adamax, Group, IntoRule, Optimizer, Step, TensorId, TensorSpec};
+use fallline::{Adagrad, Adamax, Group, IntoRule, Optimizer, RAdam, Step, TensorId, TensorSpec};
 
 use crate::common::{gpu, specs, write_grads};
 
@@ -48,4 +48,33 @@ fn adamax_leaves_what_never_had_a_gradient() {
     assert!((param[1] - 0.5).abs() < 1e-6 && param[2].is_nan(), "{param:?}");
     let param = step(&mut optimizer, &[0.0; 3]);
     assert!(param[0] == 1.0 && param[1] < 0.5 && param[2].is_nan(), "{param:?}");
+}
+
+#[test]
+fn radam_is_rectified_from_the_first_step_with_rho_above_5() {
+    // By the formula with 80 digits: none with rho_inf = 5, one that comes late, and such as f32 has no
+    // digits for.
+    for (beta2, first) in [
+        (0.999, Some(6)),
+        (0.8, Some(7)),
+        (0.7, Some(10)),
+        (1.0 - 1e-9, Some(6)),
+        (1.0 - 1e-7, Some(6)),
+        (2.0 / 3.0, None),
+        (0.0, None),
+    ] {
+        let rule = RAdam::new().lr(0.5).betas((0.0, beta2)).eps(1e6);
+        let mut optimizer = arena(rule, &[0.0]);
+        let mut moves = |t: u32| {
+            optimizer.write_step(ID, t - 1).unwrap();
+            optimizer.write_param(ID, &[0.0]).unwrap();
+            step(&mut optimizer, &[1.0]) == [-0.5]
+        };
+        let last = first.map_or(20_000_000, |first| first - 1);
+        assert!([1, 2, last].map(&mut moves) == [true; 3], "{beta2}");
+        if let Some(first) = first {
+            // Such an eps makes a step by the second moment tiny.
+            assert!([first, first + 1, 20_000_000].map(&mut moves) == [false; 3], "{beta2}");
+        }
+    }
 }
