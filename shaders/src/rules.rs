@@ -25,6 +25,7 @@ macro_rules! for_each_rule {
             adamax Adamax ADAMAX "torch.optim.Adamax",
             nadam NAdam NADAM "torch.optim.NAdam",
             radam RAdam RADAM "torch.optim.RAdam",
+            asgd Asgd ASGD "torch.optim.ASGD",
             lamb Lamb LAMB "optax.lamb",
             adafactor Adafactor ADAFACTOR "torch.optim.Adafactor",
             adafactor_hf AdafactorHf ADAFACTOR_HF "transformers.Adafactor",

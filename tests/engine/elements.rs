@@ -1,6 +1,8 @@
 //! Where rules of elements differ from torch's on purpose, and what is particular to one of them.
 
-use fallline::{Adagrad, Adamax, Group, IntoRule, Optimizer, RAdam, Step, TensorId, TensorSpec};
+use fallline::{
+    Adagrad, Adamax, Asgd, Group, IntoRule, Optimizer, RAdam, Step, TensorId, TensorSpec,
+};
 
 use crate::common::{gpu, specs, write_grads};
 
@@ -76,5 +78,28 @@ fn radam_is_rectified_from_the_first_step_with_rho_above_5() {
             // Such an eps makes a step by the second moment tiny.
             assert!([first, first + 1, 20_000_000].map(&mut moves) == [false; 3], "{beta2}");
         }
+    }
+}
+
+#[test]
+fn asgd_takes_another_learning_rate_one_step_late() {
+    let mut optimizer = arena(Asgd::new().lr(0.5).lambd(0.0), &[1.0; 3]);
+    write_grads(&optimizer, &[vec![1.0; 3]]);
+    for (lr, expected) in [(0.25f32, 0.75), (0.0, 0.5), (0.125, 0.5), (0.25, 0.375)] {
+        optimizer.step(&Step::lr(lr.into())).unwrap();
+        assert_eq!(optimizer.read_param(ID).unwrap(), [expected; 3], "{lr}");
+        assert_eq!(optimizer.read_state(ID, "eta").unwrap(), [lr]);
+    }
+}
+
+#[test]
+fn asgd_averages_the_iterates_from_the_second_step_behind_t0_on() {
+    let mut optimizer = arena(Asgd::new().lr(1.0).lambd(0.0).t0(2.0), &[0.0; 3]);
+    for (iterate, average) in
+        [(1.0, 1.0), (2.0, 2.0), (3.0, 3.0), (4.0, 4.0), (5.0, 4.5), (6.0, 5.0)]
+    {
+        assert_eq!(step(&mut optimizer, &[-1.0; 3]), [iterate; 3]);
+        let found = optimizer.read_state(ID, "ax").unwrap();
+        assert!(found.iter().all(|found| (found - average).abs() < 1e-6), "{found:?}");
     }
 }

@@ -146,9 +146,18 @@ impl Start {
         let slot = |(number, slot): (u64, Slot)| {
             let len: usize = slot.dims(&[self.params[tensor].len()]).iter().product();
             if slot.shape != SlotShape::Param {
-                // What counts steps is whole.
-                let value = if slot.name == "k" { self.step as f32 } else { 0.4 };
+                let value = match slot.name {
+                    // What counts steps is whole.
+                    "k" => self.step as f32,
+                    // A learning rate.
+                    "eta" => 0.1,
+                    _ => 0.4,
+                };
                 return (slot, vec![value; len]);
+            }
+            if slot.name == "ax" {
+                // An average of parameters lies near them.
+                return (slot, self.params[tensor].iter().map(|param| 0.7 * param).collect());
             }
             if slot.signed {
                 return (slot, moment[tensor].clone());

@@ -42,6 +42,7 @@ pub(super) fn default_lr(rule: RuleName) -> f64 {
         "adamw" | "adam" => 4e-3,
         "sgd" => 0.05,
         "lion" => 3e-4,
+        "asgd" => 0.3,
         _ => rule.rule().lr(),
     }
 }
