@@ -26,6 +26,7 @@ macro_rules! for_each_rule {
             nadam NAdam NADAM "torch.optim.NAdam",
             radam RAdam RADAM "torch.optim.RAdam",
             asgd Asgd ASGD "torch.optim.ASGD",
+            rprop Rprop RPROP "torch.optim.Rprop",
             lamb Lamb LAMB "optax.lamb",
             adafactor Adafactor ADAFACTOR "torch.optim.Adafactor",
             adafactor_hf AdafactorHf ADAFACTOR_HF "transformers.Adafactor",

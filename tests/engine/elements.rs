@@ -1,7 +1,8 @@
 //! Where rules of elements differ from torch's on purpose, and what is particular to one of them.
 
 use fallline::{
-    Adagrad, Adamax, Asgd, Group, IntoRule, Optimizer, RAdam, Step, TensorId, TensorSpec,
+    Adagrad, Adamax, Asgd, Error, Group, IntoRule, Optimizer, RAdam, Rprop, Sgd, Step, TensorId,
+    TensorSpec,
 };
 
 use crate::common::{gpu, specs, write_grads};
@@ -102,4 +103,51 @@ fn asgd_averages_the_iterates_from_the_second_step_behind_t0_on() {
         let found = optimizer.read_state(ID, "ax").unwrap();
         assert!(found.iter().all(|found| (found - average).abs() < 1e-6), "{found:?}");
     }
+}
+
+#[test]
+fn rprop_compares_signs_and_not_their_product() {
+    // Of 1e-30 and 1e-30 the product is no f32.
+    let mut optimizer = arena(Rprop::new().lr(0.5).etas((0.5, 2.0)), &[0.0; 5]);
+    step(&mut optimizer, &[1e-30, -1e-30, 1.0, 0.0, 1.0]);
+    let param = step(&mut optimizer, &[1e-30, 1e-30, 1e-30, 1.0, f32::NAN]);
+    assert_eq!(param[..4], [-1.5, 0.5, -1.5, -0.5]);
+    assert!(param[4].is_nan());
+    assert_eq!(optimizer.read_state(ID, "step_size").unwrap()[..4], [1.0, 0.25, 1.0, 0.5]);
+    assert_eq!(optimizer.read_state(ID, "prev").unwrap()[..4], [1e-30, 0.0, 1e-30, 1.0]);
+    // Where the sign has turned, the next step is by the same size.
+    let param = step(&mut optimizer, &[1e-30, 1e-30, 0.0, -1.0, 0.0]);
+    assert_eq!(param[..4], [-3.5, 0.25, -1.5, -0.5]);
+}
+
+#[test]
+fn a_fixed_learning_rate_takes_no_other() {
+    let groups = [Group::new("a", Sgd::new().lr(0.01)), Group::new("b", Rprop::new().lr(0.01))];
+    let tensors = ["a", "b"].map(|name| TensorSpec::new(name, [4]).in_group(name));
+    let mut optimizer = Optimizer::arena(&gpu(), &groups, &tensors).unwrap();
+    write_grads(&optimizer, &[vec![1.0; 4], vec![1.0; 4]]);
+    for step in [
+        Step::lr(0.005),
+        Step::lr_factor(0.5),
+        Step::lr_factor(0.0),
+        Step::lr_per_group(&[0.01, 0.005]),
+        Step::lr_per_tensor(&[0.01, 0.005]),
+    ] {
+        let error = optimizer.step(&step).unwrap_err();
+        assert!(matches!(&error, Error::LearningRate { group, .. } if group == "b"), "{error}");
+    }
+    assert_eq!(
+        optimizer.step(&Step::lr(0.005)).unwrap_err().to_string(),
+        "group 'b': the learning rate of a step must be 0.01, which rprop takes once and for all, \
+         found 0.005"
+    );
+    assert_eq!(optimizer.read_steps().unwrap(), [0, 0]);
+    // Another group may have any, and one that was an f32 is the same.
+    let same = f64::from(0.01f32);
+    for step in
+        [Step::lr(0.01), Step::lr_per_group(&[0.3, 0.01]), Step::lr_per_tensor(&[0.3, same])]
+    {
+        optimizer.step(&step).unwrap();
+    }
+    assert_eq!(optimizer.read_steps().unwrap(), [3, 3]);
 }

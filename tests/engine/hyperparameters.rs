@@ -31,7 +31,9 @@ fn every_rule_takes_other_hyperparameters_between_two_steps() {
     for case in cases() {
         let group = |case: &common::Case| [Group::new("all", case.rule.clone())];
         let mut changed = arena(&group(&case));
+        let etas = serde_json::json!([0.7, 1.9]);
         let other = case.with("weight_decay", 0.3).with("lr", 0.02).with("eps", 0.1);
+        let other = other.with("etas", etas);
         let mut always = arena(&group(&other));
         changed.set_rule("all", other.rule.clone()).unwrap();
         changed.step(&Step::new()).unwrap();

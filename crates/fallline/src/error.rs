@@ -9,8 +9,7 @@ use crate::{Dtype, Precision, StateFormat, formats::either};
 /// What this crate's functions give.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong. Whatever is wrong with the input is found before anything is
-/// written to the GPU.
+/// Everything that can go wrong. Whatever is wrong with the input is found before anything is written to the GPU.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -464,7 +463,6 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
-
     /// One learning rate for groups that were given different ones.
     #[error(
         "groups '{group}' and '{other}' have different learning rates ({lr} and {other_lr}): use \
@@ -480,11 +478,13 @@ pub enum Error {
         /// Its learning rate.
         other_lr: f64,
     },
-    /// A learning rate that is negative or not finite.
-    #[error("group '{group}': the learning rate of a step must be finite and >= 0, found {found}")]
+    /// A learning rate that is negative, not finite, or another than the only one that a rule takes.
+    #[error("group '{group}': the learning rate of a step must be {expected}, found {found}")]
     LearningRate {
         /// The group's name.
         group: String,
+        /// What it may be.
+        expected: String,
         /// The value.
         found: f64,
     },

@@ -145,6 +145,12 @@ where
     if weight_decay == T::default() { grad } else { grad + weight_decay * param }
 }
 
+/// WGSL's `sign`: -1, 0 or 1; that of zero is zero, unlike Rust's `signum`. NaN stays.
+#[must_use]
+pub fn sign(value: f64) -> f64 {
+    if value == 0.0 { 0.0 } else { value.signum() }
+}
+
 /// `functions/noise.wgsl`: pcg4d.
 #[must_use]
 pub fn noise(counter: [u32; 4]) -> [u32; 4] {

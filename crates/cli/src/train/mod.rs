@@ -28,7 +28,7 @@ mod run;
 mod shape;
 mod watch;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use anyhow::ensure;
 
@@ -50,6 +50,24 @@ use crate::{
 /// Widest hidden layer: its weights then fit every device's smallest binding.
 const MAX_HIDDEN: u32 = 4096;
 
+/// `--batch-size`.
+#[derive(Clone, Copy, Debug)]
+enum BatchSize {
+    All,
+    Images(u32),
+}
+
+impl FromStr for BatchSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            _ => text.parse().map(Self::Images).map_err(|_| "neither a number nor all".to_owned()),
+        }
+    }
+}
+
 /// Options of `fallline train`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
@@ -58,7 +76,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = RuleName::ADAMW)]
     rule: RuleName,
 
-    /// Learning rate at the beginning; falls along a half cosine to 0 [default: the rule's]
+    /// Learning rate at the beginning; falls along a half cosine to 0, but for rprop, whose learning rate is fixed
+    /// [default: the rule's]
     #[arg(long, value_name = "LR", allow_negative_numbers = true)]
     lr: Option<f64>,
 
@@ -81,9 +100,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
-    /// Images in a batch
-    #[arg(long, value_name = "N", default_value_t = 32)]
-    batch_size: u32,
+    /// Images in a batch; `all` for one batch of all of them, which rprop needs
+    #[arg(long, visible_alias = "batch", value_name = "N", default_value = "32")]
+    batch_size: BatchSize,
 
     /// Width of each of the two hidden layers, a multiple of 4
     #[arg(long, value_name = "N", default_value_t = 128)]
@@ -115,7 +134,9 @@ Examples:
   fallline train --compare adamw,lion,sgd --svg three.svg --csv three.csv
   fallline train --param bf16 --master remainder --loss-scale dynamic
                                                 as accurate as f32, in 16-bit parameters
-  fallline train --ema-decay 0.99               and how good the average of the parameters is";
+  fallline train --ema-decay 0.99               and how good the average of the parameters is
+  fallline train --rule rprop --batch all --epochs 60
+                                                a rule for gradients of all data";
 
 impl Args {
     /// Each rule with its learning rate.
@@ -135,7 +156,11 @@ impl Args {
     }
 
     fn settings(&self) -> anyhow::Result<Settings> {
-        let Self { epochs, seed, batch_size, hidden, .. } = *self;
+        let Self { epochs, seed, hidden, .. } = *self;
+        let batch_size = match self.batch_size {
+            BatchSize::All => TRAIN_LEN,
+            BatchSize::Images(images) => images,
+        };
         ensure!(epochs > 0, "--epochs must be at least 1, found 0");
         ensure!(
             (1..=TRAIN_LEN).contains(&batch_size),

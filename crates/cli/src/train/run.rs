@@ -43,6 +43,7 @@ pub(super) fn default_lr(rule: RuleName) -> f64 {
         "sgd" => 0.05,
         "lion" => 3e-4,
         "asgd" => 0.3,
+        "rprop" => 1e-3,
         _ => rule.rule().lr(),
     }
 }
@@ -53,6 +54,8 @@ fn groups(rule: RuleName, lr: f64) -> [Group; 2] {
         let options = match rule.as_str() {
             "adamw" | "lion" => json!({ "lr": lr, "weight_decay": weight_decay }),
             "sgd" => json!({ "lr": lr, "momentum": 0.9 }),
+            // Steps that grow on and on leave what they have learned.
+            "rprop" => json!({ "lr": lr, "step_sizes": [1e-3 * lr, 3.0 * lr] }),
             // A factor of its relative step.
             "adafactor_hf" => json!({}),
             _ => json!({ "lr": lr }),
@@ -102,7 +105,7 @@ impl Run {
     }
 }
 
-/// Trains a network from its beginning; the learning rate falls along a half cosine to zero.
+/// Trains a network from its beginning; the learning rate falls along a half cosine to zero, unless the rule's is fixed.
 pub(super) fn train(
     gpu: &Gpu,
     digits: &Digits,
@@ -130,7 +133,11 @@ pub(super) fn train(
     let mut watch = Watch::new(numerics);
 
     let steps = f64::from(settings.epochs) * f64::from(train_batches);
-    let mut rates = (0u32..).map(|step| lr * (1.0 + (PI * f64::from(step) / steps).cos()) / 2.0);
+    let is_fixed = rule.rule().has_fixed_lr();
+    let mut rates = (0u32..).map(|step| {
+        let done = if is_fixed { 0.0 } else { f64::from(step) / steps };
+        lr * (1.0 + (PI * done).cos()) / 2.0
+    });
     let test_len = f64::from(digits.len() - TRAIN_LEN);
     let mut curve = Vec::new();
     for epoch in 1..=settings.epochs {

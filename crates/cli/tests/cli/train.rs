@@ -74,6 +74,15 @@ fn rules_are_compared_in_one_picture() {
     }
 }
 
+#[test]
+fn rprop_learns_from_all_images_at_once() {
+    let all = ["--rule", "rprop", "--batch", "all", "--hidden", "64", "--epochs", "60"];
+    train("all", &all).good();
+    let run = &runs("all.json")[0];
+    assert_eq!(run["steps"].as_u64(), Some(60));
+    assert!(run["test_accuracy"].as_f64().unwrap() > 0.97, "{run}");
+}
+
 const BF16: [&str; 6] = ["--param", "bf16", "--master", "remainder", "--loss-scale", "dynamic"];
 
 /// The mean accuracy over three seeds. An image or two of 360 more or less are chance, 0.3 points each.
@@ -265,6 +274,7 @@ fn bad_values_are_refused() {
         (["--epochs", "0"], "--epochs must be at least 1, found 0"),
         (["--batch-size", "0"], "--batch-size must be 1 to 1437"),
         (["--batch-size", "1438"], "--batch-size must be 1 to 1437"),
+        (["--batch", "some"], "'some' for '--batch-size <N>': neither a number nor all"),
         (["--hidden", "6"], "--hidden must be a multiple of 4 from 4 to 4096, found 6"),
         (["--compare", "sgd,sgd"], "--compare names sgd twice"),
     ] {

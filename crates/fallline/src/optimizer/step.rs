@@ -1,7 +1,7 @@
 use crate::{Error, Group, Result, TensorId, abi::StepInput, control::Input, rules::narrow};
 
 /// What a step brings: its learning rates, which tensors have no gradient, and what is to be done with
-/// the gradients.
+/// the gradients. A rule whose learning rate [is fixed](crate::Rule::has_fixed_lr) takes no other than its group's.
 ///
 /// ```
 /// use fallline::{Step, TensorId};
@@ -185,11 +185,17 @@ fn largest_hyper(group: &Group) -> f64 {
     hypers.iter().map(|(_, hyper)| hyper.abs()).fold(0.0, largest)
 }
 
-/// A group's learning rate for the GPU: finite there, also times what the rule makes its scalars of.
+/// A group's learning rate for the GPU: finite there, also times what the rule makes its scalars of, and the group's own
+/// where that is fixed.
 fn rate(group: &Group, largest_hyper: f64, lr: f64) -> Result<f32> {
     let is_finite = |value: f64| narrow(value).is_finite();
-    if !(is_finite(lr) && lr >= 0.0 && is_finite(lr * largest_hyper)) {
-        return Err(Error::LearningRate { group: group.name.clone(), found: lr });
-    }
-    Ok(narrow(lr))
+    let fixed = group.rule.lr();
+    let expected = if !(is_finite(lr) && lr >= 0.0 && is_finite(lr * largest_hyper)) {
+        "finite and >= 0".into()
+    } else if group.rule.has_fixed_lr() && narrow(lr) != narrow(fixed) {
+        format!("{fixed}, which {} takes once and for all", group.rule.name())
+    } else {
+        return Ok(narrow(lr));
+    };
+    Err(Error::LearningRate { group: group.name.clone(), expected, found: lr })
 }

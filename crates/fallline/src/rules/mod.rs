@@ -199,6 +199,11 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether the learning rate cannot change: a step that brings another than the group's is an error then.
+    fn has_fixed_lr(&self) -> bool {
+        false
+    }
+
     /// Whether the gradient's sign is turned.
     fn maximize(&self) -> bool {
         false

@@ -1,6 +1,7 @@
 //! Twin of `shaders/rules/lion.wgsl`.
 
 use super::{Extent, Rule, Scalars, Slot};
+use crate::functions::sign;
 
 /// Options that tests step it with.
 pub const CASES: &[&str] = &[
@@ -73,9 +74,4 @@ impl Rule for Lion {
         *param -= lr * sign(beta1 * state[0] + (1.0 - beta1) * grad);
         state[0] = beta2 * state[0] + (1.0 - beta2) * grad;
     }
-}
-
-/// -1, 0 or 1; the sign of zero is zero, unlike Rust's `signum`.
-fn sign(value: f64) -> f64 {
-    if value == 0.0 { 0.0 } else { value.signum() }
 }
