@@ -34,6 +34,9 @@
 override ROW_WORKGROUPS: u32 = 32768u;
 // The rule's number among those of the optimizer.
 override RULE: u32 = 0u;
+// Whether it counts; else a record tells whether a tensor has something to be evaluated at, for frames/exchange.wgsl:
+// its step is 0 if not.
+override COUNTS: bool = true;
 
 @compute @workgroup_size(64)
 fn main(
@@ -50,8 +53,9 @@ fn main(
         return;
     }
     let is_absent = ((absent[index / 32u] >> (index % 32u)) & 1u) != 0u;
-    let is_stepped = !is_absent && decision.skipped == 0u;
+    let is_stepped = COUNTS && !is_absent && decision.skipped == 0u;
     let step = steps[index] + select(0u, 1u, is_stepped);
+    let is_evaluated = !COUNTS && !is_absent && step >= group.average_start;
     // A record is whole also where nothing is stored, since lanes still load; t is then of no matter.
     let t = f32(max(step, 1u));
     let lr = step_input.rates[index];
@@ -66,7 +70,7 @@ fn main(
         scalars(t, lr, kept, group.step_hyper),
         group.grad_sign * decision.unscale,
         decision.norms[placement.group + 1u].clip_factor * step_input.grad_factor,
-        select(0u, step, is_stepped),
+        select(0u, step, is_stepped || is_evaluated),
         group.update_limit + group.update_limit_of_lr * lr,
         placement.first_vec4,
         placement.len_vec4,

@@ -47,6 +47,8 @@
 //!   fn keep_row(before: f32, mean: f32, scalars: Scalars, hyper: StepHyper) -> f32
 //!   fn keep_column(before: f32, mean: f32, scalars: Scalars, hyper: StepHyper) -> f32
 //!   fn row_factor(row: f32, mean: f32, hyper: StepHyper) -> f32
+//!   // If parameters are evaluated elsewhere than where they are trained: where, by the state.
+//!   fn evaluated(param: vec4<f32>, state: State, tensor: Tensor, hyper: Hyper) -> vec4<f32>
 //!   ```
 //!
 //!   Decoupled weight decay is `decayed(param, direction, factor)`, in `apply`, so that a group may ask for it to be
@@ -128,6 +130,8 @@ sources! {
         UPDATE = "update",
         /// The entry point of what is summed over a tensor before an update.
         REDUCE = "reduce",
+        /// The entry point of the exchange of parameters for what they are evaluated at.
+        EXCHANGE = "exchange",
         /// What every frame binds beside its tables.
         ROLES = "roles",
         /// Every role lies at the same element index: the engine owns the buffers.
@@ -392,6 +396,10 @@ sources! {
         AFTER = "after",
         /// In its place: nothing.
         NOTHING_AFTER = "nothing_after",
+        /// Parameters are evaluated at their average.
+        EVALUATED_AVERAGE = "evaluated_average",
+        /// In its place: where the rule says.
+        EVALUATED_BY_RULE = "evaluated_by_rule",
         /// Directions are followed as they are.
         AS_PROPOSED = "as_proposed",
         /// In its place: caution, a limit to the root mean square of a direction.

@@ -96,6 +96,14 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
+    /// What needs the parameters as they are trained, while they are those to be evaluated.
+    #[error(
+        "{what} needs the parameters as they are trained, but they are those to be evaluated: call `train` first"
+    )]
+    Evaluating {
+        /// What was to be done.
+        what: &'static str,
+    },
     /// Groups of one rule with more distinct hyperparameters than a kernel can tell apart. (Learning
     /// rate and decoupled weight decay do not count.)
     #[error("the groups of one rule have more than {limit} distinct sets of hyperparameters")]

@@ -168,21 +168,13 @@ pub(super) fn train(
     }
     let mut average_accuracy = None;
     if settings.around.averages() {
-        use_averages(&optimizer)?;
+        optimizer.eval()?;
         let [_, tested] = network.test(gpu, train_batches..all_batches)?;
         average_accuracy = Some(f64::from(tested.hits) / test_len);
     }
     let steps = settings.epochs.saturating_mul(train_batches);
     let seconds = begin.elapsed().as_secs_f64();
     Ok(Run { rule, lr, seconds, steps, curve, average_accuracy })
-}
-
-/// Puts the averages of the parameters in their place.
-fn use_averages(optimizer: &Optimizer) -> anyhow::Result<()> {
-    for (id, _) in optimizer.tensors() {
-        optimizer.write_param(id, &optimizer.read_state(id, "average")?)?;
-    }
-    Ok(())
 }
 
 /// Both halves of the seed in the 32 bits that the engine takes.

@@ -116,7 +116,8 @@ impl Control {
         let (x, y) = workgroups(gpu, tensors.div_ceil(64) as u64)?;
         let mut advance = Vec::new();
         for (number, key) in (0u32..).zip(&rules.keys) {
-            let kernel = compile::kernel(gpu, Recipe::Advance { key: key.clone(), number })?;
+            let recipe = Recipe::Advance { key: key.clone(), number, counts: true };
+            let kernel = compile::kernel(gpu, recipe)?;
             let bind_group = bind_advance(gpu, &kernel, &inputs, buffers)?;
             advance.push(Dispatch { kernel, bind_group, workgroups: [x, y, 1] });
         }
@@ -220,6 +221,18 @@ impl Control {
         let bound = reduce::Bound { inputs: inputs_of, placements, records, kept };
         let reduce = self.reduce.with_inputs(gpu, bound)?;
         Ok(Self { measure, advance, reduce, inputs, ..self.clone() })
+    }
+
+    /// Dispatches that make records of what may be evaluated, one for each rule.
+    pub(crate) fn evaluated(&self, gpu: &Gpu) -> Result<Vec<Dispatch>> {
+        let stands_still = |dispatch: &Dispatch| {
+            let Recipe::Advance { key, number, .. } = &*dispatch.kernel.recipe else {
+                return Ok(dispatch.clone());
+            };
+            let recipe = Recipe::Advance { key: key.clone(), number: *number, counts: false };
+            Ok(Dispatch { kernel: compile::kernel(gpu, recipe)?, ..dispatch.clone() })
+        };
+        self.advance.iter().map(stands_still).collect()
     }
 
     /// Dispatches that count steps, one for each rule, and that make something of sums.

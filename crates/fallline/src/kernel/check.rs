@@ -11,7 +11,7 @@ use naga::{
 };
 
 use super::{
-    Frame, KernelKey, Margins, Program, Recipe, TableIn,
+    Frame, KernelKey, Margins, Program, Recipe, Stage, TableIn,
     outline::{Declared, outline},
 };
 use crate::{
@@ -55,7 +55,7 @@ pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
     let declared = outline(key.rule.text);
     let text = Text { rule, key, declared: &declared };
     text.check_names()?;
-    let advance = Recipe::Advance { key: key.clone(), number: 0 };
+    let advance = Recipe::Advance { key: key.clone(), number: 0, counts: true };
     let module = text.parse(&advance)?;
     check_structs(rule, key, &module)?;
     text.validate(&advance, &module)?;
@@ -66,6 +66,11 @@ pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
             let update = Recipe::Update(program.update(Frame::Arena, TableIn::Uniform, stage));
             text.validate(&update, &text.parse(&update)?)?;
         }
+    }
+    if key.evaluates {
+        let program = Program::plain(key.exchange(true), Formats::default());
+        let update = program.update(Frame::Arena, TableIn::Uniform, Stage::Update);
+        text.validate(&Recipe::Update(update.clone()), &text.parse(&Recipe::Update(update))?)?;
     }
     let (key, number) = (key.clone(), 0);
     let mut others = Vec::new();
@@ -244,12 +249,14 @@ impl Text<'_> {
         let keep = self.key.keeps().then_some("keep");
         let joint = (!self.key.joint.is_empty()).then_some("keep_joint");
         let reduce = if self.key.has_terms() { &["terms", "decide"][..] } else { &[] };
+        let evaluated = self.key.evaluates.then_some("evaluated");
         let vectors = &["margin", "keep_row", "keep_column", "row_factor"][..];
         let vectors = if self.key.has_vectors() { vectors } else { &[] };
         let is_missing =
             |needed: &&str| !self.declared.iter().any(|declared| declared.name == *needed);
         let further = reduce.iter().chain(vectors).copied();
-        NEEDED.into_iter().chain(keep).chain(joint).chain(further).find(is_missing)
+        let kept = keep.into_iter().chain(joint).chain(evaluated);
+        NEEDED.into_iter().chain(kept).chain(further).find(is_missing)
     }
 
     /// The line of the rule's text that a place in a kernel is, if it is in that.

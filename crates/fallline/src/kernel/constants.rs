@@ -41,9 +41,11 @@ impl Recipe {
             Recipe::Decide { skip_non_finite } => {
                 vec![("WORKGROUP_SIZE", 64.0), ("SKIP_NON_FINITE", flag(*skip_non_finite))]
             }
-            Recipe::Advance { key, number }
-            | Recipe::Vectors { key, number }
-            | Recipe::Means { key, number } => {
+            Recipe::Advance { key, number, counts } => {
+                let constants = [row, ("RULE", f64::from(*number)), ("COUNTS", flag(*counts))];
+                key.constants().chain(constants).collect()
+            }
+            Recipe::Vectors { key, number } | Recipe::Means { key, number } => {
                 key.constants().chain([row, ("RULE", f64::from(*number))]).collect()
             }
             Recipe::Finish { key, number, large } => {

@@ -70,6 +70,8 @@ pub(crate) enum Recipe {
         /// The rule, which is this number among those of the optimizer.
         key: KernelKey,
         number: u32,
+        /// Whether it counts steps, or tells what may be evaluated.
+        counts: bool,
     },
     /// `control/finish.wgsl` for one rule
     Finish {
@@ -163,6 +165,8 @@ pub(crate) enum Kind {
     Quantize,
     /// Nothing: words are moved as they are.
     Traffic,
+    /// Parameters give way to what they are evaluated at, or come back.
+    Exchange,
 }
 
 /// What makes the kernel of one rule differ from another's.
@@ -189,6 +193,8 @@ pub(crate) struct KernelKey {
     pub(crate) after: After,
     /// What becomes of its direction.
     pub(crate) steering: Steering,
+    /// Whether its WGSL says where parameters are evaluated.
+    pub(crate) evaluates: bool,
 }
 
 /// What becomes of a direction before the parameter follows it.
@@ -263,6 +269,7 @@ impl KernelKey {
             scope: rule.scope(),
             after: After::default(),
             steering: Steering::default(),
+            evaluates: rule.evaluates(),
         }
     }
 
@@ -287,6 +294,7 @@ impl KernelKey {
             scope: Scope::Element,
             after: After::default(),
             steering: Steering::default(),
+            evaluates: false,
         }
     }
 
@@ -322,6 +330,19 @@ impl KernelKey {
             after: After::default(),
             ..self.clone()
         }
+    }
+
+    /// The kernel that exchanges parameters for what they are evaluated at, or these for parameters.
+    pub(crate) fn exchange(&self, to_evaluate: bool) -> Self {
+        let mut switches = self.switches.clone();
+        switches.push(("TO_EVALUATE", u8::from(to_evaluate)));
+        let (scope, steering) = (Scope::Element, Steering::default());
+        Self { kind: Kind::Exchange, switches, scope, steering, ..self.clone() }
+    }
+
+    /// Whether parameters are evaluated elsewhere than where they are trained.
+    pub(crate) fn is_evaluated(&self) -> bool {
+        self.after.averages || self.evaluates
     }
 
     /// Its switches, as `override` constants.
@@ -388,7 +409,11 @@ impl Program {
 
     /// What it does in a step, in order.
     pub(crate) fn stages(&self) -> &'static [Stage] {
-        if self.key.reduces() { &[Stage::Reduce, Stage::Update] } else { &[Stage::Update] }
+        match self.key.kind {
+            Kind::Exchange if !self.key.is_evaluated() => &[],
+            _ if self.key.reduces() => &[Stage::Reduce, Stage::Update],
+            _ => &[Stage::Update],
+        }
     }
 
     /// Bytes of a tile in all state slots together.

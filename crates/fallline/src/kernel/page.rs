@@ -63,7 +63,7 @@ pub fn kernel_wgsl(
         }
     };
     let recipe = match stage {
-        KernelStage::Advance => Recipe::Advance { key, number: 0 },
+        KernelStage::Advance => Recipe::Advance { key, number: 0, counts: true },
         KernelStage::Finish if key.reduces() => Recipe::Finish { key, number: 0, large: false },
         KernelStage::Reduce if key.reduces() => {
             Recipe::Update(program.update(frame, TableIn::Uniform, Stage::Reduce))

@@ -132,6 +132,17 @@ pub(super) fn updates() -> Vec<Update> {
             add(&KernelKey::accumulate(), formats, TableIn::Uniform);
         }
     }
+    // What parameters are evaluated at lies in f32, whatever the format of the state.
+    let after = After { lookahead: true, averages: true };
+    for to_evaluate in [true, false] {
+        let key = KernelKey { after, ..adamw.clone() }.exchange(to_evaluate);
+        for state in [StateFormat::F32, StateFormat::Bf16, StateFormat::Int8] {
+            for &dtype in Dtype::ALL {
+                let formats = Formats { param: dtype, grad: dtype, state, ..F32 };
+                add(&key, formats, TableIn::Storage);
+            }
+        }
+    }
     for direction in [Direction::ToBlocks, Direction::ToValues] {
         for &state in StateFormat::ALL {
             for &dtype in Dtype::ALL {
@@ -159,7 +170,10 @@ pub(super) fn recipes() -> Vec<Recipe> {
         recipes.extend([false, true].map(|ragged| Recipe::Measure { grad, ragged }));
     }
     recipes.extend([false, true].map(|skip_non_finite| Recipe::Decide { skip_non_finite }));
-    recipes.extend(keys().into_iter().map(|key| Recipe::Advance { key, number: 1 }));
+    for key in keys() {
+        let advance = |counts| Recipe::Advance { key: key.clone(), number: 1, counts };
+        recipes.extend([true, false].map(advance));
+    }
     for key in keys() {
         if key.reduces() {
             let finish = |large| Recipe::Finish { key: key.clone(), number: 1, large };

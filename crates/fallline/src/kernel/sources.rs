@@ -220,7 +220,7 @@ fn update_sources(update: &Update) -> Vec<Source> {
         },
     ]);
     // The other kinds take gradients as they are, or have none.
-    if update.key.kind == Kind::Rule {
+    if matches!(update.key.kind, Kind::Rule | Kind::Exchange) {
         sources.push(functions::GRADIENT);
     }
     if matches!(precision, Precision::Remainder | Precision::Remainder8) {
@@ -248,6 +248,7 @@ fn frame_sources(update: &Update) -> Vec<Source> {
     let Formats { param, grad, .. } = update.formats;
     let tensors = tensors_table(update.tensors_in);
     let entry = match update.stage {
+        Stage::Update if update.key.kind == Kind::Exchange => frames::EXCHANGE,
         Stage::Update => frames::UPDATE,
         Stage::Reduce if update.key.kind == Kind::Traffic => probes::REDUCE,
         Stage::Reduce => frames::REDUCE,
@@ -308,6 +309,14 @@ fn frame_sources(update: &Update) -> Vec<Source> {
     }
     sources.extend(match update.key.kind {
         Kind::Rule => rule_sources(&update.key),
+        Kind::Exchange => {
+            let mut sources = rule_sources(&update.key);
+            sources.push(match update.key.after.averages {
+                true => functions::EVALUATED_AVERAGE,
+                false => functions::EVALUATED_BY_RULE,
+            });
+            sources
+        }
         Kind::Accumulate | Kind::Quantize | Kind::Traffic => {
             vec![update.key.rule, structs::TENSOR, structs::PROPOSAL]
         }

@@ -164,7 +164,7 @@ macro_rules! assert_same_layout {
 fn structs_have_the_same_layout_in_wgsl_and_rust() {
     let module = |recipe: Recipe| validate(&join(&recipe.sources())).0;
     for key in keys() {
-        let advance = module(Recipe::Advance { key, number: 0 });
+        let advance = module(Recipe::Advance { key, number: 0, counts: true });
         assert_same_layout!(
             &advance,
             Group {
@@ -192,6 +192,7 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
     let advance = module(Recipe::Advance {
         key: KernelKey::of_rule(&AdamW::new(), &TensorSpec::new("t", [1])),
         number: 0,
+        counts: true,
     });
     assert_same_layout!(
         &advance,

@@ -294,6 +294,7 @@ impl Blueprint {
             lies,
             reports,
             options: options.clone(),
+            evaluating: None,
         })
     }
 }

@@ -326,6 +326,42 @@ impl Borrowed {
         Fixed::new(update_inputs, &buffers, &tiles::group(&self.pieces, tile_inputs))
     }
 
+    /// Dispatches over the parameters of now, and for each tensor, in the place of the gradient, what is kept of its
+    /// parameter, if anything is.
+    pub(super) fn exchange(
+        &self,
+        update_inputs: UpdateInputs<'_>,
+        infos: &[Info],
+        kept: &[Option<BufferRange>],
+    ) -> Result<Fixed> {
+        let mut buffers = Buffers::default();
+        let placed = self.places.iter().zip(kept);
+        let placed = placed.map(|(Placed { param, .. }, kept)| (param, kept.as_ref()));
+        let to_lend = infos.iter().zip(placed).map(|(info, (param, grad))| ToLend {
+            name: &info.spec.name,
+            len_elems: info.len_elems,
+            dtype: info.spec.dtype,
+            grad_dtype: info.spec.dtype,
+            param,
+            grad,
+        });
+        let lending = Lending::new(to_lend, &mut buffers, 0)?;
+        let in_one_format = |extent: &Extent| {
+            let (param, _) = extent.elem_bytes;
+            Extent { elem_bytes: (param, param), ..*extent }
+        };
+        let extents: Vec<Extent> = self.extents.iter().map(in_one_format).collect();
+        let tile_inputs = TileInputs {
+            extents: &extents,
+            lent: &lending.tensors,
+            buffers: &buffers.sizes,
+            segments: &self.segments,
+            reach: self.reach,
+        };
+        let pieces = tiles::pieces(&extents, self.reach);
+        Fixed::new(update_inputs, &buffers, &tiles::group(&pieces, tile_inputs))
+    }
+
     /// Exchanges the kernels of a rule for such as read each group's hyperparameters.
     pub(super) fn tell_hypers_apart(&mut self, gpu: &Gpu, key: &KernelKey) -> Result<()> {
         let first = self.first.as_mut().map(|(_, made, _)| made);

@@ -75,6 +75,7 @@ impl Optimizer {
         measured: MeasuredStep,
         sums: &Sums,
     ) -> Result<()> {
+        self.needs_trained("a step")?;
         let (expected, found) = (self.groups.len(), sums.groups());
         if found != expected {
             return Err(Error::SumCount { expected, found });

@@ -4,6 +4,7 @@ mod accumulate;
 mod blueprint;
 mod borrowed;
 mod build;
+mod evaluate;
 mod halves;
 mod reports;
 mod rules;
@@ -19,13 +20,17 @@ use wgpu::{Buffer, CommandEncoder, ComputePass};
 pub use accumulate::{Accumulator, MicroGrad};
 #[cfg(test)]
 pub(crate) use borrowed::EXPAND_COLUMN;
+pub use evaluate::Mode;
 pub use halves::MeasuredStep;
 pub use step::Step;
 pub use traffic::Traffic;
 
 pub(crate) use values::SlotPlace;
 
-use self::borrowed::{Borrowed, Placed};
+use self::{
+    borrowed::{Borrowed, Placed},
+    evaluate::Evaluating,
+};
 use crate::{
     BufferRange, Error, Gpu, Group, Options, Places, Result, Role, Slot, StateFormat, TensorId,
     TensorSpec,
@@ -36,7 +41,7 @@ use crate::{
     report::Reports,
     ring::Entry,
     rule_set::RuleSet,
-    update::{SegmentBuffers, Staged, UpdateInputs},
+    update::{Fixed, SegmentBuffers, Staged, UpdateInputs},
     vectors::Vectors,
 };
 
@@ -78,6 +83,8 @@ pub struct Optimizer {
     lies: Lies,
     pub(crate) reports: Option<Reports>,
     pub(crate) options: Options,
+    /// While parameters are those to be evaluated: the way back.
+    evaluating: Option<Evaluating>,
 }
 
 /// A tensor, checked.
@@ -109,6 +116,34 @@ enum Lies {
     Arena { updates: Staged<Dispatch>, rows: Vec<PartDispatch> },
     /// In buffers of the caller's.
     Borrowed(Box<Borrowed>),
+}
+
+/// Dispatches of other kernels than a step's over the places of now.
+#[derive(Debug)]
+enum Dispatches {
+    Arena(Staged<Dispatch>),
+    Borrowed(Fixed),
+}
+
+impl Dispatches {
+    /// Records them, with hyperparameters at this offset.
+    fn record(&self, pass: &mut ComputePass<'_>, hypers: u32) {
+        match self {
+            Self::Arena(dispatches) => {
+                for dispatch in dispatches.iter() {
+                    dispatch.record(pass, &[hypers]);
+                }
+            }
+            Self::Borrowed(fixed) => fixed.record(pass, hypers),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Arena(dispatches) => dispatches.len(),
+            Self::Borrowed(fixed) => fixed.len(),
+        }
+    }
 }
 
 impl Lies {
@@ -202,6 +237,7 @@ impl Optimizer {
 
     /// Takes parameters and gradients from these places from now on.
     fn place(&mut self, places: &Places<'_>) -> Result<()> {
+        self.needs_trained("taking parameters from other places")?;
         let Self { gpu, infos, programs, layout, memory, dummy, control, lies, .. } = self;
         let Lies::Borrowed(borrowed) = lies else { return Err(Error::NotBorrowed) };
         let expected = infos.len();
@@ -242,6 +278,7 @@ impl Optimizer {
 
     /// Checks a step and writes its input; `None` if there is nothing to do.
     fn prepare(&mut self, step: &Step<'_>) -> Result<Option<Written>> {
+        self.needs_trained("a step")?;
         let mut input = step.input(&self.groups, self.infos.iter().map(|info| info.group))?;
         let gone = self.infos.iter().enumerate().filter(|(_, info)| info.gone);
         input.absent.extend(gone.map(|(index, _)| index));

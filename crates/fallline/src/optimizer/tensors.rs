@@ -57,6 +57,7 @@ impl Optimizer {
         added_places: &[Placed],
         removed: &[TensorId],
     ) -> Result<Vec<TensorId>> {
+        self.needs_trained("adding or removing tensors")?;
         let mut roster = Roster::default();
         for (index, info) in self.infos.iter().enumerate() {
             let gone = info.gone || removed.contains(&TensorId(index));

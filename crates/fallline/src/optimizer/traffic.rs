@@ -1,11 +1,11 @@
 //! How fast a step could be.
 
-use super::{Lies, Optimizer};
+use super::{Dispatches, Lies, Optimizer};
 use crate::{
     Result, compile,
     dispatch::{Dispatch, PartDispatch},
     kernel::{Program, Recipe},
-    update::{self, Fixed, Staged, UpdateInputs},
+    update::{self, UpdateInputs},
 };
 
 impl Optimizer {
@@ -52,25 +52,12 @@ pub struct Traffic {
     dispatches: Dispatches,
 }
 
-#[derive(Debug)]
-enum Dispatches {
-    Arena(Staged<Dispatch>),
-    Borrowed(Fixed),
-}
-
 impl Traffic {
     /// Records the dispatches of the step without those that measure and count. They change nothing.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         for PartDispatch { dispatch, offset } in &self.margins {
             dispatch.record(pass, &[*offset, 0]);
         }
-        match &self.dispatches {
-            Dispatches::Arena(dispatches) => {
-                for dispatch in dispatches.iter() {
-                    dispatch.record(pass, &[0]);
-                }
-            }
-            Dispatches::Borrowed(fixed) => fixed.record(pass, 0),
-        }
+        self.dispatches.record(pass, 0);
     }
 }

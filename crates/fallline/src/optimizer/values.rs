@@ -131,6 +131,7 @@ impl Optimizer {
     /// [`Error::UnknownTensor`].
     pub fn write_step(&self, id: TensorId, step: u32) -> Result<()> {
         self.info(id)?;
+        self.needs_trained("writing a step counter")?;
         transfer::write(&self.gpu, &self.control.steps, id.0 as u64 * 4, &[step])
     }
 
@@ -256,6 +257,9 @@ impl Optimizer {
     }
 
     async fn store(&self, id: TensorId, role: Role, values: &[f32]) -> Result<()> {
+        if role == Role::Param {
+            self.needs_trained("writing a parameter")?;
+        }
         let (slice, dtype) = (self.slice(id, role)?, self.dtype(id, role)?);
         let Info { spec, len_elems, .. } = &self.infos[id.0];
         transfer::check_len(&spec.name, &role.to_string(), *len_elems, values.len() as u64)?;

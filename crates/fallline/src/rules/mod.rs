@@ -204,6 +204,12 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether parameters are evaluated elsewhere than where they are trained, at what `evaluated` of its WGSL makes of
+    /// the state: see [`Optimizer::encode_eval`](crate::Optimizer::encode_eval).
+    fn evaluates(&self) -> bool {
+        false
+    }
+
     /// Whether the gradient's sign is turned.
     fn maximize(&self) -> bool {
         false

@@ -53,13 +53,14 @@ impl Optimizer {
     /// the optimizer has a part of what was saved: load again before its next step.
     ///
     /// # Errors
-    /// [`Error::SavedMissing`], [`Error::SavedUnexpected`], [`Error::SavedDiffers`], [`Error::Source`];
-    /// [`Error::BufferUsage`] for a borrowed parameter without COPY_DST.
+    /// [`Error::SavedMissing`], [`Error::SavedUnexpected`], [`Error::SavedDiffers`], [`Error::Source`],
+    /// [`Error::Evaluating`]; [`Error::BufferUsage`] for a borrowed parameter without COPY_DST.
     pub async fn load_from<S: LoadSource + ?Sized>(
         &mut self,
         source: &mut S,
         options: LoadOptions,
     ) -> Result<()> {
+        self.needs_trained("loading")?;
         let failed = |entry: String| move |source: io::Error| Error::Source { entry, source };
         let saved = source.table().map_err(failed("the table".into()))?;
         let needed = self.saved_entries()?;

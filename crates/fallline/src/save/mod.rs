@@ -199,9 +199,10 @@ impl Optimizer {
     /// memory. What was submitted is in it; steps that are recorded and not yet submitted are not.
     ///
     /// # Errors
-    /// [`Error::Sink`]; [`Error::BufferUsage`] for a borrowed parameter without COPY_SRC, before anything
+    /// [`Error::Sink`]; [`Error::Evaluating`]; [`Error::BufferUsage`] for a borrowed parameter without COPY_SRC, before anything
     /// reaches the sink; [`Error::DeviceLost`], [`Error::OutOfMemory`].
     pub async fn save_to<S: SaveSink + ?Sized>(&self, sink: &mut S) -> Result<()> {
+        self.needs_trained("saving")?;
         let table = self.saved_entries()?;
         let failed = |entry: String| move |source: io::Error| Error::Sink { entry, source };
         sink.table(&table).map_err(failed("the table".into()))?;
