@@ -7,8 +7,8 @@
 //   a     <- rho * a + (1 - rho) * d^2
 //   param <- param - lr * d
 //
-// One root of a quotient, whose square needs no rounding of d: closer to the formula than two roots, and cheaper. It is a
-// normal number for gradients up to 1e16 with torch's eps.
+// One root of a quotient, and its square without the root: closer to the formula than torch's two roots, and cheaper.
+// With torch's eps the quotient is a normal number for gradients up to 1e16.
 //
 // State slots: 0 square_avg (s), 1 acc_delta (a).
 
