@@ -163,7 +163,9 @@ impl Start {
                 return (slot, moment[tensor].clone());
             }
             let mut rng = Rng(1 + number + 10 * tensor as u64);
-            let scale = 0.4 + 0.1 * number as f32;
+            // A step size is small beside parameters.
+            let is_step = slot.name == "step_size";
+            let scale = if is_step { 0.05 } else { 0.4 + 0.1 * number as f32 };
             (slot, rng.values(len, scale).iter().map(|value| value.abs()).collect())
         };
         (0u64..).zip(case.slots()).map(slot).collect()
