@@ -25,7 +25,7 @@ pub(crate) const WARMUP_ROUNDS: usize = 2;
 const BASELINE_ROUNDS: usize = 5;
 
 /// Small, so that parameters stay what they are over any number of steps.
-const LR: f64 = 1e-6;
+pub(super) const LR: f64 = 1e-6;
 
 /// What is needed to measure on a device.
 #[derive(Debug)]

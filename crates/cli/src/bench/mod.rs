@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
-use fallline::{Gpu, IntoRule, Rule, Sgd};
+use fallline::{Gpu, IntoRule, Rprop, Rule, Sgd};
 
 use self::{
     measure::{Bench, WARMUP_ROUNDS},
@@ -250,10 +250,12 @@ fn moving(args: &Args, gpu: &Gpu, numerics: &Numerics, json: Option<&Output>) ->
     Ok(Outcome::Good)
 }
 
-/// The rule with its defaults, and SGD with the momentum that it is used with.
+/// The rule with its defaults, and SGD with the momentum that it is used with. Where the learning rate is fixed, it is
+/// the one that is measured with.
 fn rule(name: RuleName) -> Arc<dyn Rule> {
     match name.as_str() {
         "sgd" => Sgd::new().momentum(0.9).into_rule(),
+        "rprop" => Rprop::new().lr(measure::LR).step_sizes((0.0, measure::LR)).into_rule(),
         _ => name.rule(),
     }
 }

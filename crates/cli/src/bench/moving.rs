@@ -10,7 +10,7 @@ use fallline::{
     wgpu::{Buffer, BufferUsages, CommandEncoderDescriptor},
 };
 
-use super::subject;
+use super::{measure::LR, subject};
 use crate::{
     compute,
     precision::Numerics,
@@ -23,9 +23,6 @@ const ELSEWHERE: usize = 40;
 
 /// Buffers that these go round.
 const BUFFERS: usize = 10;
-
-/// A step whose encoder is dropped: not submitted, it has no effect.
-const LR: f64 = 1e-6;
 
 /// Which gradients move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
