@@ -28,9 +28,9 @@ mod run;
 mod shape;
 mod watch;
 
-use std::{path::PathBuf, str::FromStr};
+use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
 use self::{
     data::{Digits, TRAIN_LEN},
@@ -49,24 +49,6 @@ use crate::{
 
 /// Widest hidden layer: its weights then fit every device's smallest binding.
 const MAX_HIDDEN: u32 = 4096;
-
-/// `--batch-size`.
-#[derive(Clone, Copy, Debug)]
-enum BatchSize {
-    All,
-    Images(u32),
-}
-
-impl FromStr for BatchSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "all" => Ok(Self::All),
-            _ => text.parse().map(Self::Images).map_err(|_| "neither a number nor all".to_owned()),
-        }
-    }
-}
 
 /// Options of `fallline train`.
 #[derive(Debug, clap::Args)]
@@ -102,7 +84,7 @@ pub(crate) struct Args {
 
     /// Images in a batch; `all` for one batch of all of them, which rprop needs
     #[arg(long, visible_alias = "batch", value_name = "N", default_value = "32")]
-    batch_size: BatchSize,
+    batch_size: String,
 
     /// Width of each of the two hidden layers, a multiple of 4
     #[arg(long, value_name = "N", default_value_t = 128)]
@@ -157,15 +139,17 @@ impl Args {
 
     fn settings(&self) -> anyhow::Result<Settings> {
         let Self { epochs, seed, hidden, .. } = *self;
-        let batch_size = match self.batch_size {
-            BatchSize::All => TRAIN_LEN,
-            BatchSize::Images(images) => images,
-        };
         ensure!(epochs > 0, "--epochs must be at least 1, found 0");
-        ensure!(
-            (1..=TRAIN_LEN).contains(&batch_size),
-            "--batch-size must be 1 to {TRAIN_LEN} (the images to train with), found {batch_size}"
-        );
+        let batch_size = match self.batch_size.as_str() {
+            "all" => Some(TRAIN_LEN),
+            number => number.parse().ok().filter(|images| (1..=TRAIN_LEN).contains(images)),
+        };
+        let batch_size = batch_size.with_context(|| {
+            format!(
+                "--batch-size must be 1 to {TRAIN_LEN} (the images to train with) or all, found {}",
+                self.batch_size
+            )
+        })?;
         ensure!(
             hidden > 0 && hidden <= MAX_HIDDEN && hidden % 4 == 0,
             "--hidden must be a multiple of 4 from 4 to {MAX_HIDDEN}, found {hidden}"

@@ -274,7 +274,10 @@ fn bad_values_are_refused() {
         (["--epochs", "0"], "--epochs must be at least 1, found 0"),
         (["--batch-size", "0"], "--batch-size must be 1 to 1437"),
         (["--batch-size", "1438"], "--batch-size must be 1 to 1437"),
-        (["--batch", "some"], "'some' for '--batch-size <N>': neither a number nor all"),
+        (
+            ["--batch", "some"],
+            "--batch-size must be 1 to 1437 (the images to train with) or all, found some",
+        ),
         (["--hidden", "6"], "--hidden must be a multiple of 4 from 4 to 4096, found 6"),
         (["--compare", "sgd,sgd"], "--compare names sgd twice"),
     ] {
