@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use fallline::{
-    BlockSpec, Gpu, GpuOptions, Optimizer, Quantizer, Rule, Slot, StateFormat, Step, StepReport,
-    TensorId, TensorSpec, wgpu,
+    BlockSpec, Gpu, GpuOptions, Optimizer, Quantizer, Rule, Scope, Slot, StateFormat, Step,
+    StepReport, TensorId, TensorSpec, wgpu,
 };
 use fallline_reference::{
     self as reference,
@@ -61,6 +61,10 @@ impl Rng {
     }
 }
 
+/// WGSL leaves the last bits of division (2.5 ULP) and square root (as 1 / inverseSqrt, 2 ULP more)
+/// open and lets a driver contract a multiplication and an addition; drivers tried so far give 0 to 2.
+pub(crate) const TWIN_ULP: u32 = 2;
+
 /// A rule of the engine, and the same of the reference.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
@@ -79,6 +83,11 @@ impl Case {
     /// What the rule keeps for a tensor of one dimension.
     pub(crate) fn slots(&self) -> Vec<Slot> {
         self.rule.slots(&TensorSpec::new("t", [1]))
+    }
+
+    /// How far a slot may be from the twin's, which has exactly the sums that it may be multiplied by.
+    pub(crate) fn slot_ulp(&self) -> u32 {
+        if self.rule.scope() == Scope::Element { TWIN_ULP } else { TWIN_ULP + 2 }
     }
 
     /// The same with another option, if the rule has it.

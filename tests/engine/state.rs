@@ -17,13 +17,12 @@ fn expected(slot: u32, tensor: u32, index: usize, value: f32) -> u16 {
     bf16::encode_stochastic(value, noise([place, tensor, 1, seed])[index % 4])
 }
 
-/// The names of the slots that have a value for each element.
-fn tiled(case: &common::Case) -> impl Iterator<Item = &'static str> {
-    let slots = case
-        .slots()
-        .into_iter()
-        .filter(|slot| slot.shape == SlotShape::Param && slot.kind == SlotKind::Moment);
-    slots.map(|slot| slot.name)
+/// The slots that have a value for each element in the format of the group: number and name.
+fn tiled(case: &common::Case) -> impl Iterator<Item = (u32, &'static str)> {
+    let of_elements = case.slots().into_iter().filter(|slot| slot.shape == SlotShape::Param);
+    let numbered = (0..).zip(of_elements);
+    let moments = numbered.filter(|(_, slot)| slot.kind == SlotKind::Moment);
+    moments.map(|(number, slot)| (number, slot.name))
 }
 
 #[test]
@@ -47,14 +46,15 @@ fn bf16_state_is_the_twins_rounded_stochastically() {
         optimizer.step(&Step::new()).unwrap();
         for (tensor, twin) in (0u32..).zip(&twins) {
             let id = TensorId::new(tensor as usize);
-            for (number, slot) in (0u32..).zip(tiled(&case)) {
+            for (number, slot) in tiled(&case) {
                 let found = optimizer.read_state(id, slot).unwrap();
                 for (index, (found, value)) in
                     found.iter().zip(twin.get(&*case.twin, slot)).enumerate()
                 {
                     // Below the threshold the state stays f32. The twin's last bits are open.
-                    let near = [-2i32, -1, 0, 1, 2].iter().any(|ulps| {
-                        let value = f32::from_bits(value.to_bits().wrapping_add_signed(*ulps));
+                    let far = case.slot_ulp().cast_signed();
+                    let near = (-far..=far).any(|ulps| {
+                        let value = f32::from_bits(value.to_bits().wrapping_add_signed(ulps));
                         let rounded = match sizes[tensor as usize] {
                             4095 => value,
                             _ => bf16::decode(expected(number, tensor, index, value)),

@@ -8,16 +8,7 @@ use fallline::{
 };
 use fallline_reference::{self as reference, ulp};
 
-use crate::common::{AWKWARD, Case, Rng, buffer, cases, gpu, read, specs};
-
-/// WGSL leaves the last bits of division (2.5 ULP) and square root (as 1 / inverseSqrt, 2 ULP more)
-/// open and lets a driver contract a multiplication and an addition; drivers tried so far give 0 to 2.
-const TWIN_ULP: u32 = 2;
-
-/// A state slot may besides be multiplied by what was decided by sums, which the twin has exactly.
-fn slot_ulp(case: &Case) -> u32 {
-    if case.rule.scope() == Scope::Element { TWIN_ULP } else { TWIN_ULP + 2 }
-}
+use crate::common::{AWKWARD, Case, Rng, TWIN_ULP, buffer, cases, gpu, read, specs};
 
 /// Initial parameters, of magnitude 0.5 to 1, and the gradients of `steps` steps, of `scale` times that.
 fn numbers(sizes: &[usize], steps: usize, scale: f32) -> (Vec<Vec<f32>>, Vec<Vec<Vec<f32>>>) {
@@ -112,7 +103,7 @@ fn check_one_step(case: &Case, start: &Start, grads: &[Vec<f32>]) {
         for slot in case.slots().iter().map(|slot| slot.name) {
             let found = optimizer.read_state(*id, slot).unwrap();
             let expected = twin.get(rule, slot);
-            assert_within(&format!("{what} {slot}"), &found, expected, slot_ulp(case));
+            assert_within(&format!("{what} {slot}"), &found, expected, case.slot_ulp());
             let exact = rounded(oracle.get(rule, slot));
             assert_within(&format!("{what} {slot} oracle"), &found, &exact, 4);
         }

@@ -1,7 +1,7 @@
 //! Twin of `shaders/rules/ademamix.wgsl`.
 
 use super::{Extent, Rule, Scalars, Slot};
-use crate::functions::{bias_correction, exact_bias_correction, expm1, lerp};
+use crate::functions::{bias_correction, exact_bias_correction, expm1, l2, lerp};
 
 /// Options that tests step it with.
 pub const CASES: &[&str] = &[
@@ -127,6 +127,6 @@ impl Rule for AdEmaMix {
         let risen = self.alpha_warmup.map_or(1.0, |warmup| f64::from(t) / f64::from(warmup));
         let blend = *exp_avg * bias_correction1_rcp + self.alpha * risen.min(1.0) * *exp_avg_slow;
         let denominator = exp_avg_sq.sqrt() * bias_correction2_rsqrt + self.eps;
-        *param -= lr * (blend / denominator + self.weight_decay * *param);
+        *param -= lr * l2(blend / denominator, self.weight_decay, *param);
     }
 }
