@@ -50,8 +50,9 @@
 //! # Tensors, groups, rules
 //!
 //! A [`TensorSpec`] says a tensor's name, shape, format and group; a [`Group`] has a rule with its
-//! hyperparameters, the format of its state ([`StateFormat`]), and what comes after its updates:
-//! [`Lookahead`], an average. [`Rule`] is a trait: a page of WGSL and its constants make an optimizer of
+//! hyperparameters, the format of its state ([`StateFormat`]), and what it has around any rule: caution, cautious
+//! weight decay, a limit to directions, [`Lookahead`], an average. [`Optimizer::encode_eval`] puts averages where the
+//! parameters are, and [`Optimizer::encode_train`] these back. [`Rule`] is a trait: a page of WGSL and its constants make an optimizer of
 //! yours, which may look at single elements, rows and columns, tensors, or all of them ([`Scope`]).
 //! [`Options`] are for clipping, loss scaling and overflow checks.
 //!

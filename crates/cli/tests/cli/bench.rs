@@ -152,6 +152,12 @@ fn rules_that_look_at_whole_tensors_are_measured() {
         // s and p0 are exact in every format.
         ("prodigy", &["--state", "bf16"], 12.0 + 8.0 + 3.0 * 12.0),
         ("prodigy", &["--ema-decay", "0.5"], 12.0 + 8.0 + 3.0 * 16.0 + 8.0),
+        // A reduction of any rule; one is enough.
+        ("lion", &["--caution"], 12.0 + 8.0 + 12.0),
+        ("adafactor", &["--caution", "--update-clipping", "0.5"], 12.0 + 8.0 + 4.0),
+        ("lion", &["--cautious-decay"], 12.0 + 8.0),
+        ("lion", &["--swa-start", "9"], 12.0 + 8.0 + 8.0),
+        ("lion", &["--swa-every", "9"], 12.0 + 8.0),
     ] {
         let row = row(rule, options);
         assert_eq!(row["bytes_per_param"].as_f64(), Some(bytes), "{rule} {options:?}");

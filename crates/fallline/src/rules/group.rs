@@ -43,7 +43,7 @@ pub struct Group {
     /// ```
     ///
     /// It is read as the state slot `average`, in f32, also of parameters of 16 bits: then it is of the parameter
-    /// before that is rounded.
+    /// before that is rounded. [`Optimizer::encode_eval`](crate::Optimizer::encode_eval) puts it where the parameter is.
     pub ema_decay: Option<f64>,
     /// Whether the average follows closely at first: with `min(ema_decay, (1 + n) / (10 + n))` after n averages.
     ///
@@ -58,6 +58,9 @@ pub struct Group {
     /// ```text
     /// k ← u · g > 0,  u ← u · k / max(mean(k), 0.001)          u: the direction; mean over the tensor
     /// ```
+    ///
+    /// It needs a sum over the tensor, or the [piece](crate::Whole) of one, before the update: gradients and state are read
+    /// twice.
     ///
     /// Source: Liang et al., *Cautious Optimizers: Improving Training with One Line of Code*, 2024; timm's `caution`.
     /// Signs are compared: timm's product is 0 where it leaves the range of f32. The state is what it would be without,
@@ -77,7 +80,7 @@ pub struct Group {
     /// finite and > 0. It comes behind caution.
     ///
     /// ```text
-    /// u ← u / max(1, RMS(u) / update_clipping)          RMS over the tensor
+    /// u ← u / max(1, RMS(u) / update_clipping)          RMS over the tensor, or the piece of one
     /// ```
     ///
     /// Source: Shazeer and Stern, *Adafactor: Adaptive Learning Rates with Sublinear Memory Cost*, 2018, section 6, where
