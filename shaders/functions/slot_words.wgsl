@@ -7,6 +7,13 @@ override EXACT_SLOTS: u32 = 0u;
 // How many slots in f32 lie behind these: what comes after the update of any rule.
 override AFTER_SLOTS: u32 = 0u;
 
+// Bit n: slot n is stored. (Codes of a slot that stays are not made anew, which would round it again.)
+override STORED_SLOTS: u32 = 0xffffffffu;
+
+fn is_stored(slot: u32) -> bool {
+    return ((STORED_SLOTS >> slot) & 1u) == 1u;
+}
+
 fn is_exact(slot: u32) -> bool {
     return ((EXACT_SLOTS >> slot) & 1u) == 1u;
 }

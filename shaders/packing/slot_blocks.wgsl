@@ -117,6 +117,9 @@ fn store_last_four(a: Place, b: Place, of_a: Slots, of_b: Slots) {
 
 // A lane's share of a slot; `largest` are the magnitudes of the blocks that its two vec4s lie in.
 fn store_slot(slot: u32, a: Place, b: Place, value: Both, largest: vec2<u32>) {
+    if (!is_stored(slot)) {
+        return;
+    }
     let of_a = first_word(slot, a);
     let of_b = first_word(slot, b);
     if (is_exact(slot)) {

@@ -85,6 +85,9 @@ fn store(place: Place, slots: Slots, tensor: Tensor) {
 }
 
 fn store_slot(slot: u32, place: Place, value: vec4<f32>, tensor: Tensor) {
+    if (!is_stored(slot)) {
+        return;
+    }
     let first = first_word(slot, place);
     if (is_exact(slot)) {
         store_exact(first, place, value);

@@ -49,6 +49,8 @@
 //!   fn row_factor(row: f32, mean: f32, hyper: StepHyper) -> f32
 //!   // If parameters are evaluated elsewhere than where they are trained: where, by the state.
 //!   fn evaluated(param: vec4<f32>, state: State, tensor: Tensor, hyper: Hyper) -> vec4<f32>
+//!   // If it takes estimates of the Hessian's diagonal, once for each element and estimate.
+//!   fn estimate(value: vec4<f32>, state: State, hyper: Hyper) -> State
 //!   ```
 //!
 //!   Decoupled weight decay is `decayed(param, direction, factor)`, in `apply`, so that a group may ask for it to be
@@ -132,6 +134,8 @@ sources! {
         REDUCE = "reduce",
         /// The entry point of the exchange of parameters for what they are evaluated at.
         EXCHANGE = "exchange",
+        /// The entry point of what a rule makes of an estimate of the Hessian.
+        ESTIMATE = "estimate",
         /// What every frame binds beside its tables.
         ROLES = "roles",
         /// Every role lies at the same element index: the engine owns the buffers.
@@ -276,6 +280,8 @@ sources! {
         EXPAND = "expand",
         /// Counts each tensor's step and derives its scalars.
         ADVANCE = "advance",
+        /// Writes records for a pass outside of a step.
+        ENLIST = "enlist",
         /// Adds up what a rule wanted summed over each tensor.
         FINISH = "finish",
         /// Adds up what a rule wanted summed over many tensors.

@@ -36,6 +36,7 @@ macro_rules! for_each_rule {
             ademamix AdEmaMix ADEMAMIX "apple/ml-ademamix",
             lars Lars LARS "optax.lars",
             stable_adamw StableAdamW STABLE_ADAMW "optimi.StableAdamW",
+            sophia Sophia SOPHIA "sophia_opt.SophiaG",
         }
     };
 }

@@ -12,6 +12,7 @@ mod custom_rules;
 mod edge_numbers;
 mod elements;
 mod errors;
+mod estimates;
 mod evaluate;
 mod examples;
 mod formats;

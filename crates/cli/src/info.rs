@@ -64,6 +64,8 @@ enum KernelName {
     Gather,
     /// Updates parameter and state
     Update,
+    /// Takes estimates of the Hessian's diagonal, of rules that do so between steps
+    Estimate,
 }
 
 impl From<KernelName> for KernelStage {
@@ -77,6 +79,7 @@ impl From<KernelName> for KernelStage {
             KernelName::Finish => KernelStage::Finish,
             KernelName::Gather => KernelStage::Gather,
             KernelName::Update => KernelStage::Update,
+            KernelName::Estimate => KernelStage::Estimate,
         }
     }
 }
@@ -89,6 +92,7 @@ impl KernelName {
                 "keeps nothing of rows and columns"
             }
             KernelName::Gather => "sums nothing over many tensors",
+            KernelName::Estimate => "takes no estimates",
             _ => "looks at no whole tensor",
         }
     }

@@ -401,6 +401,12 @@ pub enum Error {
         /// Another with the same gradient, or part of it.
         other: String,
     },
+    /// An estimate of the Hessian's diagonal for rules that take none.
+    #[error("no group's rule takes estimates of the Hessian's diagonal (rules: {rules})")]
+    NoEstimates {
+        /// The groups' rules.
+        rules: String,
+    },
     /// Two ranges, one of them written, that share bytes.
     #[error(
         "the parameter of tensor '{tensor}' overlaps the {role} of tensor '{other}'{}",

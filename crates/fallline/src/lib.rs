@@ -138,7 +138,9 @@ pub use error::{Error, Result, Role, RuleError};
 pub use formats::{Dtype, Precision, StateFormat};
 pub use gpu::Gpu;
 pub use kernel::{KernelPlaces, KernelStage, kernel_wgsl};
-pub use optimizer::{Accumulator, MeasuredStep, MicroGrad, Mode, Optimizer, Step, Traffic};
+pub use optimizer::{
+    Accumulator, Estimate, MeasuredStep, MicroGrad, Mode, Optimizer, Step, Traffic,
+};
 pub use options::Options;
 pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
 pub use report::{SkipReason, StepReport};

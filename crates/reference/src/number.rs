@@ -21,6 +21,9 @@ pub trait Number: Copy + Debug + Default + Into<f64> + Neg<Output = Self> + Part
     /// [`Rule::fold`].
     fn fold(rule: &dyn Rule, scalars: &Scalars<Self>, mean: Self, value: Self) -> Self;
 
+    /// [`Rule::estimate`].
+    fn estimate(rule: &dyn Rule, value: Self, state: &mut [Self]);
+
     /// [`Rule::twin`].
     fn update(
         rule: &dyn Rule,
@@ -47,6 +50,10 @@ impl Number for f32 {
 
     fn fold(rule: &dyn Rule, scalars: &Scalars<Self>, mean: Self, value: Self) -> Self {
         rule.fold(scalars, mean, value)
+    }
+
+    fn estimate(rule: &dyn Rule, value: Self, state: &mut [Self]) {
+        rule.estimate(value, state);
     }
 
     fn update(
@@ -76,6 +83,10 @@ impl Number for f64 {
 
     fn fold(rule: &dyn Rule, scalars: &Scalars<Self>, mean: Self, value: Self) -> Self {
         rule.exact_fold(scalars, mean, value)
+    }
+
+    fn estimate(rule: &dyn Rule, value: Self, state: &mut [Self]) {
+        rule.exact_estimate(value, state);
     }
 
     fn update(

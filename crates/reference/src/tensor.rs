@@ -189,6 +189,25 @@ impl<T: Number> Tensor<T> {
         step_all(rule, std::slice::from_mut(self), &[lr], &[Some(grad)]);
     }
 
+    /// Takes an estimate of the Hessian's diagonal, between steps.
+    pub fn estimate(&mut self, rule: &dyn Rule, values: &[T]) {
+        let (extents, row_means) = (rule.slots(&self.shape), self.row_means(rule));
+        for (index, value) in values.iter().enumerate() {
+            let mut state = self.state(extents, &row_means, index);
+            T::estimate(rule, *value, &mut state);
+            self.store(extents, index, &state);
+        }
+    }
+
+    /// Sets what the slots have for an element alone.
+    fn store(&mut self, extents: &[(&str, Extent)], index: usize, state: &[T]) {
+        for ((slot, (_, extent)), value) in self.slots.iter_mut().zip(extents).zip(state) {
+            if *extent == Extent::Element {
+                slot[index] = *value;
+            }
+        }
+    }
+
     /// What is known before anything is summed: the step is counted, rows and columns are folded.
     fn begin(&mut self, rule: &dyn Rule, lr: f64, grad: &[T]) -> Scalars<T> {
         self.step += 1;
@@ -286,11 +305,7 @@ impl<T: Number> Tensor<T> {
             });
             T::update(rule, self.step, scalars, &mut self.param[index], *grad, &mut state);
             self.param[index] = followed.unwrap_or(self.param[index]);
-            for ((slot, (_, extent)), value) in self.slots.iter_mut().zip(extents).zip(state) {
-                if *extent == Extent::Element {
-                    slot[index] = value;
-                }
-            }
+            self.store(extents, index, &state);
         }
         if let Some(slow) = &mut self.slow
             && self.step.is_multiple_of(slow.k)

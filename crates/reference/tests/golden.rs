@@ -111,6 +111,11 @@ fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
             }
         };
         let lrs: Vec<f64> = names.iter().map(|name| lr_of(group_of(name))).collect();
+        for (tensor, (name, rule)) in tensors.iter_mut().zip(names.iter().zip(&rules)) {
+            if let Ok(estimate) = trace.tensor(&format!("hessian/{t}/{name}")) {
+                tensor.estimate(*rule, &values(&estimate));
+            }
+        }
         let grads: Vec<Option<Vec<T>>> = names
             .iter()
             .map(|name| trace.tensor(&format!("grad/{t}/{name}")).ok().map(|view| values(&view)))

@@ -89,6 +89,17 @@ pub(crate) fn check(
             }
         }
     }
+    for (t, hessians) in &trace.hessians {
+        for name in hessians.keys() {
+            let id = optimizer.id(name).context("every estimate has its parameter")?;
+            let rule = &optimizer.group_of(id)?.rule;
+            ensure!(
+                rule.takes_estimates(),
+                "tensor 'hessian/{t}/{name}': {} takes no estimates of the Hessian",
+                rule.name()
+            );
+        }
+    }
     if trace.estimate.is_some() {
         let none =
             || format!("tensor '{ESTIMATE}': no tensor of the trace has a rule that keeps d");

@@ -8,7 +8,9 @@ mod trace;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, ensure};
-use fallline::{Dtype, Gpu, Optimizer, Step, StepReport, TensorId, TensorSpec};
+use fallline::{Dtype, Estimate, Gpu, Optimizer, Step, StepReport, TensorId, TensorSpec};
+
+use safetensors::tensor::TensorView;
 
 use crate::{
     Outcome,
@@ -57,6 +59,8 @@ TRACE holds tensors under these names, in f32; those with a * may be f16 or bf16
   grad/<t>/<name>            * gradient of step t = 1, 2, ..., before unscaling and clipping, in
                                the same format in all steps; absent: none in that step, and so
                                in at most 10000 steps in a row
+  hessian/<t>/<name>         * estimate of the Hessian's diagonal, which Sophia takes before step t;
+                               in the format of the gradients
   lr/<t>                       learning rate of step t: [optimizer]'s, to which groups keep their
                                ratio, or a vector, with that of each group behind it; absent: the
                                configured ones
@@ -187,13 +191,21 @@ fn train(
     let mut reports = Vec::new();
     let bar = print::progress(trace.steps as usize, "replay");
     for t in 1..=trace.steps {
-        let mut absent = Vec::new();
-        for (id, name) in ids.iter().zip(trace.params.keys()) {
-            match trace.grads.get(&t).and_then(|grads| grads.get(name)) {
-                Some(view) => optimizer.write_grad(*id, &tensorfile::values(view)?)?,
-                None => absent.push(*id),
+        let write = |optimizer: &Optimizer, views: Option<&BTreeMap<String, TensorView<'_>>>| {
+            let mut absent = Vec::new();
+            for (id, name) in ids.iter().zip(trace.params.keys()) {
+                match views.and_then(|views| views.get(name)) {
+                    Some(view) => optimizer.write_grad(*id, &tensorfile::values(view)?)?,
+                    None => absent.push(*id),
+                }
             }
+            anyhow::Ok(absent)
+        };
+        if let Some(hessians) = trace.hessians.get(&t) {
+            let absent = write(&optimizer, Some(hessians))?;
+            optimizer.estimate(&Estimate::diagonal().without(&absent))?;
         }
+        let absent = write(&optimizer, trace.grads.get(&t))?;
         let rates = config.rates(trace.lrs.get(&t).map(Vec::as_slice))?;
         let step = Step::lr_per_group(&rates).without_grad(&absent);
         optimizer.step(&step).with_context(|| format!("step {t}"))?;

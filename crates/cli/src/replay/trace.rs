@@ -15,6 +15,8 @@ pub(crate) struct Trace<'a> {
     pub(crate) params: BTreeMap<String, TensorView<'a>>,
     /// Gradients by step, then by name.
     pub(crate) grads: BTreeMap<u32, BTreeMap<String, TensorView<'a>>>,
+    /// Estimates of the Hessian's diagonal before a step, by that step, then by name.
+    pub(crate) hessians: BTreeMap<u32, BTreeMap<String, TensorView<'a>>>,
     /// Learning rates by step: the base's, or one for each group.
     pub(crate) lrs: BTreeMap<u32, Vec<f64>>,
     /// What to compare with at the end.
@@ -118,6 +120,11 @@ impl<'a> Trace<'a> {
                 let (t, name) = rest.split_once('/').context(NAMES)?;
                 self.grads.entry(step(t)?).or_default().insert(name.to_owned(), view);
             }
+            "hessian" => {
+                tensorfile::dtype(view.dtype())?;
+                let (t, name) = rest.split_once('/').context(NAMES)?;
+                self.hessians.entry(step(t)?).or_default().insert(name.to_owned(), view);
+            }
             "lr" => {
                 in_f32(&view)?;
                 ensure!(
@@ -169,18 +176,25 @@ impl<'a> Trace<'a> {
     /// Whether everything belongs to a parameter, has its shape, and a format that goes with it.
     fn check(&self) -> anyhow::Result<()> {
         let mut grads = BTreeMap::new();
-        for (t, of_step) in &self.grads {
+        let all = [("grad", &self.grads), ("hessian", &self.hessians)];
+        for (kind, (t, of_step)) in
+            all.into_iter().flat_map(|(k, all)| all.iter().map(move |s| (k, s)))
+        {
             for (name, view) in of_step {
-                let key = || format!("tensor 'grad/{t}/{name}'");
+                let key = || format!("tensor '{kind}/{t}/{name}'");
                 self.param_of(name, view).with_context(key)?;
-                let (first, dtype) = *grads.entry(name).or_insert((t, view.dtype()));
+                let (of, first, dtype) = *grads.entry(name).or_insert((kind, t, view.dtype()));
                 ensure!(
                     view.dtype() == dtype,
-                    "{}: the dtype must be that of 'grad/{first}/{name}', {dtype:?}, found {:?}",
+                    "{}: the dtype must be that of '{of}/{first}/{name}', {dtype:?}, found {:?}",
                     key(),
                     view.dtype()
                 );
             }
+        }
+        if let Some((t, of_step)) = self.hessians.iter().find(|(t, _)| **t > self.steps) {
+            let name = of_step.keys().next().map_or("", String::as_str);
+            bail!("tensor 'hessian/{t}/{name}': the run has {} steps", self.steps);
         }
         for expected in &self.expected {
             let Expected { what, name, view, key } = expected;
@@ -257,7 +271,8 @@ fn check_gap(last: u32, end: u32, key: impl Fn() -> String) -> anyhow::Result<()
     Ok(())
 }
 
-const NAMES: &str = "the name must be param/<name>, grad/<t>/<name>, lr/<t>, expect/<name>, \
+const NAMES: &str = "the name must be param/<name>, grad/<t>/<name>, hessian/<t>/<name>, \
+                     lr/<t>, expect/<name>, \
                      expect_master/<name>, expect_state/<slot>/<name>, expect_average/<name>, expect_d \
                      or expect_report/<what>";
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::Context;
 use fallline::{ComputeDispatch, Dtype, Gpu, LossScaler, Optimizer, TensorId, wgpu};
-use fallline_shaders::structs;
+use fallline_shaders::{functions, structs};
 use wgpu::CommandEncoder;
 
 use super::{
@@ -31,6 +31,8 @@ const TALLY: (&str, &str) = ("train tally", include_str!("shaders/tally.wgsl"));
 pub(super) struct Network {
     buffers: Buffers,
     forward: Vec<ComputeDispatch>,
+    /// The gradient of a loss whose labels are drawn.
+    draw: Vec<ComputeDispatch>,
     backward: Vec<ComputeDispatch>,
     tally: ComputeDispatch,
 }
@@ -66,8 +68,8 @@ impl Network {
                 loss_scale: loss_scaler.buffer(),
             };
             let (forward, backward) = (kernels.forward()?, kernels.backward()?);
-            let tally = kernels.tally()?;
-            Ok(Self { buffers, forward, backward, tally })
+            let (draw, tally) = (vec![kernels.loss(true)?], kernels.tally()?);
+            Ok(Self { buffers, forward, draw, backward, tally })
         })?
     }
 
@@ -84,6 +86,11 @@ impl Network {
     /// Records a batch through the layers and back: the optimizer's gradients are ready then.
     pub(super) fn encode_backward(&self, encoder: &mut CommandEncoder, batch: u32) {
         self.encode(encoder, "train backward", batch, &[&self.forward, &self.backward]);
+    }
+
+    /// Records the same with labels that are drawn from what the network makes of the images.
+    pub(super) fn encode_drawn(&self, encoder: &mut CommandEncoder, batch: u32) {
+        self.encode(encoder, "train drawn", batch, &[&self.forward, &self.draw, &self.backward]);
     }
 
     fn encode(
@@ -153,7 +160,7 @@ impl Kernels<'_> {
         for (layer, (weight, bias)) in ids(self.optimizer).into_iter().enumerate() {
             dispatches.push(self.linear(layer, weight, bias)?);
         }
-        dispatches.push(self.loss()?);
+        dispatches.push(self.loss(false)?);
         Ok(dispatches)
     }
 
@@ -212,7 +219,7 @@ impl Kernels<'_> {
         dispatch(self.gpu, FORWARD, &codec, &constants, &bindings, tiles(width, *rows))
     }
 
-    fn loss(&self) -> anyhow::Result<ComputeDispatch> {
+    fn loss(&self, samples: bool) -> anyhow::Result<ComputeDispatch> {
         let Buffers { batches, order, labels, outputs, output_grads, losses, hits, rows, .. } =
             self.buffers;
         let (last, classes) = (self.layers.len(), self.layers[self.layers.len() - 1].1);
@@ -226,9 +233,10 @@ impl Kernels<'_> {
             write(hits.slice(..)),
             uniform(self.loss_scale),
         ];
-        let constants = [("CLASSES", classes.into())];
+        let constants = [("CLASSES", classes.into()), ("SAMPLES", u8::from(samples).into())];
         let grid = (rows.div_ceil(64), 1);
-        dispatch(self.gpu, LOSS, &[structs::LOSS_SCALE], &constants, &bindings, grid)
+        let sources = [structs::LOSS_SCALE, functions::NOISE];
+        dispatch(self.gpu, LOSS, &sources, &constants, &bindings, grid)
     }
 
     fn backward_param(

@@ -2,7 +2,7 @@
 
 use std::{f64::consts::PI, time::Instant};
 
-use fallline::{Gpu, Group, Optimizer, Step, deserialize_rule, wgpu};
+use fallline::{Estimate, Gpu, Group, Optimizer, Step, deserialize_rule, wgpu};
 use serde_json::json;
 
 use super::{
@@ -18,6 +18,9 @@ use crate::{around::Around, precision::Numerics, rule::RuleName};
 /// Batches in one submission: enough for the GPU not to wait, fewer than an optimizer takes, and few
 /// enough for no report to be lost.
 const BATCHES_PER_SUBMISSION: u32 = 16;
+
+/// Steps from one estimate of the Hessian to the next, of a rule that takes them: Sophia's.
+const STEPS_PER_ESTIMATE: u32 = 10;
 
 /// What a run is made of, apart from its rule.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +47,7 @@ pub(super) fn default_lr(rule: RuleName) -> f64 {
         "lion" => 3e-4,
         "asgd" => 0.3,
         "rprop" => 1e-3,
+        "sophia" => 1e-3,
         _ => rule.rule().lr(),
     }
 }
@@ -52,7 +56,7 @@ pub(super) fn default_lr(rule: RuleName) -> f64 {
 fn groups(rule: RuleName, lr: f64) -> [Group; 2] {
     let rule = |weight_decay: f64| {
         let options = match rule.as_str() {
-            "adamw" | "lion" => json!({ "lr": lr, "weight_decay": weight_decay }),
+            "adamw" | "lion" | "sophia" => json!({ "lr": lr, "weight_decay": weight_decay }),
             "sgd" => json!({ "lr": lr, "momentum": 0.9 }),
             // Steps that grow on and on leave what they have learned.
             "rprop" => json!({ "lr": lr, "step_sizes": [1e-3 * lr, 3.0 * lr] }),
@@ -126,6 +130,7 @@ pub(super) fn train(
     let options = numerics.options(gpu, rounding_seed(settings.seed))?;
     let tensors = shape.tensors(numerics);
     let groups = groups(rule, lr).map(|group| settings.around.of(numerics.group(group)));
+    let takes_estimates = groups[0].rule.takes_estimates();
     let mut optimizer = Optimizer::arena_with(gpu, &groups, &tensors, &options)?;
     shape.init(&optimizer, &mut random)?;
     let scaler = options.loss_scaler.as_ref();
@@ -148,6 +153,11 @@ pub(super) fn train(
                 let mut encoder = encoder(gpu);
                 let end = train_batches.min(first + BATCHES_PER_SUBMISSION);
                 for (batch, rate) in (first..end).zip(&mut rates) {
+                    if takes_estimates && batch.is_multiple_of(STEPS_PER_ESTIMATE) {
+                        network.encode_drawn(&mut encoder, batch);
+                        let rows = batches[batch as usize].rows.into();
+                        optimizer.encode_estimate(&mut encoder, &Estimate::squared(rows))?;
+                    }
                     network.encode_backward(&mut encoder, batch);
                     optimizer.encode_step(&mut encoder, &Step::lr(rate))?;
                 }

@@ -50,6 +50,7 @@ fn a_kernel_is_one_page_to_read() {
     assert!(page(&["lamb", "--stage", "reduce"]).contains("// ---- frames/reduce.wgsl\n"));
     assert!(page(&["lamb", "--stage", "finish"]).contains("// ---- control/finish.wgsl\n"));
     assert!(page(&["nadam", "--stage", "advance"]).contains("fn keep("));
+    assert!(page(&["sophia", "--stage", "estimate"]).contains("// ---- frames/estimate.wgsl\n"));
     let adafactor = page(&["adafactor"]);
     assert!(adafactor.contains("// FACTORED = 1\n"), "{adafactor}");
     for (rule, stage) in [
@@ -75,6 +76,7 @@ fn what_makes_no_kernel_is_wrong_usage() {
         (&["--param", "bf16"][..], "they need --kernel RULE"),
         (&["--kernel", "adamw", "--clip", "1"], "--clip and --loss-scale change no kernel"),
         (&["--kernel", "adamw", "--stage", "reduce"], "adamw looks at no whole tensor"),
+        (&["--kernel", "adamw", "--stage", "estimate"], "adamw takes no estimates"),
         (&["--kernel", "lamb", "--stage", "margins"], "lamb keeps nothing of rows and columns: it"),
         (
             &["--kernel", "adafactor", "--stage", "gather"],

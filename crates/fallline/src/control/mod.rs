@@ -235,6 +235,19 @@ impl Control {
         self.advance.iter().map(stands_still).collect()
     }
 
+    /// What writes records for a pass outside of a step: of tensors with at least so many steps.
+    pub(crate) fn enlist(&self, gpu: &Gpu, from_step: u32) -> Result<Dispatch> {
+        let kernel = compile::kernel(gpu, Recipe::Enlist { from_step })?;
+        let (input, absent) = self.inputs.bindings();
+        let buffers = [&self.placements, &self.steps, &self.records.buffer];
+        let buffers = buffers.map(Buffer::as_entire_binding);
+        let bound: Vec<_> =
+            [input, absent, self.inputs.groups()].into_iter().chain(buffers).collect();
+        let bind_group = bind(gpu, "fallline enlist", &kernel, &bound)?;
+        let (x, y) = workgroups(gpu, self.records_of_places.len().div_ceil(64) as u64)?;
+        Ok(Dispatch { kernel, bind_group, workgroups: [x, y, 1] })
+    }
+
     /// Dispatches that count steps, one for each rule, and that make something of sums.
     pub(crate) fn rule_dispatches(&self) -> usize {
         self.advance.len() + self.reduce.len()

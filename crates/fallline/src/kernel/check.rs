@@ -62,7 +62,8 @@ pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
     // Of the formats one of each kind: what is wrong with a rule is so in any.
     for state in [StateFormat::F32, StateFormat::Bf16, StateFormat::Int8] {
         let program = Program::plain(key.clone(), Formats { state, ..Formats::default() });
-        for &stage in program.stages() {
+        let estimate = key.takes_estimates().then_some(Stage::Estimate { squares: true });
+        for stage in program.stages().iter().copied().chain(estimate) {
             let update = Recipe::Update(program.update(Frame::Arena, TableIn::Uniform, stage));
             text.validate(&update, &text.parse(&update)?)?;
         }
@@ -128,6 +129,16 @@ fn check_slots(rule: &dyn Rule, slots: &[Slot], key: &KernelKey) -> Result<()> {
             let (rule, slot) = (rule.name().to_owned(), slot.name.to_owned());
             return Err(Error::Rule(RuleError::Slot { rule, slot }));
         }
+    }
+    let is_kept = |name: &&&str| key.slots.iter().any(|slot| slot.name == **name);
+    if let Some(found) = rule.estimated().iter().find(|name| !is_kept(name)) {
+        let names: Vec<&str> = key.slots.iter().map(|slot| slot.name).collect();
+        return Err(Error::Rule(RuleError::Struct {
+            rule: rule.name().to_owned(),
+            what: "what an estimate changes",
+            expected: names.join(", "),
+            found: (*found).to_owned(),
+        }));
     }
     let of_shape = |shape| slots.iter().filter(|slot| slot.shape == shape).count();
     for (what, limit, found) in [
@@ -254,7 +265,8 @@ impl Text<'_> {
         let vectors = if self.key.has_vectors() { vectors } else { &[] };
         let is_missing =
             |needed: &&str| !self.declared.iter().any(|declared| declared.name == *needed);
-        let further = reduce.iter().chain(vectors).copied();
+        let estimate = self.key.takes_estimates().then_some("estimate");
+        let further = reduce.iter().chain(vectors).copied().chain(estimate);
         let kept = keep.into_iter().chain(joint).chain(evaluated);
         NEEDED.into_iter().chain(kept).chain(further).find(is_missing)
     }

@@ -1,6 +1,6 @@
 //! The `override` constants of kernels, and the sizes of their grids.
 
-use super::{After, Frame, KernelKey, Kind, Margins, Recipe, Steering, Update};
+use super::{After, Frame, KernelKey, Kind, Margins, Recipe, Stage, Steering, Update};
 use crate::{Scope, SlotKind, StateFormat, fits::fits, slot::mask};
 
 fn flag(on: bool) -> f64 {
@@ -26,12 +26,20 @@ impl Recipe {
                 let row = (update.frame == Frame::Arena).then_some(row);
                 let is_rule = update.key.kind == Kind::Rule;
                 let clip = is_rule.then_some(("CLIP_VALUE", flag(update.clip_value)));
+                let estimate = match update.stage {
+                    Stage::Estimate { squares } => vec![
+                        ("SQUARES", flag(squares)),
+                        ("STORED_SLOTS", f64::from(update.key.estimated)),
+                    ],
+                    Stage::Reduce | Stage::Update => Vec::new(),
+                };
                 update
                     .key
                     .constants()
                     .chain(frame)
                     .chain(row)
                     .chain(clip)
+                    .chain(estimate)
                     .chain(update.key.after.constants())
                     .chain(update.key.steering.constants().filter(|_| is_rule))
                     .chain(update.key.of_elements())
@@ -48,6 +56,7 @@ impl Recipe {
             Recipe::Vectors { key, number } | Recipe::Means { key, number } => {
                 key.constants().chain([row, ("RULE", f64::from(*number))]).collect()
             }
+            Recipe::Enlist { from_step } => vec![row, ("FROM_STEP", f64::from(*from_step))],
             Recipe::Finish { key, number, large } => {
                 let size = if *large { workgroup_size(limits) } else { 64 };
                 let size = ("WORKGROUP_SIZE", f64::from(size));

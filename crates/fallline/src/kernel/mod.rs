@@ -73,6 +73,8 @@ pub(crate) enum Recipe {
         /// Whether it counts steps, or tells what may be evaluated.
         counts: bool,
     },
+    /// `control/enlist.wgsl` for tensors with at least so many steps
+    Enlist { from_step: u32 },
     /// `control/finish.wgsl` for one rule
     Finish {
         /// The rule, which is this number among those of the optimizer.
@@ -145,6 +147,8 @@ pub(crate) enum Stage {
     Reduce,
     /// Updates parameter and state.
     Update,
+    /// Outside of a step: takes an estimate of the Hessian's diagonal, or of values to be squared.
+    Estimate { squares: bool },
 }
 
 /// Which way [`KernelKey::quantize`] goes.
@@ -189,6 +193,8 @@ pub(crate) struct KernelKey {
     /// And whether rows are narrow.
     pub(crate) narrow_rows: bool,
     pub(crate) scope: Scope,
+    /// The slots that an estimate of the Hessian's diagonal changes: bit n for slot n.
+    pub(crate) estimated: u32,
     /// What comes after its updates.
     pub(crate) after: After,
     /// What becomes of its direction.
@@ -267,6 +273,7 @@ impl KernelKey {
             vectors,
             slots: slot::tiled(&slots),
             scope: rule.scope(),
+            estimated: slot::mask(&slot::tiled(&slots), |s| rule.estimated().contains(&s.name)),
             after: After::default(),
             steering: Steering::default(),
             evaluates: rule.evaluates(),
@@ -292,6 +299,7 @@ impl KernelKey {
             one_matrix: false,
             narrow_rows: false,
             scope: Scope::Element,
+            estimated: 0,
             after: After::default(),
             steering: Steering::default(),
             evaluates: false,
@@ -363,6 +371,11 @@ impl KernelKey {
     /// Whether anything is summed over more than an element before it applies anything.
     pub(crate) fn reduces(&self) -> bool {
         self.has_terms() || self.steering.sums()
+    }
+
+    /// Whether it takes estimates of the Hessian's diagonal.
+    pub(crate) fn takes_estimates(&self) -> bool {
+        self.estimated != 0
     }
 
     /// Whether it looks at more than a tensor.

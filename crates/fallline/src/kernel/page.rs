@@ -26,6 +26,8 @@ pub enum KernelStage {
     /// Updates parameter and state.
     #[default]
     Update,
+    /// Outside of a step: takes an estimate of the Hessian's diagonal.
+    Estimate,
 }
 
 /// Where parameters and gradients lie.
@@ -78,7 +80,12 @@ pub fn kernel_wgsl(
         }),
         KernelStage::Vectors if key.has_vectors() => Recipe::Vectors { key, number: 0 },
         KernelStage::Means if key.has_vectors() => Recipe::Means { key, number: 0 },
-        KernelStage::Reduce
+        KernelStage::Estimate if key.takes_estimates() => {
+            let stage = Stage::Estimate { squares: false };
+            Recipe::Update(program.update(frame, TableIn::Uniform, stage))
+        }
+        KernelStage::Estimate
+        | KernelStage::Reduce
         | KernelStage::Finish
         | KernelStage::Gather
         | KernelStage::Margins

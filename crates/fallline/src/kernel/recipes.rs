@@ -112,8 +112,10 @@ pub(super) fn updates() -> Vec<Update> {
             key: key.clone(),
             formats,
         };
-        for stage in stages {
-            updates.extend(frames().into_iter().map(|frame| update(*stage, frame)));
+        let is_estimated = key.takes_estimates() && key.kind == Kind::Rule;
+        let estimate = is_estimated.then_some(Stage::Estimate { squares: one_hyper });
+        for stage in stages.iter().copied().chain(estimate) {
+            updates.extend(frames().into_iter().map(|frame| update(stage, frame)));
         }
     };
     for key in keys() {
@@ -197,6 +199,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
         recipes.push(Recipe::Vectors { key: key.clone(), number: 1 });
         recipes.push(Recipe::Means { key, number: 1 });
     }
+    recipes.extend([0, 1].map(|from_step| Recipe::Enlist { from_step }));
     recipes.extend([Recipe::Expand, Recipe::Total]);
     recipes
 }
@@ -206,8 +209,10 @@ pub(super) fn name(recipe: &Recipe) -> String {
     let mut name = stem(recipe.label()).to_owned();
     match recipe {
         Recipe::Update(Update { stage, frame, tensors_in, key, formats, .. }) => {
-            if *stage == Stage::Reduce {
-                name += " reduce";
+            match stage {
+                Stage::Update => {}
+                Stage::Reduce => name += " reduce",
+                Stage::Estimate { squares } => name += &format!(" estimate squares:{squares}"),
             }
             let Formats { param, grad, precision, state } = formats;
             name += &format!(" {param:?}-{grad:?}-{precision:?}-{state:?}");
@@ -238,6 +243,7 @@ pub(super) fn name(recipe: &Recipe) -> String {
         Recipe::Decide { skip_non_finite } => {
             name += &format!(" skip_non_finite:{skip_non_finite}")
         }
+        Recipe::Enlist { from_step } => name += &format!(" from_step:{from_step}"),
         Recipe::Total | Recipe::Expand => {}
     }
     name.to_lowercase()

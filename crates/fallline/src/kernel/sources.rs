@@ -49,6 +49,13 @@ impl Recipe {
                 sources.extend([structs::STEP_INPUT, structs::DECISION]);
                 sources
             }
+            Recipe::Enlist { .. } => vec![
+                control::ENLIST,
+                structs::TENSOR,
+                structs::PLACEMENT,
+                structs::GROUP,
+                structs::STEP_INPUT,
+            ],
             Recipe::Finish { key, .. } => {
                 let mut sources = control_sources(control::FINISH, key);
                 sources.push(steering_source(key));
@@ -102,6 +109,7 @@ impl Recipe {
             Recipe::Advance { .. } => {
                 vec![READ_AT, READ_AT, READ_AT, READ, READ, WRITE, WRITE, WRITE]
             }
+            Recipe::Enlist { .. } => vec![READ_AT, READ_AT, READ_AT, READ, READ, WRITE],
             Recipe::Finish { .. } => vec![READ_AT, READ, WRITE, WRITE, READ],
             Recipe::Gather { .. } => vec![READ_AT, READ, READ, WRITE, WRITE],
             Recipe::Margins(margins) => {
@@ -250,6 +258,7 @@ fn frame_sources(update: &Update) -> Vec<Source> {
     let entry = match update.stage {
         Stage::Update if update.key.kind == Kind::Exchange => frames::EXCHANGE,
         Stage::Update => frames::UPDATE,
+        Stage::Estimate { .. } => frames::ESTIMATE,
         Stage::Reduce if update.key.kind == Kind::Traffic => probes::REDUCE,
         Stage::Reduce => frames::REDUCE,
     };

@@ -36,7 +36,7 @@ pub(super) struct Ready {
     pub(super) updates: Arc<Staged<PartDispatch>>,
     pub(super) rows: Arc<[PartDispatch]>,
     /// Writes the tiles that the updates bind; `None` where they are written once and for all.
-    expand: Option<Dispatch>,
+    pub(super) expand: Option<Dispatch>,
 }
 
 /// What was made of the places of a step.

@@ -1,9 +1,11 @@
 //! The public type: groups, tensors, and a step for all of them.
 
 mod accumulate;
+mod aside;
 mod blueprint;
 mod borrowed;
 mod build;
+mod estimate;
 mod evaluate;
 mod halves;
 mod reports;
@@ -20,6 +22,7 @@ use wgpu::{Buffer, CommandEncoder, ComputePass};
 pub use accumulate::{Accumulator, MicroGrad};
 #[cfg(test)]
 pub(crate) use borrowed::EXPAND_COLUMN;
+pub use estimate::Estimate;
 pub use evaluate::Mode;
 pub use halves::MeasuredStep;
 pub use step::Step;

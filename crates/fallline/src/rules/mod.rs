@@ -210,6 +210,12 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// The slots that its WGSL's `estimate` changes where an [estimate](crate::Optimizer::encode_estimate) of the
+    /// Hessian's diagonal is handed in. None: it takes none.
+    fn estimated(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether the gradient's sign is turned.
     fn maximize(&self) -> bool {
         false
@@ -237,6 +243,12 @@ impl dyn Rule {
     #[must_use]
     pub fn name(&self) -> &'static str {
         self.source().stem()
+    }
+
+    /// Whether it takes estimates of the Hessian's diagonal.
+    #[must_use]
+    pub fn takes_estimates(&self) -> bool {
+        !self.estimated().is_empty()
     }
 
     /// The name with the switches that are on for a tensor: what tells kernels of one rule apart.

@@ -76,7 +76,7 @@ impl<T> Staged<T> {
     fn push(&mut self, stage: Stage, dispatch: T) {
         match stage {
             Stage::Reduce => self.reduces.push(dispatch),
-            Stage::Update => self.updates.push(dispatch),
+            Stage::Update | Stage::Estimate { .. } => self.updates.push(dispatch),
         }
     }
 

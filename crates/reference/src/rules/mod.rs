@@ -85,6 +85,21 @@ pub trait Rule: std::fmt::Debug {
         false
     }
 
+    /// Whether it takes estimates of the Hessian's diagonal.
+    fn takes_estimates(&self) -> bool {
+        false
+    }
+
+    /// What the twin makes of an element's state and an estimate: the shader's `estimate`.
+    fn estimate(&self, value: f32, state: &mut [f32]) {
+        let _ = (value, state);
+    }
+
+    /// What the oracle makes of them.
+    fn exact_estimate(&self, value: f64, state: &mut [f64]) {
+        let _ = (value, state);
+    }
+
     /// The shader's `keep` and `scalars` for step `t`, counted from 1.
     fn scalars(&self, t: u32, lr: f32, kept: &mut Scalars<f32>) -> Scalars<f32>;
 

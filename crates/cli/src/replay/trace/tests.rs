@@ -85,3 +85,15 @@ fn a_gap_of_ten_thousand_steps_is_the_longest() {
     assert_eq!(steps(&[("lr/7000", one), ("lr/14000", one)]), gap("lr/14000", 1, 14_000));
     assert_eq!(steps(&[]), Ok(0));
 }
+
+#[test]
+fn estimates_are_for_a_step_of_the_run() {
+    let bytes = file(&[PARAM, ("hessian/2/w", &[0.5]), ("grad/2/w", &[0.25])]);
+    assert_eq!(Trace::parse(&bytes).unwrap().hessians[&2].len(), 1);
+    let grad: (&str, &[f32]) = ("grad/1/w", &[1.0]);
+    assert_eq!(says(&[grad, ("hessian/2/w", &[1.0])]), "tensor 'hessian/2/w': the run has 1 steps");
+    assert_eq!(
+        says(&[grad, ("hessian/1/v", &[1.0])]),
+        "tensor 'hessian/1/v': there is no 'param/v'"
+    );
+}
