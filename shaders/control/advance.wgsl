@@ -37,6 +37,8 @@ override RULE: u32 = 0u;
 // Whether it counts; else a record tells whether a tensor has something to be evaluated at, for frames/exchange.wgsl:
 // its step is 0 if not.
 override COUNTS: bool = true;
+// Whether what the rule keeps goes on in a step in which the tensor has no gradient.
+override KEEPS_WITHOUT_GRAD: bool = false;
 
 @compute @workgroup_size(64)
 fn main(
@@ -61,9 +63,11 @@ fn main(
     let lr = step_input.rates[index];
     let joint = kept_scalars[arrayLength(&placements) + group.joint];
     var kept = Kept(kept_scalars[index], joint);
-    if (is_stepped) {
+    if (is_stepped || (KEEPS_WITHOUT_GRAD && COUNTS && decision.skipped == 0u)) {
         kept.tensor = keep(t, lr, kept, group.step_hyper);
         kept_scalars[index] = kept.tensor;
+    }
+    if (is_stepped) {
         steps[index] = step;
     }
     tensors[index] = Tensor(

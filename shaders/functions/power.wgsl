@@ -1,4 +1,4 @@
-// t^exponent for t >= 1, a normal number, and exponent <= 0, to a relative error below 5e-7.
+// t^exponent for a normal number t > 0, to a relative error below 5e-7; 0 where it is below 2^-126. It must be below 2^127.
 //
 // WGSL's own pow is inexact: exp2(exponent * log2(t)) loses as many bits as the product is large. Here
 // t = 2^k m with m in [sqrt(1/2), sqrt(2)], and log2(t^exponent) = k exponent + exponent log2(m), of which
@@ -36,6 +36,6 @@ fn power(t: f32, exponent_hi: f32, exponent_lo: f32) -> f32 {
     tail = tail * x + 1.0 / 24.0;
     tail = tail * x + 1.0 / 6.0;
     tail = tail * x + 0.5;
-    // 2^whole from its bits: it is between -126 and 0.
+    // 2^whole from its bits: whole is between -126 and 127.
     return bitcast<f32>(u32(i32(whole) + 127) << 23u) * (1.0 + (x + x * x * tail));
 }

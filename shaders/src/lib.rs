@@ -37,7 +37,8 @@
 //!   // all tensors (w is their number of elements), and what comes of the sums.
 //!   fn terms(param: vec4<f32>, grad: vec4<f32>, proposal: Proposal, tensor: Tensor, hyper: Hyper) -> Terms
 //!   fn decide(sums: vec4<f32>, before: Scalars, kept: Kept, hyper: StepHyper) -> Scalars
-//!   // If it has scalar slots, before `scalars`; else `functions/keeps_nothing.wgsl`.
+//!   // If it has scalar slots, before `scalars`, and in steps without gradient if the rule asks so; else
+//!   // `functions/keeps_nothing.wgsl`.
 //!   fn keep(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> vec4<f32>
 //!   // If it has joint ones, before `decide`; else `functions/keeps_nothing_joint.wgsl`.
 //!   fn keep_joint(sums: vec4<f32>, before: vec4<f32>, hyper: StepHyper) -> vec4<f32>
@@ -438,6 +439,8 @@ sources! {
         RECTIFICATION = "rectification",
         /// A bf16 and what it lacks of an f32.
         REMAINDER = "remainder",
+        /// What schedule-free rules know of their steps.
+        SCHEDULE_FREE = "schedule_free",
         /// Where the slots of a tile lie.
         SLOT_WORDS = "slot_words",
     }

@@ -36,6 +36,8 @@ macro_rules! for_each_rule {
             ademamix AdEmaMix ADEMAMIX "apple/ml-ademamix",
             lars Lars LARS "optax.lars",
             stable_adamw StableAdamW STABLE_ADAMW "optimi.StableAdamW",
+            schedulefree_adamw ScheduleFreeAdamW SCHEDULEFREE_ADAMW "schedulefree.AdamWScheduleFree",
+            schedulefree_sgd ScheduleFreeSgd SCHEDULEFREE_SGD "schedulefree.SGDScheduleFree",
             sophia Sophia SOPHIA "sophia_opt.SophiaG",
         }
     };

@@ -29,6 +29,7 @@ mod quantizer;
 mod save;
 mod scalars;
 mod scaler;
+mod schedule_free;
 mod scopes;
 mod state;
 mod state_blocks;

@@ -35,6 +35,7 @@ fn on_gpu(gpu: &Gpu, case: &Case, steps: &[f32], kept: &[f32]) -> Vec<f32> {
         functions::EXPM1,
         functions::DECAY,
         functions::RECTIFICATION,
+        functions::SCHEDULE_FREE,
     ]);
     let device = gpu.device();
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {

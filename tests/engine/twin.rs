@@ -100,7 +100,9 @@ fn check_one_step(case: &Case, start: &Start, grads: &[Vec<f32>]) {
         let found = optimizer.read_param(*id).unwrap();
         assert_within(&format!("{what} twin"), &found, &twin.param, TWIN_ULP);
         assert_within(&format!("{what} oracle"), &found, &rounded(&oracle.param), 4);
-        for slot in case.slots().iter().map(|slot| slot.name) {
+        // (What the first part of a sum has not is its rounding.)
+        let parts = case.slots().into_iter().filter(|slot| !slot.name.ends_with("_rest"));
+        for slot in parts.map(|slot| slot.name) {
             let found = optimizer.read_state(*id, slot).unwrap();
             let expected = twin.get(rule, slot);
             assert_within(&format!("{what} {slot}"), &found, expected, case.slot_ulp());

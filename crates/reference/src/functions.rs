@@ -86,8 +86,8 @@ pub fn exact_rectification(length: f64, beta2: f64) -> f64 {
     ((length - 4.0) * (length - 2.0) / length * rectification_scale(beta2)).sqrt()
 }
 
-/// `functions/power.wgsl`, operation by operation: `t^exponent` for `t >= 1` and an exponent of at most 0, which is
-/// given in two parts.
+/// `functions/power.wgsl`, operation by operation: `t^exponent` below 2^127 for `t > 0` and an exponent that is given in
+/// two parts.
 #[must_use]
 pub fn power(t: f32, [exponent_hi, exponent_lo]: [f32; 2]) -> f32 {
     let bits = t.to_bits();
@@ -268,6 +268,21 @@ mod tests {
         assert_eq!(power(1.0, split_exponent(-0.8)), 1.0);
         assert_eq!(power(16_777_215.0, split_exponent(0.0)), 1.0);
         assert_eq!(power(16_777_215.0, split_exponent(-50.0)), 0.0);
+    }
+
+    #[test]
+    fn powers_of_learning_rates_and_that_grow_are_within_5e_7() {
+        let mut worst = 0.0f64;
+        for exponent in [0.5, 1.0, 1.5, 2.0, 3.7, 4.0] {
+            let parts = split_exponent(exponent);
+            for i in 0..20_000 {
+                // From 1e-8 to 2^24, evenly in the logarithm.
+                let t = (1e-8 * 10f64.powf(f64::from(i) / 20_000.0 * 15.22)) as f32;
+                let exact = f64::from(t).powf(exponent);
+                worst = worst.max((f64::from(power(t, parts)) / exact - 1.0).abs());
+            }
+        }
+        assert!(worst < 5e-7, "{worst:e}");
     }
 
     #[test]

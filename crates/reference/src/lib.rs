@@ -17,6 +17,7 @@ pub mod formats;
 pub mod functions;
 mod number;
 pub mod rules;
+mod schedule_free;
 mod steering;
 mod tensor;
 pub mod ulp;

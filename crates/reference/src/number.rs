@@ -21,6 +21,9 @@ pub trait Number: Copy + Debug + Default + Into<f64> + Neg<Output = Self> + Part
     /// [`Rule::fold`].
     fn fold(rule: &dyn Rule, scalars: &Scalars<Self>, mean: Self, value: Self) -> Self;
 
+    /// [`Rule::evaluated`].
+    fn evaluated(rule: &dyn Rule, param: Self, state: &[Self]) -> Self;
+
     /// [`Rule::estimate`].
     fn estimate(rule: &dyn Rule, value: Self, state: &mut [Self]);
 
@@ -50,6 +53,10 @@ impl Number for f32 {
 
     fn fold(rule: &dyn Rule, scalars: &Scalars<Self>, mean: Self, value: Self) -> Self {
         rule.fold(scalars, mean, value)
+    }
+
+    fn evaluated(rule: &dyn Rule, param: Self, state: &[Self]) -> Self {
+        rule.evaluated(param, state)
     }
 
     fn estimate(rule: &dyn Rule, value: Self, state: &mut [Self]) {
@@ -83,6 +90,10 @@ impl Number for f64 {
 
     fn fold(rule: &dyn Rule, scalars: &Scalars<Self>, mean: Self, value: Self) -> Self {
         rule.exact_fold(scalars, mean, value)
+    }
+
+    fn evaluated(rule: &dyn Rule, param: Self, state: &[Self]) -> Self {
+        rule.exact_evaluated(param, state)
     }
 
     fn estimate(rule: &dyn Rule, value: Self, state: &mut [Self]) {

@@ -189,6 +189,19 @@ impl<T: Number> Tensor<T> {
         step_all(rule, std::slice::from_mut(self), &[lr], &[Some(grad)]);
     }
 
+    /// Where the parameter is evaluated.
+    #[must_use]
+    pub fn evaluated(&self, rule: &dyn Rule) -> Vec<T> {
+        if self.step == 0 {
+            return self.param.clone();
+        }
+        let (extents, row_means) = (rule.slots(&self.shape), self.row_means(rule));
+        let at = |(index, param): (usize, &T)| {
+            T::evaluated(rule, *param, &self.state(extents, &row_means, index))
+        };
+        self.param.iter().enumerate().map(at).collect()
+    }
+
     /// Takes an estimate of the Hessian's diagonal, between steps.
     pub fn estimate(&mut self, rule: &dyn Rule, values: &[T]) {
         let (extents, row_means) = (rule.slots(&self.shape), self.row_means(rule));
@@ -361,7 +374,12 @@ pub fn step_groups<T: Number>(
     let mut proposals = Vec::new();
     for (index, (tensor, (rule, lr))) in tensors.iter_mut().zip(rules.iter().zip(lrs)).enumerate() {
         // A rule that sums over the optimizer freezes what has no learning rate.
-        let Some(grad) = grads[index].filter(|_| !is_of_all || *lr > 0.0) else { continue };
+        let Some(grad) = grads[index].filter(|_| !is_of_all || *lr > 0.0) else {
+            if rule.keeps_without_grad() {
+                T::scalars(*rule, tensor.step, *lr, &mut tensor.kept);
+            }
+            continue;
+        };
         let turned = |grad: &T| if rule.maximize() { -*grad } else { *grad };
         let grad: Vec<T> = grad.iter().map(turned).collect();
         let mut kept = tensor.kept.map(Into::into);

@@ -135,8 +135,13 @@ fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
         let name = rest.rsplit('/').next().unwrap();
         let index = names.iter().position(|known| *known == name).unwrap_or(0);
         let (tensor, rule) = (&tensors[index], rules[index]);
+        let evaluated;
         let (what, found) = match kind {
             "expect" => ("param", &*tensor.param),
+            "expect_eval" => {
+                evaluated = tensor.evaluated(rule);
+                ("eval", &*evaluated)
+            }
             "expect_average" => ("average", tensor.get(rule, "average")),
             "expect_state" => {
                 let slot = rest.strip_suffix(name).unwrap().trim_end_matches('/');

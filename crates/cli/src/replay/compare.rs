@@ -36,7 +36,7 @@ impl Tolerance {
 /// How far one tensor is from what was recorded.
 #[derive(Debug, Default)]
 pub(crate) struct Difference {
-    /// `param/<name>`, `master/<name>`, `state/<slot>/<name>`, `state/d` or `report/<what>`.
+    /// `param/<name>`, `eval/<name>`, `master/<name>`, `state/<slot>/<name>`, `state/d` or `report/<what>`.
     pub(super) name: String,
     pub(super) elements: usize,
     pub(super) max_abs: f64,
@@ -60,7 +60,7 @@ pub(crate) fn check(
         let (spec, rule) = (specs[id.index()], &optimizer.group_of(id)?.rule);
         let key = &expected.key;
         match &expected.what {
-            What::Param => {}
+            What::Param | What::Eval => {}
             What::Master => ensure!(
                 super::keeps_master(spec),
                 "tensor '{key}': the parameter is in {} with {}, without a master",
@@ -143,6 +143,7 @@ pub(crate) fn all(
         let id = optimizer.id(name).context("every expectation has its parameter")?;
         let (name, found) = match what {
             What::Param => (format!("param/{name}"), optimizer.read_param(id)?),
+            What::Eval => (format!("eval/{name}"), replayed.evaluated[id.index()].clone()),
             What::Master => (format!("master/{name}"), optimizer.read_master(id)?),
             What::State(slot) => (format!("state/{slot}/{name}"), optimizer.read_state(id, slot)?),
         };

@@ -23,7 +23,7 @@ use crate::{
 use compare::Tolerance;
 use config::Config;
 use report::Report;
-use trace::Trace;
+use trace::{Trace, What};
 
 /// Options of `fallline replay`.
 #[derive(Debug, clap::Args)]
@@ -68,6 +68,7 @@ TRACE holds tensors under these names, in f32; those with a * may be f16 or bf16
   expect_master/<name>         final f32 of a 16-bit parameter that is kept with a master
   expect_state/<slot>/<name>   final state, slots by torch's names: exp_avg, momentum_buffer, ...
                                each in its shape: row_var, col_var, slow, ...
+  expect_eval/<name>         * where the parameter is evaluated: the x of schedule-free rules, an average
   expect_average/<name>        final average of the parameter, as expect_state/average/<name>
   expect_d                     Prodigy's estimate d after the last step, one number
   expect_report/<what>         a value for every step: norm, of all unscaled gradients before
@@ -165,6 +166,8 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
 #[derive(Debug)]
 struct Replayed {
     optimizer: Optimizer,
+    /// What each parameter is evaluated at, if the trace tells.
+    evaluated: Vec<Vec<f32>>,
     /// Of every step, if the optimizer measures.
     reports: Vec<StepReport>,
     /// After the last step, if there is one.
@@ -218,8 +221,16 @@ fn train(
     bar.finish_and_clear();
     let whole = !config.measures() || reports.iter().map(|r| r.step).eq(1..=trace.steps);
     ensure!(whole, "the GPU reported {} of {} steps", reports.len(), trace.steps);
+    let mut evaluated = Vec::new();
+    if trace.expected.iter().any(|expected| matches!(expected.what, What::Eval)) {
+        optimizer.eval()?;
+        for id in &ids {
+            evaluated.push(optimizer.read_param(*id)?);
+        }
+        optimizer.train()?;
+    }
     let loss_scale = options.loss_scaler.map(|scaler| scaler.read()).transpose()?;
-    Ok(Replayed { optimizer, reports, loss_scale: loss_scale.map(|(scale, _)| scale) })
+    Ok(Replayed { optimizer, evaluated, reports, loss_scale: loss_scale.map(|(scale, _)| scale) })
 }
 
 /// Whether the engine keeps the f32 of this parameter, as a copy or in parts.

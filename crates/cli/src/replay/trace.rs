@@ -43,6 +43,8 @@ pub(crate) struct Expected<'a> {
 #[derive(Debug)]
 pub(crate) enum What {
     Param,
+    /// Where the parameter is evaluated.
+    Eval,
     Master,
     /// The slot's name.
     State(String),
@@ -143,6 +145,10 @@ impl<'a> Trace<'a> {
                 tensorfile::dtype(view.dtype())?;
                 expect(What::Param, rest, view);
             }
+            "expect_eval" => {
+                tensorfile::dtype(view.dtype())?;
+                expect(What::Eval, rest, view);
+            }
             "expect_master" => {
                 in_f32(&view)?;
                 expect(What::Master, rest, view);
@@ -206,7 +212,8 @@ impl<'a> Trace<'a> {
             };
             let dtype = param.with_context(key)?.dtype();
             ensure!(
-                !matches!(what, What::Param) || [Dtype::F32, dtype].contains(&view.dtype()),
+                !matches!(what, What::Param | What::Eval)
+                    || [Dtype::F32, dtype].contains(&view.dtype()),
                 "{}: the dtype must be F32 or that of 'param/{name}', {dtype:?}, found {:?}",
                 key(),
                 view.dtype()
@@ -273,7 +280,8 @@ fn check_gap(last: u32, end: u32, key: impl Fn() -> String) -> anyhow::Result<()
 
 const NAMES: &str = "the name must be param/<name>, grad/<t>/<name>, hessian/<t>/<name>, \
                      lr/<t>, expect/<name>, \
-                     expect_master/<name>, expect_state/<slot>/<name>, expect_average/<name>, expect_d \
+                     expect_master/<name>, expect_state/<slot>/<name>, expect_average/<name>, \
+                     expect_eval/<name>, expect_d \
                      or expect_report/<what>";
 
 /// The name of the tensor with Prodigy's d.

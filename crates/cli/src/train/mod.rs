@@ -58,8 +58,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = RuleName::ADAMW)]
     rule: RuleName,
 
-    /// Learning rate at the beginning; falls along a half cosine to 0, but for rprop, whose learning rate is fixed
-    /// [default: the rule's]
+    /// Learning rate at the beginning; falls along a half cosine to 0, or
+    /// stays if the rule is schedule-free or, as rprop's, fixed [default: the rule's]
     #[arg(long, value_name = "LR", allow_negative_numbers = true)]
     lr: Option<f64>,
 

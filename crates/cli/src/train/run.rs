@@ -109,7 +109,8 @@ impl Run {
     }
 }
 
-/// Trains a network from its beginning; the learning rate falls along a half cosine to zero, unless the rule's is fixed.
+/// Trains a network from its beginning; the learning rate falls along a half cosine to zero, unless the rule is
+/// schedule-free or its learning rate fixed.
 pub(super) fn train(
     gpu: &Gpu,
     digits: &Digits,
@@ -131,6 +132,8 @@ pub(super) fn train(
     let tensors = shape.tensors(numerics);
     let groups = groups(rule, lr).map(|group| settings.around.of(numerics.group(group)));
     let takes_estimates = groups[0].rule.takes_estimates();
+    // A rule that says where it is evaluated has no use for a schedule.
+    let is_schedule_free = groups[0].rule.evaluates();
     let mut optimizer = Optimizer::arena_with(gpu, &groups, &tensors, &options)?;
     shape.init(&optimizer, &mut random)?;
     let scaler = options.loss_scaler.as_ref();
@@ -138,11 +141,9 @@ pub(super) fn train(
     let mut watch = Watch::new(numerics);
 
     let steps = f64::from(settings.epochs) * f64::from(train_batches);
-    let is_fixed = rule.rule().has_fixed_lr();
-    let mut rates = (0u32..).map(|step| {
-        let done = if is_fixed { 0.0 } else { f64::from(step) / steps };
-        lr * (1.0 + (PI * done).cos()) / 2.0
-    });
+    let is_constant = is_schedule_free || rule.rule().has_fixed_lr();
+    let cosine = |step: u32| lr * (1.0 + (PI * f64::from(step) / steps).cos()) / 2.0;
+    let mut rates = (0u32..).map(|step| if is_constant { lr } else { cosine(step) });
     let test_len = f64::from(digits.len() - TRAIN_LEN);
     let mut curve = Vec::new();
     for epoch in 1..=settings.epochs {
@@ -164,7 +165,12 @@ pub(super) fn train(
                 gpu.queue().submit([encoder.finish()]);
                 watch.poll(&mut optimizer)?;
             }
-            network.test(gpu, train_batches..all_batches)
+            if is_schedule_free {
+                optimizer.eval()?;
+            }
+            let totals = network.test(gpu, train_batches..all_batches)?;
+            optimizer.train()?;
+            anyhow::Ok(totals)
         })??;
         let point = Epoch {
             epoch,

@@ -50,7 +50,12 @@ impl Recipe {
                 vec![("WORKGROUP_SIZE", 64.0), ("SKIP_NON_FINITE", flag(*skip_non_finite))]
             }
             Recipe::Advance { key, number, counts } => {
-                let constants = [row, ("RULE", f64::from(*number)), ("COUNTS", flag(*counts))];
+                let constants = [
+                    row,
+                    ("RULE", f64::from(*number)),
+                    ("COUNTS", flag(*counts)),
+                    ("KEEPS_WITHOUT_GRAD", flag(key.keeps_without_grad)),
+                ];
                 key.constants().chain(constants).collect()
             }
             Recipe::Vectors { key, number } | Recipe::Means { key, number } => {

@@ -182,8 +182,9 @@ pub(crate) struct KernelKey {
     pub(crate) switches: Vec<(&'static str, u8)>,
     /// What it keeps for each element.
     pub(crate) slots: Vec<Slot>,
-    /// What it keeps for each tensor, and in common.
+    /// What it keeps for each tensor, whether that goes on in steps without gradient, and what it keeps in common.
     pub(crate) kept: Vec<Slot>,
+    pub(crate) keeps_without_grad: bool,
     pub(crate) joint: Vec<Slot>,
     /// What it keeps for rows and columns.
     pub(crate) vectors: Vec<Slot>,
@@ -266,6 +267,7 @@ impl KernelKey {
             rule: rule.source(),
             switches: switches.map(|(name, on)| (name, u8::from(on))).collect(),
             kept: of_shape(&[SlotShape::Scalar]),
+            keeps_without_grad: rule.keeps_without_grad(),
             joint: of_shape(&[SlotShape::Joint]),
             whole_rows: !vectors.is_empty() && columns.is_multiple_of(4),
             one_matrix: !vectors.is_empty() && tensor.shape.len() <= 2,
@@ -293,6 +295,7 @@ impl KernelKey {
             switches,
             slots,
             kept: Vec::new(),
+            keeps_without_grad: false,
             joint: Vec::new(),
             vectors: Vec::new(),
             whole_rows: false,

@@ -141,6 +141,7 @@ fn rule_sources(key: &KernelKey) -> Vec<Source> {
         functions::NON_NEGATIVE,
         functions::EXPM1,
         functions::RECTIFICATION,
+        functions::SCHEDULE_FREE,
     ]);
     if !key.keeps() {
         sources.push(functions::KEEPS_NOTHING);

@@ -93,7 +93,7 @@ impl Optimizer {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoEstimates`] if no group's rule takes any; [`Error::Factor`], [`Error::UnknownTensor`];
+    /// [`Error::NoEstimates`] if no group's rule takes any; [`Error::Evaluating`]; [`Error::Factor`], [`Error::UnknownTensor`];
     /// [`Error::TooManyUnsubmittedSteps`], [`Error::DeviceLost`], [`Error::OutOfMemory`]. Nothing is recorded then.
     pub fn encode_estimate(
         &mut self,
@@ -171,6 +171,7 @@ impl Optimizer {
         estimate: &Estimate<'_>,
         elsewhere: Option<&[Option<BufferRange>]>,
     ) -> Result<Option<Aside>> {
+        self.needs_trained("an estimate")?;
         if !self.groups.iter().any(|group| group.rule.takes_estimates()) {
             let mut rules: Vec<&str> = self.groups.iter().map(|group| group.rule.name()).collect();
             rules.dedup();

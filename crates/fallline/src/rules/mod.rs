@@ -187,6 +187,12 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether its WGSL's `keep` is for every step of the optimizer that is not skipped, and not for those alone in
+    /// which the tensor has a gradient: for scalars that count these steps.
+    fn keeps_without_grad(&self) -> bool {
+        false
+    }
+
     /// Whether the direction that it proposes is multiplied by the learning rate already. (Where it is not, `apply`
     /// does that.) [`Group::update_clipping`] limits a direction before it is.
     fn direction_has_lr(&self) -> bool {

@@ -85,6 +85,23 @@ pub trait Rule: std::fmt::Debug {
         false
     }
 
+    /// Whether what it keeps goes on in steps in which a tensor has no gradient.
+    fn keeps_without_grad(&self) -> bool {
+        false
+    }
+
+    /// Where the twin evaluates an element's parameter, by its state: the shader's `evaluated`.
+    fn evaluated(&self, param: f32, state: &[f32]) -> f32 {
+        let _ = state;
+        param
+    }
+
+    /// Where the oracle does.
+    fn exact_evaluated(&self, param: f64, state: &[f64]) -> f64 {
+        let _ = state;
+        param
+    }
+
     /// Whether it takes estimates of the Hessian's diagonal.
     fn takes_estimates(&self) -> bool {
         false
