@@ -63,6 +63,8 @@
 //! learning rates, tensors without gradient, the number of micro-batches. Nothing has happened before you
 //! submit; up to 64 steps may be recorded by then.
 //!
+//! Between steps, [`Optimizer::encode_estimate`] hands in what estimates the Hessian's diagonal, for [`Sophia`].
+//!
 //! # Reports
 //!
 //! Norms, clip factors, the loss scale and whether a step is skipped are decided on the GPU.
