@@ -49,3 +49,8 @@ fn average_weight_of(kept: vec4<f32>, schedule: ScheduleFree) -> f32 {
     let sum = kept.z + kept.w;
     return select(average_part(kept.x, kept.y, schedule) / sum, 0.0, sum == 0.0);
 }
+
+// From y to z. (Where both are the same there is none, as infinite as they may be.)
+fn way(y: vec4<f32>, z: vec4<f32>) -> vec4<f32> {
+    return select(z - y, vec4<f32>(), bitcast<vec4<u32>>(y) == bitcast<vec4<u32>>(z));
+}

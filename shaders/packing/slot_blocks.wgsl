@@ -47,20 +47,24 @@ fn load_slot(slot: u32, a: Place, b: Place) -> Both {
 fn bounded(slots: Slots, grad: vec4<f32>) -> Slots {
     let is_kept = explains_infinity(grad);
     return Slots(
-        below_infinity(slots.slot0, is_kept),
-        below_infinity(slots.slot1, is_kept),
-        below_infinity(slots.slot2, is_kept),
-        below_infinity(slots.slot3, is_kept),
-        below_infinity(slots.slot4, is_kept),
-        below_infinity(slots.slot5, is_kept),
-        below_infinity(slots.slot6, is_kept),
-        below_infinity(slots.slot7, is_kept),
+        below_infinity(0u, slots.slot0, is_kept),
+        below_infinity(1u, slots.slot1, is_kept),
+        below_infinity(2u, slots.slot2, is_kept),
+        below_infinity(3u, slots.slot3, is_kept),
+        below_infinity(4u, slots.slot4, is_kept),
+        below_infinity(5u, slots.slot5, is_kept),
+        below_infinity(6u, slots.slot6, is_kept),
+        below_infinity(7u, slots.slot7, is_kept),
         slots.row,
         slots.column,
     );
 }
 
-fn below_infinity(value: vec4<f32>, is_kept: vec4<bool>) -> vec4<f32> {
+// (What is exact shares no scale, and is as infinite as the parameter.)
+fn below_infinity(slot: u32, value: vec4<f32>, is_kept: vec4<bool>) -> vec4<f32> {
+    if (is_exact(slot)) {
+        return value;
+    }
     let bits = bitcast<vec4<u32>>(value);
     let is_infinite = (bits & vec4<u32>(0x7fffffffu)) == vec4<u32>(0x7f800000u);
     // One below the bits of an infinity lies the largest f32 of that sign.

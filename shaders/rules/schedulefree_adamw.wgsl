@@ -77,8 +77,7 @@ fn propose(
     let exp_avg_sq = hyper.beta2 * state.exp_avg_sq + hyper.one_minus_beta2 * grad * grad;
     let normalized = grad / (sqrt(exp_avg_sq) * tensor.scalars.bias_correction2_rsqrt + hyper.eps);
     let penalized = select(normalized, normalized + hyper.weight_decay * param, hyper.weight_decay != 0.0);
-    let to_z = select(tensor.scalars.c * (z - param), vec4<f32>(), tensor.step == 1u);
-    let direction = tensor.scalars.step_size * penalized - to_z;
+    let direction = tensor.scalars.step_size * penalized - tensor.scalars.c * way(param, z);
     return Proposal(direction, State(z - tensor.scalars.lr * penalized, exp_avg_sq));
 }
 
@@ -87,7 +86,7 @@ fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -
 }
 
 fn evaluated(param: vec4<f32>, state: State, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
-    return param + hyper.evaluated_at * (state.z - param);
+    return param + hyper.evaluated_at * way(param, state.z);
 }
 
 fn state_of(slots: Slots) -> State {

@@ -68,8 +68,7 @@ fn propose(
 ) -> Proposal {
     let z = select(state.z, param, tensor.step == 1u);
     let penalized = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
-    let to_z = select(tensor.scalars.c * (z - param), vec4<f32>(), tensor.step == 1u);
-    let direction = tensor.scalars.step_size * penalized - to_z;
+    let direction = tensor.scalars.step_size * penalized - tensor.scalars.c * way(param, z);
     return Proposal(direction, State(z - tensor.scalars.lr * penalized));
 }
 
@@ -78,7 +77,7 @@ fn apply(param: vec4<f32>, direction: vec4<f32>, tensor: Tensor, hyper: Hyper) -
 }
 
 fn evaluated(param: vec4<f32>, state: State, tensor: Tensor, hyper: Hyper) -> vec4<f32> {
-    return param + hyper.evaluated_at * (state.z - param);
+    return param + hyper.evaluated_at * way(param, state.z);
 }
 
 fn state_of(slots: Slots) -> State {

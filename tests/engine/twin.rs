@@ -152,6 +152,10 @@ impl Start {
                 // An average of parameters lies near them.
                 return (slot, self.params[tensor].iter().map(|param| 0.7 * param).collect());
             }
+            if slot.name == "z" {
+                // Schedule-free's parameter lies between others.
+                return (slot, self.params[tensor].iter().map(|param| 0.9 * param).collect());
+            }
             if slot.signed {
                 return (slot, moment[tensor].clone());
             }
@@ -209,7 +213,8 @@ fn three_hundred_steps_stay_within_torchs_tolerance_of_the_oracle() {
             let by_twin = rule.jumps() || remembers;
             let expected = if by_twin { widened(&twin.param) } else { oracle.param.clone() };
             assert_close(&what, &optimizer.read_param(id).unwrap(), &expected);
-            for slot in case.slots().iter().map(|slot| slot.name) {
+            let parts = case.slots().into_iter().filter(|slot| !slot.name.ends_with("_rest"));
+            for slot in parts.map(|slot| slot.name) {
                 let found = optimizer.read_state(id, slot).unwrap();
                 let of_twin = widened(twin.get(rule, slot));
                 let expected = if remembers { &of_twin } else { oracle.get(rule, slot) };

@@ -55,3 +55,8 @@ impl Schedule {
         [lr, if *sum == 0.0 { 0.0 } else { weight / *sum }]
     }
 }
+
+/// From y to z: none where both are the same, as infinite as they may be.
+pub(crate) fn way<T: PartialEq + Default + Copy + std::ops::Sub<Output = T>>(y: T, z: T) -> T {
+    if y == z { T::default() } else { z - y }
+}
