@@ -3,12 +3,13 @@
 //   row_parts[row, chunk]       <- sum of margin(grad) over the 256 columns of a chunk
 //   column_parts[block, column] <- sum of margin(grad) over the 64 rows of a block
 //
-// A unit is a chunk of a block. Each has a workgroup: eight lanes a row, with eight vec4s each, so that
-// neighbouring lanes load neighbouring vec4s and a lane's loads are independent; a row then needs a sum of
-// eight through workgroup memory, and a column another. (Measured on Mesa's software driver: Adafactor's
-// roofline is 0.91, and 0.72 with a lane for each vec4 of a row, 64 of them.) Where rows are at most 32 long
-// (NARROW) a unit is given to one lane for each vec4 of a row, and a workgroup has as many units as it has
-// lanes for. Where rows are no multiple of four long, a lane loads two vec4s and takes what lies across.
+// A unit is a chunk of a block. Each has a workgroup: eight lanes a row, with up to eight vec4s each (LANE_VEC4S:
+// as many as a row is long), so that neighbouring lanes load neighbouring vec4s and a lane's loads are
+// independent; a row then needs a sum of eight through workgroup memory, and a column another. (Measured on
+// Mesa's software driver: Adafactor's roofline is 0.91, and 0.72 with a lane for each vec4 of a row, 64 of them.)
+// Of tiny matrices (LANE_VEC4S 0: the last dimensions of a convolution, say) a unit is given to one lane for each
+// vec4 of a row, and a workgroup has as many units as it has lanes for. Where rows are no multiple of four long, a
+// lane loads two vec4s and takes what lies across.
 // Blocks and chunks are counted from the beginning of each matrix: where buffers are cut changes no sum.
 //
 // Joined with: a rule (margin), and all that it is joined with in an update; words, format and codec of the
@@ -32,11 +33,13 @@ override ROW_WORKGROUPS: u32 = 32768u;
 // Whether rows are multiples of four long, so that no vec4 lies in two.
 override WHOLE_ROWS: bool = false;
 
-// Whether rows are at most 32 long.
-override NARROW: bool = false;
+// Vec4s of a row that a lane sums, at most: 1, 2, 4 or 8; 0: matrices are tiny.
+override LANE_VEC4S: u32 = 8u;
 
 const BLOCK_ROWS: u32 = 64u;
 const CHUNK_COLUMNS: u32 = 256u;
+// Of eight lanes.
+override ROW_VEC4S: u32 = 8u * LANE_VEC4S;
 
 // Of each row and lane, or of each lane.
 var<workgroup> of_rows: array<f32, 512>;
@@ -74,10 +77,10 @@ fn main(
     let tensor = load_tensor(piece.tensor);
     let hyper = load_hyper(tensor);
     let number = workgroup - piece.first_workgroup;
-    if (NARROW) {
+    if (LANE_VEC4S == 0u) {
         let lanes = unit_lanes(shape.columns);
         let unit = unit_of(number * (64u / lanes) + lane / lanes, piece, shape);
-        sum_narrow(unit, lane, lanes, shape, tensor, hyper);
+        sum_tiny(unit, lane, lanes, shape, tensor, hyper);
     } else {
         sum_wide(unit_of(number, piece, shape), lane, shape, tensor, hyper);
     }
@@ -114,15 +117,28 @@ fn sum_wide(unit: Unit, lane: u32, shape: Matrices, tensor: Tensor, hyper: Hyper
     var sums5 = vec4<f32>();
     var sums6 = vec4<f32>();
     var sums7 = vec4<f32>();
-    for (var row = lane / 8u; row < BLOCK_ROWS; row += 8u) {
+    for (var row = lane / 8u; row < unit.rows; row += 8u) {
         let term0 = term_of(row, own, unit, tensor, hyper);
-        let term1 = term_of(row, own + 8u, unit, tensor, hyper);
-        let term2 = term_of(row, own + 16u, unit, tensor, hyper);
-        let term3 = term_of(row, own + 24u, unit, tensor, hyper);
-        let term4 = term_of(row, own + 32u, unit, tensor, hyper);
-        let term5 = term_of(row, own + 40u, unit, tensor, hyper);
-        let term6 = term_of(row, own + 48u, unit, tensor, hyper);
-        let term7 = term_of(row, own + 56u, unit, tensor, hyper);
+        var term1 = vec4<f32>();
+        var term2 = vec4<f32>();
+        var term3 = vec4<f32>();
+        var term4 = vec4<f32>();
+        var term5 = vec4<f32>();
+        var term6 = vec4<f32>();
+        var term7 = vec4<f32>();
+        if (LANE_VEC4S > 1u) {
+            term1 = term_of(row, own + 8u, unit, tensor, hyper);
+        }
+        if (LANE_VEC4S > 2u) {
+            term2 = term_of(row, own + 16u, unit, tensor, hyper);
+            term3 = term_of(row, own + 24u, unit, tensor, hyper);
+        }
+        if (LANE_VEC4S > 4u) {
+            term4 = term_of(row, own + 32u, unit, tensor, hyper);
+            term5 = term_of(row, own + 40u, unit, tensor, hyper);
+            term6 = term_of(row, own + 48u, unit, tensor, hyper);
+            term7 = term_of(row, own + 56u, unit, tensor, hyper);
+        }
         sums0 += term0;
         sums1 += term1;
         sums2 += term2;
@@ -134,15 +150,21 @@ fn sum_wide(unit: Unit, lane: u32, shape: Matrices, tensor: Tensor, hyper: Hyper
         let of_row = ((term0 + term1) + (term2 + term3)) + ((term4 + term5) + (term6 + term7));
         of_rows[row * 8u + own] = (of_row.x + of_row.y) + (of_row.z + of_row.w);
     }
-    let first = lane / 8u * 64u + own;
+    let first = lane / 8u * ROW_VEC4S + own;
     of_columns[first] = sums0;
-    of_columns[first + 8u] = sums1;
-    of_columns[first + 16u] = sums2;
-    of_columns[first + 24u] = sums3;
-    of_columns[first + 32u] = sums4;
-    of_columns[first + 40u] = sums5;
-    of_columns[first + 48u] = sums6;
-    of_columns[first + 56u] = sums7;
+    if (LANE_VEC4S > 1u) {
+        of_columns[first + 8u] = sums1;
+    }
+    if (LANE_VEC4S > 2u) {
+        of_columns[first + 16u] = sums2;
+        of_columns[first + 24u] = sums3;
+    }
+    if (LANE_VEC4S > 4u) {
+        of_columns[first + 32u] = sums4;
+        of_columns[first + 40u] = sums5;
+        of_columns[first + 48u] = sums6;
+        of_columns[first + 56u] = sums7;
+    }
     workgroupBarrier();
     // A lane for each row, and for each vec4 of columns.
     if (lane < unit.rows) {
@@ -152,17 +174,20 @@ fn sum_wide(unit: Unit, lane: u32, shape: Matrices, tensor: Tensor, hyper: Hyper
         }
         parts[shape.row_parts + (unit.first_row + lane) * shape.chunks + unit.chunk] = sum;
     }
-    var sum = vec4<f32>();
-    for (var i = lane; i < 512u; i += 64u) {
-        sum += of_columns[i];
+    if (lane < ROW_VEC4S) {
+        var sum = vec4<f32>();
+        for (var i = lane; i < 8u * ROW_VEC4S; i += ROW_VEC4S) {
+            sum += of_columns[i];
+        }
+        store_columns(unit, lane, sum, shape);
     }
-    store_columns(unit, lane, sum, shape);
 }
 
-fn sum_narrow(unit: Unit, lane: u32, lanes: u32, shape: Matrices, tensor: Tensor, hyper: Hyper) {
+fn sum_tiny(unit: Unit, lane: u32, lanes: u32, shape: Matrices, tensor: Tensor, hyper: Hyper) {
     let own = lane % lanes;
     var sums = vec4<f32>();
-    for (var first = 0u; first < BLOCK_ROWS; first += 8u) {
+    // Rows of any of the units.
+    for (var first = 0u; first < min(BLOCK_ROWS, shape.rows); first += 8u) {
         for (var i = 0u; i < 8u; i++) {
             let term = term_of(first + i, own, unit, tensor, hyper);
             sums += term;
@@ -215,7 +240,7 @@ fn term_of(row: u32, number: u32, unit: Unit, tensor: Tensor, hyper: Hyper) -> v
     return select(vec4<f32>(), term, (columns < vec4<u32>(unit.columns)) & vec4<bool>(exists));
 }
 
-// Lanes of a narrow unit: as many as a row has vec4s, up to the next power of two.
+// Lanes of a unit of tiny matrices: as many as a row has vec4s, up to the next power of two.
 fn unit_lanes(columns: u32) -> u32 {
     let vec4s = (min(columns, 32u) + 3u) / 4u;
     return 1u << (32u - countLeadingZeros(max(vec4s, 1u) - 1u));
@@ -231,19 +256,13 @@ fn load_across(first: u32, lead: u32, elem: u32, tensor: Tensor) -> vec4<f32> {
     if (WHOLE_ROWS) {
         return load_grad(Place(0u, first + elem / 4u, 0u, 0u, 0u, 4u, 0u), tensor);
     }
+    // Both vec4s, though only one may be needed: no load waits for another.
     let low = load_vec4(first, lead, elem / 4u, tensor);
-    let shift = elem % 4u;
-    if (shift == 0u) {
-        return low;
-    }
     let high = load_vec4(first, lead, elem / 4u + 1u, tensor);
-    if (shift == 1u) {
-        return vec4<f32>(low.yzw, high.x);
-    }
-    if (shift == 2u) {
-        return vec4<f32>(low.zw, high.xy);
-    }
-    return vec4<f32>(low.w, high.xyz);
+    let shift = elem % 4u;
+    let from_one = select(low, vec4<f32>(low.yzw, high.x), shift == 1u);
+    let from_two = select(vec4<f32>(low.zw, high.xy), vec4<f32>(low.w, high.xyz), shift == 3u);
+    return select(from_one, from_two, shift >= 2u);
 }
 
 fn load_vec4(first: u32, lead: u32, at: u32, tensor: Tensor) -> vec4<f32> {

@@ -3,8 +3,8 @@
 //   row    <- keep_row(row, mean, record.scalars, hyper)
 //   column <- keep_column(column, mean, record.scalars, hyper)
 //
-// A workgroup for 64 rows, or for 16 columns with four lanes each, of one tensor; a dispatch for each rule. Others'
-// tensors are left alone, and those that take no step.
+// A workgroup for 64 rows of a tensor, or for 64 columns; where a matrix has more than 256 rows for 16, with four
+// lanes each. A dispatch for each rule. Others' tensors are left alone, and those that take no step.
 //
 // Joined with: a rule (StepHyper, Scalars, keep_row, keep_column), and all that it is joined with in an update;
 // structs/{tensor,placement,group,matrices}.wgsl.
@@ -16,6 +16,7 @@
 //   3 matrices     of each tensor
 //   4 parts        from control/margins.wgsl
 //   5 vectors      rows and columns (in and out)
+//   6 owners       the tensor of each workgroup
 
 @group(0) @binding(0) var<storage, read> groups: array<Group>;
 @group(0) @binding(1) var<storage, read> placements: array<Placement>;
@@ -23,13 +24,14 @@
 @group(0) @binding(3) var<storage, read> matrices: array<Matrices>;
 @group(0) @binding(4) var<storage, read> parts: array<f32>;
 @group(0) @binding(5) var<storage, read_write> vectors: array<f32>;
+@group(0) @binding(6) var<storage, read> owners: array<u32>;
 
 override ROW_WORKGROUPS: u32 = 32768u;
 // The rule's number among those of the optimizer.
 override RULE: u32 = 0u;
 
-const COLUMNS: u32 = 16u;
-const SLICES: u32 = 4u;
+const LARGE_BLOCKS: u32 = 4u;
+const LARGE_SLICES: u32 = 4u;
 
 var<workgroup> of_lanes: array<f32, 64>;
 
@@ -39,7 +41,11 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let workgroup = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
-    let index = find(workgroup);
+    // Whole workgroups behind the end, in the last row of a folded dispatch: a uniform exit.
+    if (workgroup >= arrayLength(&owners)) {
+        return;
+    }
+    let index = owners[workgroup];
     let placement = placements[index];
     if (placement.rule != RULE) {
         return;
@@ -49,19 +55,22 @@ fn main(
     let row_workgroups = (shape.rows_total + 63u) / 64u;
     let is_row = own < row_workgroups;
     let row = own * 64u + lane;
-    let column = (own - row_workgroups) * COLUMNS + lane % COLUMNS;
+    // Lanes of a column.
+    let slices = select(1u, LARGE_SLICES, shape.blocks > LARGE_BLOCKS);
+    let columns = 64u / slices;
+    let column = (own - row_workgroups) * columns + lane % columns;
     let columns_total = shape.matrices * shape.columns;
     var sum = 0.0;
     if (is_row && row < shape.rows_total) {
         sum = sum_of(shape.row_parts + row * shape.chunks, 1u, shape.chunks);
     } else if (!is_row && column < columns_total) {
-        // Every fourth block.
-        let slice = lane / COLUMNS;
+        // Every fourth block, or all.
+        let slice = lane / columns;
         let first = shape.column_parts
             + (column / shape.columns * shape.blocks + slice) * shape.columns
             + column % shape.columns;
-        let blocks = (shape.blocks - min(slice, shape.blocks) + SLICES - 1u) / SLICES;
-        sum = sum_of(first, SLICES * shape.columns, blocks);
+        let blocks = (shape.blocks - min(slice, shape.blocks) + slices - 1u) / slices;
+        sum = sum_of(first, slices * shape.columns, blocks);
     }
     of_lanes[lane] = sum;
     workgroupBarrier();
@@ -73,8 +82,11 @@ fn main(
     if (is_row && row < shape.rows_total) {
         let at = shape.rows_at + row;
         vectors[at] = keep_row(vectors[at], sum / f32(shape.columns), scalars, hyper);
-    } else if (!is_row && lane < COLUMNS && column < columns_total) {
-        let total = (of_lanes[lane] + of_lanes[lane + 16u]) + (of_lanes[lane + 32u] + of_lanes[lane + 48u]);
+    } else if (!is_row && lane < columns && column < columns_total) {
+        var total = sum;
+        if (slices == LARGE_SLICES) {
+            total = (sum + of_lanes[lane + 16u]) + (of_lanes[lane + 32u] + of_lanes[lane + 48u]);
+        }
         let at = shape.columns_at + column;
         vectors[at] = keep_column(vectors[at], total / f32(shape.rows), scalars, hyper);
     }
@@ -91,19 +103,4 @@ fn sum_of(first: u32, stride: u32, len: u32) -> f32 {
         total += of_run;
     }
     return total;
-}
-
-// The tensor of this workgroup: the last whose first it is, or comes before it.
-fn find(workgroup: u32) -> u32 {
-    var low = 0u;
-    var high = arrayLength(&placements) - 1u;
-    while (low < high) {
-        let middle = (low + high + 1u) / 2u;
-        if (matrices[middle].first_vectors <= workgroup) {
-            low = middle;
-        } else {
-            high = middle - 1u;
-        }
-    }
-    return low;
 }

@@ -11,7 +11,7 @@ use crate::common::{Case, Rng, bits, buffer, cases, gpu, tiny_gpu};
 
 /// Shapes around all that is counted: vec4s, blocks of 64 rows, chunks of 256 columns, matrices of many; of any remainder
 /// by four; without matrices, without elements.
-const SHAPES: [&[usize]; 18] = [
+const SHAPES: [&[usize]; 23] = [
     &[],
     &[7],
     &[1, 1],
@@ -30,6 +30,11 @@ const SHAPES: [&[usize]; 18] = [
     &[3, 66, 12],
     &[4, 0],
     &[300, 12],
+    &[33, 47],
+    &[40, 64],
+    &[90, 100],
+    &[16, 32],
+    &[17, 9, 3, 3],
 ];
 
 fn specs() -> Vec<TensorSpec> {

@@ -6,19 +6,30 @@ use std::ops::Range;
 use wgpu::{Buffer, BufferUsages, CommandEncoder};
 
 use crate::{
-    Error, Gpu, Result, Slot, SlotShape, TensorSpec, abi::Matrices, kernel::SUM_BYTES, limits,
+    Error, Gpu, Result, Slot, SlotShape, TensorSpec, abi::Matrices, fits::fits, kernel::SUM_BYTES,
+    limits,
 };
 
 /// Rows of a block, and columns of a chunk: `control/margins.wgsl`.
 pub(crate) const BLOCK_ROWS: u64 = 64;
 pub(crate) const CHUNK_COLUMNS: u64 = 256;
 
-/// Rows that are at most this long are narrow there.
-pub(crate) const NARROW_COLUMNS: u64 = 32;
+/// Matrices that are tiny there have rows that are at most so long, and at most so many.
+const TINY_COLUMNS: u32 = 32;
+pub(crate) const TINY_ROWS: u32 = 16;
 
-/// Rows and columns of a workgroup of `control/vectors.wgsl`.
+/// Rows of a workgroup of `control/vectors.wgsl`; and its columns, of matrices of at most so many blocks and of others.
 const WORKGROUP_ROWS: u64 = 64;
-const WORKGROUP_COLUMNS: u64 = 16;
+const WORKGROUP_COLUMNS: [u64; 2] = [64, 16];
+pub(crate) const LARGE_BLOCKS: u64 = 4;
+
+/// Vec4s of a row that a lane of `control/margins.wgsl` sums, of eight lanes; 0: the matrix is tiny.
+pub(crate) fn lane_vec4s(shape: &Matrices) -> u8 {
+    if shape.columns <= TINY_COLUMNS && shape.rows <= TINY_ROWS {
+        return 0;
+    }
+    fits(shape.columns.div_ceil(32).next_power_of_two().min(8), "at most 8")
+}
 
 /// The rows and columns of all tensors.
 #[derive(Clone, Debug, Default)]
@@ -41,9 +52,9 @@ pub(crate) struct VectorMemory {
     pub(crate) parts: Buffer,
     /// Where the sums of tiles begin.
     pub(crate) sums_at: u64,
-    /// Workgroups of `control/vectors.wgsl` and `control/means.wgsl`.
-    pub(crate) vector_workgroups: u64,
-    pub(crate) mean_workgroups: u64,
+    /// Workgroups of `control/vectors.wgsl` and `control/means.wgsl`, and the tensor of each.
+    pub(crate) workgroups: [u64; 2],
+    pub(crate) owners: [Buffer; 2],
 }
 
 /// A tensor, and what it needs.
@@ -112,14 +123,16 @@ impl Vectors {
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
         let buffer = gpu.buffer("fallline rows and columns", end, usage)?;
         gpu.write("fallline rows and columns", &buffer, 0, &shapes)?;
+        let owners = |owners: &[u32]| gpu.filled("fallline owners", BufferUsages::STORAGE, owners);
+        let owners = [owners(&counts.owners[0])?, owners(&counts.owners[1])?];
         let memory = VectorMemory {
             matrices: gpu.filled("fallline matrices", BufferUsages::STORAGE, &shapes)?,
             parts: gpu.buffer("fallline margins", parts_bytes.max(4), BufferUsages::STORAGE)?,
             buffer,
             shapes,
             sums_at,
-            vector_workgroups: counts.vectors,
-            mean_workgroups: counts.means,
+            workgroups: counts.owners.each_ref().map(|owners| owners.len() as u64),
+            owners,
         };
         Ok(Self { memory: Some(memory), places })
     }
@@ -154,8 +167,9 @@ impl Vectors {
 #[derive(Debug, Default)]
 struct Counts {
     parts: u64,
-    vectors: u64,
-    means: u64,
+    tensors: u32,
+    /// The tensor of each workgroup of *vectors*, and of *means*.
+    owners: [Vec<u32>; 2],
 }
 
 impl Counts {
@@ -173,17 +187,23 @@ impl Counts {
         let (blocks, chunks) = (rows.div_ceil(BLOCK_ROWS), columns.div_ceil(CHUNK_COLUMNS));
         let row_parts = self.parts;
         let column_parts = row_parts + matrices * rows * chunks;
-        let (first_vectors, first_means) = (self.vectors, self.means);
+        let [first_vectors, first_means] = self.owners.each_ref().map(|owners| owners.len() as u64);
         self.parts = column_parts + matrices * blocks * columns;
-        self.vectors += (matrices * rows).div_ceil(WORKGROUP_ROWS)
-            + (matrices * columns).div_ceil(WORKGROUP_COLUMNS);
-        self.means += matrices;
+        let workgroup_columns = WORKGROUP_COLUMNS[usize::from(blocks > LARGE_BLOCKS)];
+        let vectors = (matrices * rows).div_ceil(WORKGROUP_ROWS)
+            + (matrices * columns).div_ceil(workgroup_columns);
+        let means = if rows <= TINY_ROWS.into() { matrices.div_ceil(64) } else { matrices };
         // Kernels count a tensor's elements, and all parts, in 32 bits.
         let most = u64::from(u32::MAX);
         if len_elems > most && has_any {
             let (tensor, size_bytes) = (spec.name.clone(), len_elems.saturating_mul(4));
             return Err(Error::TensorTooLarge { tensor, size_bytes, max_bytes: 4 * most });
         }
+        for (owners, more) in self.owners.iter_mut().zip([vectors, means]) {
+            let more: usize = fits(more, "no more than elements, which are counted in 32 bits");
+            owners.resize(owners.len() + more, self.tensors);
+        }
+        self.tensors += 1;
         let number = |value: u64| elem(4 * value, 4 * most);
         Ok(Matrices {
             rows: number(rows)?,

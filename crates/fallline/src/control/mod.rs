@@ -332,12 +332,13 @@ impl Control {
         let RowWindow { dtype: grad, ragged, summed, .. } = *window;
         match summed {
             Summed::Squares => Recipe::Measure { grad, ragged },
-            Summed::Margins(rule) => Recipe::Margins(Margins {
+            Summed::Margins { rule, lane_vec4s } => Recipe::Margins(Margins {
                 key: self.margins[rule].0.clone(),
                 grad,
                 ragged,
                 tensors_in: self.records.tensors_in,
                 clip_value: self.constants.clip_value < f32::MAX,
+                lane_vec4s,
             }),
         }
     }
@@ -357,7 +358,7 @@ impl Control {
                 let (_, absent) = self.inputs.bindings();
                 vec![absent, places, grad, entire(&measure.partials)]
             }
-            (Summed::Margins(rule), _, Some(memory)) => {
+            (Summed::Margins { rule, .. }, _, Some(memory)) => {
                 let hypers = part(self.inputs.buffer(), self.margins[rule].1, HYPERS_BYTES);
                 let [matrices, parts] = [&memory.matrices, &memory.parts].map(entire);
                 vec![entire(&self.records.buffer), places, grad, matrices, parts, hypers]

@@ -58,7 +58,7 @@ impl Reduce {
         let mut all = Self { sums, vectors, keep: Vec::new(), decide: Vec::new() };
         let numbered = || (0u32..).zip(&rules.keys);
         if let Some(memory) = &all.vectors {
-            let [vectors, means] = [memory.vector_workgroups, memory.mean_workgroups];
+            let [vectors, means] = memory.workgroups;
             let with_vectors = || numbered().filter(|(_, key)| key.has_vectors());
             for (number, key) in with_vectors() {
                 let recipe = Recipe::Vectors { key: key.clone(), number };
@@ -143,11 +143,12 @@ impl Reduce {
         let recipe = &*kernel.recipe;
         match (recipe, &self.vectors, &self.sums) {
             (Recipe::Vectors { .. }, Some(memory), _) => {
-                let VectorMemory { buffer, matrices, parts, .. } = memory;
-                resources.extend([records, matrices, parts, buffer].map(entire));
+                let VectorMemory { buffer, matrices, parts, owners: [owners, _], .. } = memory;
+                resources.extend([records, matrices, parts, buffer, owners].map(entire));
             }
             (Recipe::Means { .. }, Some(memory), _) => {
-                resources.extend([&memory.matrices, &memory.buffer].map(entire));
+                let VectorMemory { buffer, matrices, owners: [_, owners], .. } = memory;
+                resources.extend([matrices, buffer, owners].map(entire));
             }
             (_, _, Some(sums)) => {
                 resources.push(sums.binding());

@@ -13,7 +13,7 @@ use crate::{
     fits::fits,
     layout::{TILE_ELEMS, tiles_of},
     tiles::{Bound, Lent},
-    vectors::{BLOCK_ROWS, NARROW_COLUMNS},
+    vectors::{BLOCK_ROWS, lane_vec4s},
 };
 
 /// Tiles of a row: `LANES * TILES` of `control/measure.wgsl`.
@@ -36,8 +36,8 @@ pub(crate) struct Measured {
 pub(crate) enum Summed {
     /// Squares, for norms.
     Squares,
-    /// What the rule of this number wants of rows and columns.
-    Margins(usize),
+    /// What a rule wants of rows and columns: its number, and how many vec4s of a row a lane sums.
+    Margins { rule: usize, lane_vec4s: u8 },
 }
 
 /// Rows of one tensor, or blocks, that a window holds wherever it lies.
@@ -152,6 +152,7 @@ impl RowPieces {
         for (tensor, &Measured { len_elems, dtype, margins, .. }) in (0u32..).zip(measured) {
             let Some((rule, shape)) = margins else { continue };
             let [rows, columns, blocks] = [shape.rows, shape.columns, shape.blocks].map(u64::from);
+            let lane_vec4s = lane_vec4s(&shape);
             let first_elem =
                 |block: u64| (block / blocks * rows + block % blocks * BLOCK_ROWS) * columns;
             let end = u64::from(shape.matrices) * blocks;
@@ -178,7 +179,7 @@ impl RowPieces {
                     if is_piece(middle) { low = middle } else { high = middle - 1 }
                 }
                 self.pieces.push(Piece {
-                    summed: Summed::Margins(rule),
+                    summed: Summed::Margins { rule, lane_vec4s },
                     tensor,
                     first_vec4: begin / 4,
                     len: number(low - first),
@@ -253,8 +254,8 @@ impl RowPieces {
 fn workgroups(shape: &Matrices, blocks: u64) -> u64 {
     let columns = u64::from(shape.columns);
     let units = blocks * u64::from(shape.chunks);
-    // A narrow unit has a lane for each vec4 of a row, up to the next power of two; others have a workgroup.
-    if columns > NARROW_COLUMNS {
+    // Of tiny matrices a unit has a lane for each vec4 of a row, up to the next power of two; others have a workgroup.
+    if lane_vec4s(shape) > 0 {
         return units;
     }
     units.div_ceil(64 / columns.div_ceil(4).next_power_of_two())

@@ -88,6 +88,7 @@ pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
             ragged: false,
             tensors_in: TableIn::Uniform,
             clip_value: false,
+            lane_vec4s: 8,
         }));
         others.push(Recipe::Vectors { key: key.clone(), number });
         others.push(Recipe::Means { key, number });

@@ -77,12 +77,12 @@ impl Recipe {
                     .chain([row, size, ("GROUP", f64::from(*group)), per_group])
                     .collect()
             }
-            Recipe::Margins(Margins { key, clip_value, .. }) => {
+            Recipe::Margins(Margins { key, clip_value, lane_vec4s, .. }) => {
                 if key.kind == Kind::Traffic {
                     return vec![row];
                 }
-                let rows =
-                    [("WHOLE_ROWS", flag(key.whole_rows)), ("NARROW", flag(key.narrow_rows))];
+                let lane = ("LANE_VEC4S", f64::from(*lane_vec4s));
+                let rows = [("WHOLE_ROWS", flag(key.whole_rows)), lane];
                 let clip = ("CLIP_VALUE", flag(*clip_value));
                 key.constants().chain([row, clip]).chain(rows).collect()
             }

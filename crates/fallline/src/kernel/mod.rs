@@ -28,7 +28,6 @@ use crate::{
     layout::{SUM_TILES, TILE_ELEMS},
     rules::Rule,
     slot,
-    vectors::NARROW_COLUMNS,
 };
 
 /// Tensors whose records fit the uniform buffer of `tables/tensors_uniform.wgsl`.
@@ -116,6 +115,8 @@ pub(crate) struct Margins {
     pub(crate) ragged: bool,
     pub(crate) tensors_in: TableIn,
     pub(crate) clip_value: bool,
+    /// See [`vectors::lane_vec4s`](crate::vectors::lane_vec4s).
+    pub(crate) lane_vec4s: u8,
 }
 
 /// A compiled kernel.
@@ -191,8 +192,6 @@ pub(crate) struct KernelKey {
     /// Of these, whether rows are multiples of four long, and whether the tensor is one matrix.
     pub(crate) whole_rows: bool,
     pub(crate) one_matrix: bool,
-    /// And whether rows are narrow.
-    pub(crate) narrow_rows: bool,
     pub(crate) scope: Scope,
     /// The slots that an estimate of the Hessian's diagonal changes: bit n for slot n.
     pub(crate) estimated: u32,
@@ -237,7 +236,7 @@ impl After {
 impl Margins {
     /// The kernel that loads what this one loads, and sums nothing.
     pub(crate) fn traffic(&self) -> Self {
-        Self { key: self.key.traffic(), ..self.clone() }
+        Self { key: self.key.traffic(), lane_vec4s: 0, ..self.clone() }
     }
 }
 
@@ -271,7 +270,6 @@ impl KernelKey {
             joint: of_shape(&[SlotShape::Joint]),
             whole_rows: !vectors.is_empty() && columns.is_multiple_of(4),
             one_matrix: !vectors.is_empty() && tensor.shape.len() <= 2,
-            narrow_rows: !vectors.is_empty() && columns as u64 <= NARROW_COLUMNS,
             vectors,
             slots: slot::tiled(&slots),
             scope: rule.scope(),
@@ -300,7 +298,6 @@ impl KernelKey {
             vectors: Vec::new(),
             whole_rows: false,
             one_matrix: false,
-            narrow_rows: false,
             scope: Scope::Element,
             estimated: 0,
             after: After::default(),

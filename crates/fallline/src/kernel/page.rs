@@ -77,6 +77,7 @@ pub fn kernel_wgsl(
             ragged: false,
             tensors_in: TableIn::Uniform,
             clip_value: false,
+            lane_vec4s: 8,
         }),
         KernelStage::Vectors if key.has_vectors() => Recipe::Vectors { key, number: 0 },
         KernelStage::Means if key.has_vectors() => Recipe::Means { key, number: 0 },

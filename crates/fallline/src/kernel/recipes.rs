@@ -191,9 +191,14 @@ pub(super) fn recipes() -> Vec<Recipe> {
             for (ragged, tensors_in) in [(false, TableIn::Uniform), (true, TableIn::Storage)] {
                 let key = key.clone();
                 let clip_value = ragged;
-                let margins = Margins { key, grad, ragged, tensors_in, clip_value };
+                let lane_vec4s = 8;
+                let margins = Margins { key, grad, ragged, tensors_in, clip_value, lane_vec4s };
                 recipes.push(Recipe::Margins(margins.traffic()));
-                recipes.push(Recipe::Margins(margins));
+                recipes.extend(
+                    [0, 1, 2, 4, 8].map(|lane_vec4s| {
+                        Recipe::Margins(Margins { lane_vec4s, ..margins.clone() })
+                    }),
+                );
             }
         }
         recipes.push(Recipe::Vectors { key: key.clone(), number: 1 });
@@ -230,10 +235,10 @@ pub(super) fn name(recipe: &Recipe) -> String {
         Recipe::Measure { grad, ragged } => {
             name += &format!(" {grad:?} {}", if *ragged { "ragged" } else { "whole" });
         }
-        Recipe::Margins(Margins { key, grad, ragged, tensors_in, .. }) => {
+        Recipe::Margins(Margins { key, grad, ragged, tensors_in, lane_vec4s, .. }) => {
             let packing = if *ragged { "ragged" } else { "whole" };
             name += &format!(" {} {grad:?} {packing} tensors:{tensors_in:?}", key.rule.stem());
-            name += &switches(key);
+            name += &format!(" lane_vec4s:{lane_vec4s}{}", switches(key));
         }
         Recipe::Advance { key, .. }
         | Recipe::Finish { key, .. }
@@ -261,11 +266,7 @@ fn switches(key: &KernelKey) -> String {
         [("caution", caution), ("clip_update", clip_update), ("cautious_decay", cautious_decay)];
     let beside = after.into_iter().chain(steering).filter(|(_, on)| *on).map(|(name, _)| (name, 1));
     let all = key.switches.iter().copied().chain(beside);
-    let rows = [
-        ("whole_rows", key.whole_rows),
-        ("one_matrix", key.one_matrix),
-        ("narrow_rows", key.narrow_rows),
-    ];
+    let rows = [("whole_rows", key.whole_rows), ("one_matrix", key.one_matrix)];
     let rows = rows.into_iter().filter(|(_, on)| *on).map(|(name, _)| (name, 1));
     all.chain(rows).map(|(name, value)| format!(" {name}:{value}")).collect()
 }

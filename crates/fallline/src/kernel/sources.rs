@@ -115,8 +115,8 @@ impl Recipe {
             Recipe::Margins(margins) => {
                 vec![tensors_binding(margins.tensors_in), READ_AT, WRITE, READ, WRITE, UNIFORM_AT]
             }
-            Recipe::Vectors { .. } => vec![READ_AT, READ, READ, READ, READ, WRITE],
-            Recipe::Means { .. } => vec![READ_AT, READ, READ, WRITE],
+            Recipe::Vectors { .. } => vec![READ_AT, READ, READ, READ, READ, WRITE, READ],
+            Recipe::Means { .. } => vec![READ_AT, READ, READ, WRITE, READ],
             Recipe::Expand => vec![READ_AT, WRITE],
         }
     }

@@ -121,6 +121,9 @@ fn shaders_and_engine_agree_on_constants() {
         control::MARGINS,
         format!("const CHUNK_COLUMNS: u32 = {}u;", crate::vectors::CHUNK_COLUMNS),
     );
+    let (blocks, rows) = (crate::vectors::LARGE_BLOCKS, crate::vectors::TINY_ROWS);
+    has(control::VECTORS, format!("const LARGE_BLOCKS: u32 = {blocks}u;"));
+    has(control::MEANS, format!("const LANE_ROWS: u32 = {rows}u;"));
     for slot in 0..crate::slot::MAX_SLOTS {
         has(structs::SLOTS, format!("    slot{slot}: vec4<f32>,"));
     }
