@@ -46,7 +46,7 @@ pub(super) fn default_lr(rule: RuleName) -> f64 {
         "sgd" => 0.05,
         "lion" => 3e-4,
         "asgd" => 0.3,
-        "rprop" => 1e-3,
+        "rprop" => 2e-3,
         "sophia" => 1e-3,
         _ => rule.rule().lr(),
     }
