@@ -185,3 +185,19 @@ fn a_momentum_of_none_is_refused() {
     let power = Group::new("all", ScheduleFreeSgd::new().r(5.0));
     assert_eq!(build(power), "group 'all': r must be in [0, 4], found 5");
 }
+
+#[test]
+fn a_power_of_zero_weighs_all_steps_alike() {
+    let rule = ScheduleFreeSgd::new().weight_lr_power(0.0).warmup_steps(4);
+    let groups = [Group::new("all", rule)];
+    let mut optimizer = Optimizer::arena(&gpu(), &groups, &specs(&[4])).unwrap();
+    let id = TensorId::new(0);
+    optimizer.write_grad(id, &[1.0; 4]).unwrap();
+    for lr in [0.0, 1.0, 0.5] {
+        optimizer.step(&Step::lr(lr)).unwrap();
+    }
+    let sum = ["weight_sum", "weight_sum_rest"].map(|s| optimizer.read_state(id, s).unwrap()[0]);
+    assert_eq!(sum[0] + sum[1], 3.0);
+    // The second of four steps to the whole learning rate.
+    assert_eq!(optimizer.read_state(id, "lr_max").unwrap(), [0.5]);
+}

@@ -11,7 +11,7 @@ pub const CASES: &[&str] = &[
     r#"{"lr": 2.5e-3}"#,
     r#"{"lr": 1e-2, "betas": [0.8, 0.99], "eps": 1e-3, "weight_decay": 0.1, "warmup_steps": 100,
         "r": 0.125, "weight_lr_power": 1.5}"#,
-    r#"{"lr": 1e-2, "betas": [0.95, 0.0], "eps": 1e-4, "r": 2.0, "weight_lr_power": 0.0}"#,
+    r#"{"lr": 1e-2, "betas": [0.95, 0.0], "eps": 1e-4, "r": 1.0, "weight_lr_power": 4.0}"#,
 ];
 
 /// `schedulefree.AdamWScheduleFree`.

@@ -11,7 +11,7 @@ pub const CASES: &[&str] = &[
     r#"{"lr": 0.1}"#,
     r#"{"lr": 0.05, "momentum": 0.8, "weight_decay": 0.1, "warmup_steps": 100, "r": 0.125,
         "weight_lr_power": 1.5}"#,
-    r#"{"lr": 0.05, "momentum": 0.5, "r": 1.0, "weight_lr_power": 0.0}"#,
+    r#"{"lr": 0.05, "momentum": 0.5, "r": 1.0, "weight_lr_power": 4.0}"#,
 ];
 
 /// `schedulefree.SGDScheduleFree`.
