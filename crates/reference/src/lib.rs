@@ -19,13 +19,15 @@ mod number;
 pub mod rules;
 mod schedule_free;
 mod steering;
+mod step;
 mod tensor;
 pub mod ulp;
 
 pub use number::Number;
 pub use rules::{Extent, NAMES, Rule, Scalars, Scope, Slot, cases, rule};
 pub use steering::Steering;
-pub use tensor::{Average, Averaging, Slow, Tensor, step_all, step_groups};
+pub use step::{step_all, step_groups};
+pub use tensor::{Average, Averaging, Slow, Tensor};
 
 /// The README, whose code is compiled.
 #[cfg(doctest)]
