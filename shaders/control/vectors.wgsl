@@ -92,7 +92,7 @@ fn main(
     }
 }
 
-// The sum of so many parts, in runs of 16.
+// The sum of `len` parts, in runs of 16.
 fn sum_of(first: u32, stride: u32, len: u32) -> f32 {
     var total = 0.0;
     for (var run = 0u; run < len; run += 16u) {

@@ -1,7 +1,7 @@
 // Precision: a master copy in f32, of which the parameter is the nearest code. (Micikevicius et al.
 // 2018, "Mixed Precision Training", section 3.1.)
 //
-// Where the parameter is not the master's code, somebody else wrote it (at the beginning, the
+// Where the parameter is not the master's code, the caller wrote it (at the beginning, the
 // runtime; later, a checkpoint or a projection): such an element starts again from what they wrote.
 
 alias MasterWord = vec4<f32>;

@@ -7,7 +7,7 @@
 // from zero: ties to even would give an even code 65,537 values, one more than 16 bits tell apart.
 // A NaN becomes quiet and loses the lower half of its payload.
 //
-// Where somebody else wrote the parameter, the old remainder stays, which is less than a unit in
+// Where the caller wrote the parameter, the old remainder stays, which is less than a unit in
 // its last place; two clamps keep a parameter that was set to zero or to infinity from becoming a NaN.
 
 alias MasterWord = vec2<u32>;

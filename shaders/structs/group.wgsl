@@ -7,7 +7,7 @@ struct Group {
     grad_sign: f32,
     // Where the scalars that its rule keeps for many tensors lie, behind those of each tensor.
     joint: u32,
-    // Every so many steps the slow parameter goes this far to the parameter: Lookahead; 0: never.
+    // Every this many steps the slow parameter goes this far to the parameter: Lookahead; 0: never.
     lookahead_k: u32,
 
     lookahead_alpha: f32,
@@ -20,7 +20,7 @@ struct Group {
     // The step of the first average, and steps from one to the next.
     average_start: u32,
     average_every: u32,
-    // Further at first: this over the number of averages before, and so many.
+    // Further at first: this over the number of averages before plus average_offset.
     average_ramp: f32,
     average_offset: u32,
 

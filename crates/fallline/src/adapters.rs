@@ -7,7 +7,7 @@ use crate::{Error, Result};
 /// Which adapter to open, and with which limits.
 #[derive(Clone, Debug, Default)]
 pub struct GpuOptions {
-    /// A part of the adapter's name, in any case; `None`: the one that wgpu prefers.
+    /// A part of the adapter's name, in upper or lower case; `None`: the one that wgpu prefers.
     pub adapter_name: Option<String>,
     /// The backends to look at; `None`: all.
     pub backends: Option<Backends>,
@@ -17,7 +17,7 @@ pub struct GpuOptions {
 
 impl GpuOptions {
     /// Reads wgpu's usual environment variables `WGPU_ADAPTER_NAME` and `WGPU_BACKEND`. (Those that
-    /// concern the instance, such as `WGPU_DEBUG` and `WGPU_POWER_PREF`, hold in any case.)
+    /// concern the instance, such as `WGPU_DEBUG` and `WGPU_POWER_PREF`, always hold.)
     ///
     /// # Errors
     /// [`Error::UnknownBackend`] if `WGPU_BACKEND` names one that wgpu does not know.

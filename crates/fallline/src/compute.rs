@@ -80,7 +80,7 @@ impl ComputeKernel {
         Ok(Self { gpu: gpu.clone(), label: label.to_owned(), pipeline, layout })
     }
 
-    /// Binds these resources as 0, 1, 2, … for a grid of so many workgroups.
+    /// Binds these resources as 0, 1, 2, … for a grid of `workgroups`.
     ///
     /// # Errors
     /// [`Error::Gpu`](crate::Error::Gpu) if they are not what the kernel was compiled for; the device out of
@@ -129,7 +129,7 @@ impl Gpu {
         kernel::row_workgroups(self.limits())
     }
 
-    /// The grid of at least so many workgroups in rows: a device permits 65,535 in each dimension. Those of the
+    /// A grid of at least this many workgroups, in rows: a device permits 65,535 in each dimension. Those of the
     /// last row that are too many must return early.
     #[must_use]
     pub fn fold(&self, workgroups: u64) -> [u32; 3] {

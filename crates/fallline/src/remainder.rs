@@ -41,7 +41,7 @@ fn round24(value: f32) -> f32 {
 /// The f32 of a parameter in bf16 and its remainder.
 fn join(code: u16, remainder: u16) -> f32 {
     let magnitude = i32::from(code & 0x7fff) << 16;
-    // What somebody else set to zero or infinity may have a remainder that leads out of the numbers.
+    // What the caller set to zero or infinity may have a remainder that leads out of the numbers.
     let most = if code & 0x7fff == 0x7f80 { 0x7f80_0000 } else { i32::MAX };
     let magnitude = (magnitude + i32::from(remainder.cast_signed())).clamp(0, most);
     f32::from_bits(u32::from(code & 0x8000) << 16 | magnitude.cast_unsigned())

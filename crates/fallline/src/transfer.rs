@@ -31,7 +31,7 @@ pub(crate) fn check_usage(
     Err(Error::BufferUsage { tensor: tensor.to_owned(), role, expected, found })
 }
 
-/// Reads so many values from byte `offset` on.
+/// Reads `len` values from byte `offset` on.
 pub(crate) async fn fetch<T: bytemuck::Pod>(
     gpu: &Gpu,
     buffer: &Buffer,
@@ -41,7 +41,7 @@ pub(crate) async fn fetch<T: bytemuck::Pod>(
     fetch_mapped(gpu, &[(buffer, offset, len * size_of::<T>() as u64)]).await
 }
 
-/// Reads ranges of buffers, one behind the other: from a byte on so many, both multiples of four.
+/// Reads ranges of buffers, one behind the other: each an offset and a length in bytes, multiples of four.
 pub(crate) async fn fetch_mapped<T: bytemuck::Pod>(
     gpu: &Gpu,
     ranges: &[(&Buffer, u64, u64)],

@@ -71,7 +71,7 @@ pub(crate) struct Factored<'a> {
 const ALIGNMENT: u64 = 16;
 
 impl Vectors {
-    /// For tensors whose tiles have sums of so many bytes together.
+    /// For tensors whose tile sums take this many bytes together.
     pub(crate) fn new(gpu: &Gpu, tensors: &[Factored<'_>], sums_bytes: u64) -> Result<Self> {
         if !tensors.iter().any(|tensor| tensor.slots.iter().any(|slot| is_vector(*slot))) {
             return Ok(Self { memory: None, places: vec![Vec::new(); tensors.len()] });

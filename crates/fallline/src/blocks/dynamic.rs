@@ -28,7 +28,7 @@ enum Book {
     Unsigned,
 }
 
-/// The dynamic map of so many decades, `create_dynamic_map` of bitsandbytes and torchao: in decade i, from
+/// The dynamic map of n decades, `create_dynamic_map` of bitsandbytes and torchao: in decade i, from
 /// 10^(i - decades) to ten times that, the middles of 2^i (unsigned: 2^(i + 1)) equal parts, of both
 /// signs in the signed map; and 0 and 1.
 pub(super) fn create_dynamic_map<const CODES: usize>(signed: bool, decades: i32) -> [f32; CODES] {

@@ -53,7 +53,7 @@ impl StateFormat {
         Some(BlockScales { dtype, block_elems })
     }
 
-    /// Bytes of the codes of so many elements, as a row.
+    /// Bytes of the codes of n elements, as a row.
     #[must_use]
     pub const fn codes_size_bytes(self, len_elems: u64) -> u64 {
         match self.code_bits() {
@@ -62,7 +62,7 @@ impl StateFormat {
         }
     }
 
-    /// Bytes of the scales of so many elements, as a row.
+    /// Bytes of the scales of n elements, as a row.
     #[must_use]
     pub const fn scales_size_bytes(self, len_elems: u64) -> u64 {
         match self.scales() {

@@ -74,7 +74,7 @@ pub(crate) struct Start<'a> {
     pub(crate) sums: (Option<TileSums>, &'a Vectors),
     /// The pieces of gradients to sum.
     pub(crate) rows: RowPieces,
-    /// Where tensors lie at first, and room for so many bytes of other places.
+    /// Where tensors lie at first, and room for the bytes of other places.
     pub(crate) places: &'a [u8],
     pub(crate) room: usize,
 }
@@ -235,7 +235,7 @@ impl Control {
         self.advance.iter().map(stands_still).collect()
     }
 
-    /// What writes records for a pass outside of a step: of tensors with at least so many steps.
+    /// What writes records for a pass outside of a step: of tensors with at least `from_step` steps.
     pub(crate) fn enlist(&self, gpu: &Gpu, from_step: u32) -> Result<Dispatch> {
         let kernel = compile::kernel(gpu, Recipe::Enlist { from_step })?;
         let (input, absent) = self.inputs.bindings();
@@ -369,7 +369,7 @@ impl Control {
     }
 }
 
-/// The grid of so many workgroups, if the device has them.
+/// The grid of this many workgroups, if the device permits it.
 fn workgroups(gpu: &Gpu, expected: u64) -> Result<(u32, u32)> {
     let found = max_workgroups(gpu.limits());
     if expected > found {

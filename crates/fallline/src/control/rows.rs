@@ -102,7 +102,7 @@ impl RowPieces {
         Self { pieces, dtypes, starts, half_bytes, max_binding_bytes, max_workgroups }
     }
 
-    /// With all gradients for norms of so many groups.
+    /// With all gradients for the norms of the groups.
     pub(crate) fn squares(mut self, measured: &[Measured], groups: usize) -> Self {
         let mut partial = 0u32;
         for group in 0..groups {
@@ -250,7 +250,7 @@ impl RowPieces {
     }
 }
 
-/// Workgroups of so many blocks of a tensor: `control/margins.wgsl`.
+/// Workgroups for the blocks of a tensor: `control/margins.wgsl`.
 fn workgroups(shape: &Matrices, blocks: u64) -> u64 {
     let columns = u64::from(shape.columns);
     let units = blocks * u64::from(shape.chunks);

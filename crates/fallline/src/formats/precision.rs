@@ -19,13 +19,13 @@ pub enum Precision {
     /// All: an f32 copy, of which the parameter is the nearest code (Micikevicius et al., *Mixed
     /// Precision Training*, 2018). 4 bytes more for each element.
     ///
-    /// An element whose parameter was written by somebody else starts again from what they wrote.
+    /// An element whose parameter the caller wrote starts again from what was written.
     Master,
     /// All, for bf16: parameter and a remainder of 16 bits are the f32 exactly (as in NVIDIA apex's
     /// `store_param_remainders`). 2 bytes more for each element. The parameter is the nearest code,
     /// ties away from zero.
     ///
-    /// Where somebody else writes a parameter, the remainder stays, up to half a unit in the
+    /// Where the caller writes a parameter, the remainder stays, up to half a unit in the
     /// parameter's last place; [`Optimizer::write_param`](crate::Optimizer::write_param) writes both.
     Remainder,
     /// Nearly all, for bf16: parameter and a remainder of 8 bits are a number of 24 bits, rounded up or

@@ -72,7 +72,7 @@ pub(crate) enum Recipe {
         /// Whether it counts steps, or tells what may be evaluated.
         counts: bool,
     },
-    /// `control/enlist.wgsl` for tensors with at least so many steps
+    /// `control/enlist.wgsl` for tensors with at least `from_step` steps
     Enlist { from_step: u32 },
     /// `control/finish.wgsl` for one rule
     Finish {

@@ -77,7 +77,7 @@ impl<'a> Step<'a> {
         self
     }
 
-    /// The gradients are the sum over so many micro-batches: they are divided by that number.
+    /// The gradients are the sum over `count` micro-batches, and are divided by it.
     #[must_use]
     pub const fn accumulated(mut self, count: u32) -> Self {
         self.accumulated = count;

@@ -153,7 +153,7 @@ impl Optimizer {
             return Ok(remainder::join_all(&param, &rests, rest_bytes));
         }
         let kept: Vec<f32> = transfer::fetch(&self.gpu, master, offset, len_elems).await?;
-        // As the kernel does: an element that somebody else wrote counts as they wrote it.
+        // As the kernel does: an element that the caller wrote counts as it was written.
         let values = spec.dtype.decode(&param);
         let rounded = spec.dtype.encode(&kept);
         let followed = rounded.as_chunks::<2>().0.iter().zip(param.as_chunks::<2>().0);

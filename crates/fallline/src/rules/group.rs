@@ -185,7 +185,7 @@ impl Group {
         self
     }
 
-    /// The format of the state of a tensor with so many elements; of a piece, its whole's number of them.
+    /// The format of the state of a tensor of `len_elems` elements; of a piece, those of its whole.
     #[must_use]
     pub fn state_of(&self, len_elems: u64) -> StateFormat {
         if len_elems < self.min_state_elems { StateFormat::F32 } else { self.state }

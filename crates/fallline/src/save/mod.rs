@@ -82,7 +82,7 @@ impl Encoding {
         }
     }
 
-    /// Bytes of so many elements; `None` for text, which may have any number.
+    /// Bytes of n elements; `None` for text, which may have any number.
     fn size_bytes(self, len_elems: u64) -> Option<u64> {
         match self {
             Self::Numbers(dtype) => len_elems.checked_mul(dtype.size_bytes()),
