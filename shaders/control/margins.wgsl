@@ -186,20 +186,21 @@ fn sum_wide(unit: Unit, lane: u32, shape: Matrices, tensor: Tensor, hyper: Hyper
 fn sum_tiny(unit: Unit, lane: u32, lanes: u32, shape: Matrices, tensor: Tensor, hyper: Hyper) {
     let own = lane % lanes;
     var sums = vec4<f32>();
-    // Rows of any of the units.
-    for (var first = 0u; first < min(BLOCK_ROWS, shape.rows); first += 8u) {
-        for (var i = 0u; i < 8u; i++) {
+    // Tiny matrices are one block each.
+    for (var first = 0u; first < shape.rows; first += 8u) {
+        let rows = min(8u, shape.rows - first);
+        for (var i = 0u; i < rows; i++) {
             let term = term_of(first + i, own, unit, tensor, hyper);
             sums += term;
             of_rows[i * 64u + lane] = (term.x + term.y) + (term.z + term.w);
         }
         workgroupBarrier();
-        for (var i = own; i < 8u; i += lanes) {
+        for (var i = own; i < rows; i += lanes) {
             var sum = 0.0;
             for (var l = lane - own; l < lane - own + lanes; l++) {
                 sum += of_rows[i * 64u + l];
             }
-            if (first + i < unit.rows) {
+            if (unit.rows != 0u) {
                 parts[shape.row_parts + unit.first_row + first + i] = sum;
             }
         }
