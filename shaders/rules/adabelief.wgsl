@@ -82,7 +82,7 @@ fn propose(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Proposal {
-    let decayed = select(grad, grad + hyper.l2 * param, hyper.l2 != 0.0);
+    let decayed = l2_penalized(grad, param, hyper.l2);
     let exp_avg = lerp(state.exp_avg, decayed, hyper.one_minus_beta1);
     let residual = decayed - exp_avg;
     let squares = hyper.one_minus_beta2 * residual * residual;

@@ -48,7 +48,7 @@ fn propose(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Proposal {
-    let decayed = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
+    let decayed = l2_penalized(grad, param, hyper.weight_decay);
     let square_avg = hyper.rho * state.square_avg + hyper.one_minus_rho * decayed * decayed;
     let ratio = (state.acc_delta + hyper.eps) / (square_avg + hyper.eps);
     let squared = ratio * decayed * decayed;

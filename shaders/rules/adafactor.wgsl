@@ -119,9 +119,7 @@ fn terms(
 
 fn decide(sums: vec4<f32>, before: Scalars, kept: Kept, hyper: StepHyper) -> Scalars {
     let mean_squares = sums.xy / max(sums.w, 1.0);
-    // By its bits, as a compiler may assume that numbers are finite.
-    let is_finite = (bitcast<u32>(mean_squares.x) & 0x7f800000u) != 0x7f800000u;
-    let rms = select(0.0, sqrt(mean_squares.x), is_finite);
+    let rms = select(0.0, sqrt(mean_squares.x), sum_is_finite(mean_squares.x));
     let size = max(hyper.eps2, rms) * before.step_size;
     var decided = before;
     decided.step_size = size / max(1.0, sqrt(mean_squares.y) / hyper.d);

@@ -120,9 +120,7 @@ fn decide(sums: vec4<f32>, before: Scalars, kept: Kept, hyper: StepHyper) -> Sca
     let mean_squares = sums.xy / max(sums.w, 1.0);
     var size = before.step_size;
     if (SCALE_PARAMETER) {
-        // By its bits, as a compiler may assume that numbers are finite.
-        let is_finite = (bitcast<u32>(mean_squares.x) & 0x7f800000u) != 0x7f800000u;
-        size *= max(hyper.eps2, select(0.0, sqrt(mean_squares.x), is_finite));
+        size *= max(hyper.eps2, select(0.0, sqrt(mean_squares.x), sum_is_finite(mean_squares.x)));
     }
     let clipped = size / max(1.0, sqrt(mean_squares.y) / hyper.clip_threshold);
     return Scalars(clipped, before.weight, 1.0 - size * hyper.weight_decay, 0.0);

@@ -46,7 +46,7 @@ fn propose(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Proposal {
-    let decayed = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
+    let decayed = l2_penalized(grad, param, hyper.weight_decay);
     let initial = vec4<f32>(hyper.initial_accumulator_value);
     let sum = select(state.sum, initial, tensor.step == 1u) + decayed * decayed;
     let direction = tensor.scalars.step_size * decayed / (sqrt(sum) + hyper.eps);

@@ -55,7 +55,7 @@ fn propose(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Proposal {
-    let decayed = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
+    let decayed = l2_penalized(grad, param, hyper.weight_decay);
     let exp_avg = lerp(state.exp_avg, decayed, hyper.one_minus_beta1);
     let exp_avg_sq = hyper.beta2 * state.exp_avg_sq + hyper.one_minus_beta2 * decayed * decayed;
     var largest = exp_avg_sq;

@@ -50,7 +50,7 @@ fn propose(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Proposal {
-    let decayed = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
+    let decayed = l2_penalized(grad, param, hyper.weight_decay);
     let exp_avg = lerp(state.exp_avg, decayed, hyper.one_minus_beta1);
     let exp_inf = max_magnitude(hyper.beta2 * state.exp_inf, abs(decayed) + hyper.eps);
     // By its bits, of which NaN has more: below the least normal number, which may be taken for 0.

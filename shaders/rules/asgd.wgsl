@@ -67,7 +67,7 @@ fn propose(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Proposal {
-    let decayed = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
+    let decayed = l2_penalized(grad, param, hyper.weight_decay);
     let moved = param * tensor.scalars.decay - tensor.scalars.eta * decayed;
     let averaged = state.ax + (moved - state.ax) * tensor.scalars.mu;
     return Proposal(decayed, State(select(averaged, moved, tensor.scalars.mu == 1.0)));

@@ -59,7 +59,7 @@ fn propose(
     let exp_avg_sq = hyper.beta2 * state.exp_avg_sq + hyper.one_minus_beta2 * grad * grad;
     let denominator = sqrt(exp_avg_sq) * tensor.scalars.bias_correction2_rsqrt + hyper.eps;
     let adam = exp_avg * tensor.scalars.bias_correction1_rcp / denominator;
-    let decayed = select(adam, adam + hyper.weight_decay * param, hyper.weight_decay != 0.0);
+    let decayed = l2_penalized(adam, param, hyper.weight_decay);
     return Proposal(decayed, State(exp_avg, exp_avg_sq));
 }
 
@@ -73,15 +73,9 @@ fn terms(
     return Terms(param * param, proposal.direction * proposal.direction);
 }
 
-// Whether a sum is more than 0 and finite: by its bits, as a compiler may assume that numbers are.
-fn is_positive(sum: f32) -> bool {
-    let bits = bitcast<u32>(sum);
-    return bits != 0u && bits < 0x7f800000u;
-}
-
 fn decide(sums: vec4<f32>, before: Scalars, kept: Kept, hyper: StepHyper) -> Scalars {
     var decided = before;
-    if (is_positive(sums.x) && is_positive(sums.y)) {
+    if (sum_is_positive(sums.x) && sum_is_positive(sums.y)) {
         decided.step_size = before.step_size * (sqrt(sums.x) / sqrt(sums.y));
     }
     return decided;

@@ -45,10 +45,6 @@ fn scalars(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> Scalars {
     return Scalars(lr, 0.0, 0.0, 0.0);
 }
 
-fn decayed_grad(param: vec4<f32>, grad: vec4<f32>, hyper: Hyper) -> vec4<f32> {
-    return select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
-}
-
 fn propose(
     param: vec4<f32>,
     grad: vec4<f32>,
@@ -56,7 +52,7 @@ fn propose(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Proposal {
-    let scaled = tensor.scalars.step_size * decayed_grad(param, grad, hyper);
+    let scaled = tensor.scalars.step_size * l2_penalized(grad, param, hyper.weight_decay);
     var buffer = state.momentum_buffer;
     var direction = scaled;
     if (MOMENTUM) {
@@ -76,19 +72,13 @@ fn terms(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Terms {
-    let decayed = decayed_grad(param, grad, hyper);
+    let decayed = l2_penalized(grad, param, hyper.weight_decay);
     return Terms(param * param, decayed * decayed);
-}
-
-// Whether a sum is more than 0 and finite: by its bits, as a compiler may assume that numbers are.
-fn is_positive(sum: f32) -> bool {
-    let bits = bitcast<u32>(sum);
-    return bits != 0u && bits < 0x7f800000u;
 }
 
 fn decide(sums: vec4<f32>, before: Scalars, kept: Kept, hyper: StepHyper) -> Scalars {
     var decided = before;
-    if (is_positive(sums.x) && is_positive(sums.y)) {
+    if (sum_is_positive(sums.x) && sum_is_positive(sums.y)) {
         let trust = hyper.trust_coefficient * sqrt(sums.x) / (sqrt(sums.y) + hyper.eps);
         decided.step_size = before.step_size * trust;
     }

@@ -83,7 +83,7 @@ fn propose(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Proposal {
-    let decayed = penalized(param, grad, hyper);
+    let decayed = l2_penalized(grad, param, hyper.l2);
     let d = tensor.scalars.d;
     let p0 = select(state.p0, param, tensor.step == 1u);
     let exp_avg = hyper.beta1 * state.exp_avg + hyper.one_minus_beta1 * (d * decayed);
@@ -96,10 +96,6 @@ fn propose(
     return Proposal(direction, State(exp_avg, exp_avg_sq, s, p0));
 }
 
-fn penalized(param: vec4<f32>, grad: vec4<f32>, hyper: Hyper) -> vec4<f32> {
-    return select(grad, grad + hyper.l2 * param, hyper.l2 != 0.0);
-}
-
 fn terms(
     param: vec4<f32>,
     grad: vec4<f32>,
@@ -110,7 +106,7 @@ fn terms(
     let is_frozen = tensor.scalars.s_size == 0.0;
     // Of an infinite parameter, which only one without gradient leaves alone, nothing is known.
     let is_known = (bitcast<vec4<u32>>(param) & vec4<u32>(0x7f800000u)) != vec4<u32>(0x7f800000u);
-    let along = tensor.scalars.dlr * penalized(param, grad, hyper) * (proposal.state.p0 - param);
+    let along = tensor.scalars.dlr * l2_penalized(grad, param, hyper.l2) * (proposal.state.p0 - param);
     return Terms(
         select(vec4<f32>(), along, is_known & vec4<bool>(!is_frozen)),
         select(abs(proposal.state.s), vec4<f32>(), is_frozen),

@@ -69,7 +69,7 @@ fn propose(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Proposal {
-    let decayed = select(grad, grad + hyper.l2 * param, hyper.l2 != 0.0);
+    let decayed = l2_penalized(grad, param, hyper.l2);
     let exp_avg = lerp(state.exp_avg, decayed, hyper.one_minus_beta1);
     let exp_avg_sq = hyper.beta2 * state.exp_avg_sq + hyper.one_minus_beta2 * decayed * decayed;
     let moved = tensor.scalars.step_size * exp_avg;

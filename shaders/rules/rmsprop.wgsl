@@ -55,7 +55,7 @@ fn propose(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Proposal {
-    let decayed = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
+    let decayed = l2_penalized(grad, param, hyper.weight_decay);
     let square_avg = hyper.alpha * state.square_avg + hyper.one_minus_alpha * decayed * decayed;
     var variance = square_avg;
     var grad_avg = state.grad_avg;

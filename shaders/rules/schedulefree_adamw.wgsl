@@ -76,7 +76,7 @@ fn propose(
     let z = select(state.z, param, tensor.step == 1u);
     let exp_avg_sq = hyper.beta2 * state.exp_avg_sq + hyper.one_minus_beta2 * grad * grad;
     let normalized = grad / (sqrt(exp_avg_sq) * tensor.scalars.bias_correction2_rsqrt + hyper.eps);
-    let penalized = select(normalized, normalized + hyper.weight_decay * param, hyper.weight_decay != 0.0);
+    let penalized = l2_penalized(normalized, param, hyper.weight_decay);
     let direction = tensor.scalars.step_size * penalized - tensor.scalars.c * way(param, z);
     return Proposal(direction, State(z - tensor.scalars.lr * penalized, exp_avg_sq));
 }

@@ -67,7 +67,7 @@ fn propose(
     hyper: Hyper,
 ) -> Proposal {
     let z = select(state.z, param, tensor.step == 1u);
-    let penalized = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
+    let penalized = l2_penalized(grad, param, hyper.weight_decay);
     let direction = tensor.scalars.step_size * penalized - tensor.scalars.c * way(param, z);
     return Proposal(direction, State(z - tensor.scalars.lr * penalized));
 }

@@ -48,7 +48,7 @@ fn propose(
     tensor: Tensor,
     hyper: Hyper,
 ) -> Proposal {
-    let decayed = select(grad, grad + hyper.weight_decay * param, hyper.weight_decay != 0.0);
+    let decayed = l2_penalized(grad, param, hyper.weight_decay);
     var buffer = state.momentum_buffer;
     var direction = decayed;
     if (MOMENTUM) {

@@ -78,10 +78,8 @@ fn terms(
 
 fn decide(sums: vec4<f32>, before: Scalars, kept: Kept, hyper: StepHyper) -> Scalars {
     let mean_square = sums.x / max(sums.w, 1.0);
-    // By its bits, as a compiler may assume that numbers are finite.
-    let is_finite = (bitcast<u32>(mean_square) & 0x7f800000u) != 0x7f800000u;
     var decided = before;
-    decided.step_size = before.step_size / max(1.0, select(1.0, sqrt(mean_square), is_finite));
+    decided.step_size = before.step_size / max(1.0, select(1.0, sqrt(mean_square), sum_is_finite(mean_square)));
     decided.decay = 1.0 - decided.step_size * hyper.weight_decay;
     return decided;
 }

@@ -429,6 +429,10 @@ sources! {
         POWER = "power",
         /// `torch.lerp`.
         LERP = "lerp",
+        /// A gradient with an L2 penalty.
+        L2 = "l2",
+        /// Whether a sum is a number.
+        SUM_BITS = "sum_bits",
         /// The larger of two numbers that are not negative.
         MAX_MAGNITUDE = "max_magnitude",
         /// Random bits as a function of a counter.

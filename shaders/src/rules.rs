@@ -1,6 +1,6 @@
 //! The one list of the engine's rules.
 
-use super::Source;
+use super::{Source, functions, structs};
 
 /// Every rule of the engine, as `stem Type CONSTANT "reference"`, handed to another macro: a line here is all that
 /// registers the files `shaders/rules/stem.wgsl`, its values in the engine and its twin.
@@ -59,3 +59,20 @@ macro_rules! sources {
 }
 
 for_each_rule!(sources);
+
+/// What any rule is joined with, since it may use it. (Decoupled weight decay besides, cautious or not.)
+pub const COMMON: &[Source] = &[
+    structs::TENSOR,
+    structs::PROPOSAL,
+    structs::TERMS,
+    structs::KEPT,
+    functions::POWER,
+    functions::LERP,
+    functions::L2,
+    functions::SUM_BITS,
+    functions::MAX_MAGNITUDE,
+    functions::NON_NEGATIVE,
+    functions::EXPM1,
+    functions::RECTIFICATION,
+    functions::SCHEDULE_FREE,
+];

@@ -2,7 +2,7 @@
 #![allow(clippy::cast_possible_truncation, reason = "rounding to f32 is what the engine does")]
 
 use fallline::{Gpu, SlotShape, TensorSpec, wgpu};
-use fallline_shaders::{functions, join, structs};
+use fallline_shaders::{functions, join, rules, structs};
 
 use crate::common::{self, Case, buffer, cases, gpu, read};
 
@@ -26,17 +26,8 @@ const MAIN: &str = "
 
 /// The scalars of these steps, by the rule's own WGSL.
 fn on_gpu(gpu: &Gpu, case: &Case, steps: &[f32], kept: &[f32]) -> Vec<f32> {
-    let mut sources = vec![case.rule.source(), structs::TENSOR, structs::SLOTS];
-    sources.extend([structs::PROPOSAL, structs::TERMS, structs::KEPT, functions::POWER]);
-    sources.extend([
-        functions::LERP,
-        functions::MAX_MAGNITUDE,
-        functions::NON_NEGATIVE,
-        functions::EXPM1,
-        functions::DECAY,
-        functions::RECTIFICATION,
-        functions::SCHEDULE_FREE,
-    ]);
+    let mut sources = vec![case.rule.source(), structs::SLOTS, functions::DECAY];
+    sources.extend(rules::COMMON);
     let device = gpu.device();
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some("scalars"),

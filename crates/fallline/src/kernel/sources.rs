@@ -1,7 +1,7 @@
 //! Which files make up a kernel, and what it binds.
 
 use fallline_shaders::{
-    Source, blocks, codecs, control, formats, frames, functions, packing, precision, probes,
+    Source, blocks, codecs, control, formats, frames, functions, packing, precision, probes, rules,
     structs, tables,
 };
 use wgpu::BindingType;
@@ -132,17 +132,8 @@ fn control_sources(entry: Source, key: &KernelKey) -> Vec<Source> {
 
 /// A rule, and what any rule may use.
 fn rule_sources(key: &KernelKey) -> Vec<Source> {
-    let mut sources = vec![key.rule, structs::TENSOR, structs::PROPOSAL, structs::TERMS];
-    sources.extend([
-        structs::KEPT,
-        functions::POWER,
-        functions::LERP,
-        functions::MAX_MAGNITUDE,
-        functions::NON_NEGATIVE,
-        functions::EXPM1,
-        functions::RECTIFICATION,
-        functions::SCHEDULE_FREE,
-    ]);
+    let mut sources = vec![key.rule];
+    sources.extend(rules::COMMON);
     if !key.keeps() {
         sources.push(functions::KEEPS_NOTHING);
     }
