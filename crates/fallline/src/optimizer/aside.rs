@@ -47,8 +47,7 @@ impl Optimizer {
         }
         let head = StepInput { grad_factor: task.factor, ..bytemuck::Zeroable::zeroed() };
         let mut absent = task.absent.to_vec();
-        let gone = self.infos.iter().enumerate().filter(|(_, info)| info.gone);
-        absent.extend(gone.map(|(index, _)| index));
+        absent.extend(self.gone());
         let input = Input { head, rates: Vec::new(), absent };
         let Self { gpu, control, lies, .. } = self;
         let enlist = control.enlist(gpu, task.from_step)?;

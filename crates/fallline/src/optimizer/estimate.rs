@@ -5,6 +5,7 @@ use wgpu::{CommandEncoder, ComputePass};
 use super::{
     Lies, Optimizer,
     aside::{Aside, Task},
+    step::indices,
 };
 use crate::{
     BufferRange, Error, Places, Result, TensorId,
@@ -180,12 +181,7 @@ impl Optimizer {
         let &Estimate { squares, factor, without } = estimate;
         let ok = positive(factor);
         check("the factor of an estimate".into(), "finite and >= 2^-126", factor, ok)?;
-        let len = self.infos.len();
-        let index = |id: &TensorId| match id.0 {
-            index if index < len => Ok(index),
-            index => Err(Error::UnknownTensor { index, len }),
-        };
-        let absent: Vec<usize> = without.iter().map(index).collect::<Result<_>>()?;
+        let absent = indices(without, self.infos.len())?;
         let task = Task {
             stage: Stage::Estimate { squares },
             has: KernelKey::takes_estimates,

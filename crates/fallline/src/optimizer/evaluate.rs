@@ -120,10 +120,9 @@ impl Optimizer {
     }
 
     fn record_exchange(&self, encoder: &mut CommandEncoder, exchange: &Evaluating) -> Result<()> {
-        let gone = self.infos.iter().enumerate().filter(|(_, info)| info.gone);
         let mut input =
             Step::new().input(&self.groups, self.infos.iter().map(|info| info.group))?;
-        input.absent.extend(gone.map(|(index, _)| index));
+        input.absent.extend(self.gone());
         let written = self.control.inputs.write(&self.gpu, &input, &self.control.constants, &[])?;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
             label: Some("fallline exchange"),

@@ -283,8 +283,7 @@ impl Optimizer {
     fn prepare(&mut self, step: &Step<'_>) -> Result<Option<Written>> {
         self.needs_trained("a step")?;
         let mut input = step.input(&self.groups, self.infos.iter().map(|info| info.group))?;
-        let gone = self.infos.iter().enumerate().filter(|(_, info)| info.gone);
-        input.absent.extend(gone.map(|(index, _)| index));
+        input.absent.extend(self.gone());
         if let Lies::Borrowed(borrowed) = &self.lies {
             if input.head.zero_grads != 0
                 && let Some((tensor, other)) = borrowed.shared_grads().cloned()
@@ -419,6 +418,12 @@ impl Optimizer {
             Lies::Arena { .. } => (0, 0),
             Lies::Borrowed(borrowed) => borrowed.kept(),
         }
+    }
+
+    /// The indices of tensors that were taken out.
+    fn gone(&self) -> impl Iterator<Item = usize> {
+        let gone = self.infos.iter().enumerate().filter(|(_, info)| info.gone);
+        gone.map(|(index, _)| index)
     }
 
     /// Without tensors there may still be a loss scale to update, for others that share it.

@@ -107,7 +107,7 @@ impl<'a> Step<'a> {
         groups: &[Group],
         group_of: impl ExactSizeIterator<Item = usize>,
     ) -> Result<Input> {
-        let absent = self.absent(group_of.len())?;
+        let absent = indices(self.without_grad, group_of.len())?;
         let rates = self.rates(groups, group_of)?;
         if self.accumulated == 0 {
             let what = "the number of accumulated gradients".into();
@@ -164,15 +164,15 @@ impl<'a> Step<'a> {
         let of_groups: Vec<f32> = groups.iter().enumerate().map(of_group).collect::<Result<_>>()?;
         Ok(group_of.map(|group| of_groups[group]).collect())
     }
+}
 
-    /// The indices of the tensors without gradient, checked.
-    fn absent(&self, tensors: usize) -> Result<Vec<usize>> {
-        let index = |id: &TensorId| match id.0 {
-            index if index < tensors => Ok(index),
-            index => Err(Error::UnknownTensor { index, len: tensors }),
-        };
-        self.without_grad.iter().map(index).collect()
-    }
+/// The indices of some of the tensors, checked.
+pub(super) fn indices(ids: &[TensorId], tensors: usize) -> Result<Vec<usize>> {
+    let index = |id: &TensorId| match id.0 {
+        index if index < tensors => Ok(index),
+        index => Err(Error::UnknownTensor { index, len: tensors }),
+    };
+    ids.iter().map(index).collect()
 }
 
 /// The largest magnitude of what a group's rule makes its scalars of.
