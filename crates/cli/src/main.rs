@@ -12,6 +12,7 @@ mod exit;
 mod info;
 mod names;
 mod output;
+mod picture;
 mod precision;
 mod print;
 mod quantize;

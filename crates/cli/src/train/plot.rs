@@ -1,20 +1,13 @@
 //! The picture: training loss and test accuracy over the epochs, a line for each rule.
 
-use std::ops::Range;
-
-use plotters::{
-    coord::{
-        CoordTranslate, Shift,
-        ranged1d::{DefaultFormatting, KeyPointHint, Ranged},
-        types::RangedCoordf64,
-    },
-    element::DashedPathElement,
-    prelude::*,
-    style::text_anchor::{HPos, Pos, VPos},
-};
+use plotters::prelude::*;
 
 use super::run::{Epoch, Run, Settings};
-use crate::{device::AdapterReport, precision::Numerics, rule::RuleName};
+use crate::{
+    device::AdapterReport,
+    picture::{self, Area, Axis, FAINT, GRID, INK, ROW, Stroke, font, ticks},
+    precision::Numerics,
+};
 
 /// Of both panels together.
 const WIDTH: u32 = 1000;
@@ -23,61 +16,6 @@ const FOOTER: u32 = 36;
 /// Of a legend beside the panels: more lines than `MAX_INSIDE` would lie under one within.
 const LEGEND: u32 = 220;
 const MAX_INSIDE: usize = 4;
-/// Of a line of a legend.
-const ROW: i32 = 20;
-
-const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
-const FAINT: RGBColor = RGBColor(0x75, 0x75, 0x75);
-const GRID: RGBColor = RGBColor(0xe2, 0xe2, 0xe2);
-
-/// Colours that remain apart for colour-blind eyes, Okabe and Ito's and two of Tol's.
-const COLORS: [RGBColor; 9] = [
-    RGBColor(0x00, 0x9e, 0x73),
-    RGBColor(0xd5, 0x5e, 0x00),
-    RGBColor(0xcc, 0x79, 0xa7),
-    RGBColor(0x00, 0x72, 0xb2),
-    RGBColor(0xe6, 0x9f, 0x00),
-    RGBColor(0x56, 0xb4, 0xe9),
-    RGBColor(0x00, 0x00, 0x00),
-    RGBColor(0x88, 0x22, 0x55),
-    RGBColor(0x99, 0x99, 0x33),
-];
-
-/// How long a line is drawn and then is not, in pixels, where there are more rules than colours.
-const DASHES: [Option<(i32, i32)>; 4] = [None, Some((9, 4)), Some((2, 3)), Some((16, 3))];
-
-/// How a line is drawn. A rule keeps its own.
-#[derive(Clone, Copy)]
-struct Stroke {
-    color: RGBColor,
-    dash: Option<(i32, i32)>,
-}
-
-impl Stroke {
-    fn of(rule: RuleName) -> Self {
-        let (color, dash) = (rule.index() % COLORS.len(), rule.index() / COLORS.len());
-        Self { color: COLORS[color], dash: DASHES[dash % DASHES.len()] }
-    }
-
-    /// Draws it through these points.
-    fn draw<C: CoordTranslate>(
-        self,
-        area: &DrawingArea<SVGBackend<'_>, C>,
-        points: Vec<C::From>,
-    ) -> anyhow::Result<()>
-    where
-        C::From: Clone + 'static,
-    {
-        let style = self.color.stroke_width(2);
-        match self.dash {
-            None => area.draw(&PathElement::new(points, style))?,
-            Some((length, gap)) => {
-                area.draw(&DashedPathElement::new(points, length, gap, style))?;
-            }
-        }
-        Ok(())
-    }
-}
 
 /// The picture as SVG.
 pub(super) fn svg(
@@ -113,7 +51,7 @@ pub(super) fn svg(
         adapter.name,
         adapter.backend,
     );
-    let style = font(13, FAINT).pos(Pos::new(HPos::Center, VPos::Top));
+    let style = picture::note();
     let center = i32::try_from(width / 2)?;
     let numerics =
         (settings.numerics != Numerics::default()).then(|| settings.numerics.to_string());
@@ -158,7 +96,7 @@ impl Line {
         let points = run.curve.iter().map(|point| (f64::from(point.epoch), y(point)));
         Self {
             name,
-            stroke: Stroke::of(run.rule),
+            stroke: Stroke::nth(run.rule.index()),
             end: y(&run.last()),
             points: points.filter(|(_, y)| y.is_finite()).collect(),
         }
@@ -192,11 +130,6 @@ fn accuracy(runs: &[Run]) -> Panel {
     Panel { title: "test accuracy in %", lines, ticks, tick_label, legend: Corner::LowerRight }
 }
 
-/// `first`, `first + step`, … up to `last`.
-fn ticks(first: f64, last: f64, step: f64) -> Vec<f64> {
-    (0u8..=u8::MAX).map(|n| first + f64::from(n) * step).take_while(|tick| *tick <= last).collect()
-}
-
 /// The line from where it rises above `lowest` for the last time.
 fn above(lowest: f64, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let Some(below) = points.iter().rposition(|(_, y)| *y < lowest) else {
@@ -210,47 +143,6 @@ fn above(lowest: f64, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     [crossing].into_iter().chain(points[below + 1..].iter().copied()).collect()
 }
 
-/// A linear axis with marks where we want them.
-struct Axis {
-    ticks: Vec<f64>,
-    range: Range<f64>,
-}
-
-impl Axis {
-    /// From the first mark to the last.
-    fn between(ticks: &[f64]) -> Self {
-        Self { range: ticks[0]..ticks[ticks.len() - 1], ticks: ticks.to_vec() }
-    }
-
-    /// Marks at round numbers of epochs, nine at most.
-    fn epochs(epochs: u32) -> Self {
-        let decades = (0..10).map(|exponent| 10u32.pow(exponent));
-        let steps = decades.flat_map(|decade| [1, 2, 5].map(|n| decade.saturating_mul(n)));
-        let step = steps.into_iter().find(|step| epochs / step <= 8).unwrap_or(u32::MAX);
-        let end = f64::from(epochs);
-        Self { ticks: ticks(0.0, end, step.into()), range: 0.0..end }
-    }
-}
-
-impl Ranged for Axis {
-    type FormatOption = DefaultFormatting;
-    type ValueType = f64;
-
-    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        RangedCoordf64::from(self.range()).map(value, limit)
-    }
-
-    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
-        if hint.weight().allow_light_points() { Vec::new() } else { self.ticks.clone() }
-    }
-
-    fn range(&self) -> Range<f64> {
-        self.range.clone()
-    }
-}
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
-
 fn draw(area: &Area<'_>, epochs: u32, panel: &Panel, has_legend: bool) -> anyhow::Result<()> {
     let mut chart = ChartBuilder::on(area)
         .caption(panel.title, font(17, INK))
@@ -259,7 +151,7 @@ fn draw(area: &Area<'_>, epochs: u32, panel: &Panel, has_legend: bool) -> anyhow
         .margin_right(28)
         .x_label_area_size(46)
         .y_label_area_size(58)
-        .build_cartesian_2d(Axis::epochs(epochs), Axis::between(&panel.ticks))?;
+        .build_cartesian_2d(Axis::counts(epochs), Axis::between(&panel.ticks))?;
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -302,27 +194,14 @@ fn draw_legend(area: &Area<'_>, panel: &Panel) -> anyhow::Result<()> {
     draw_keys(area, (left, top), &panel.lines.iter().collect::<Vec<_>>())
 }
 
-/// A row for each line, from a corner on.
-fn draw_keys(area: &Area<'_>, (left, top): (i32, i32), lines: &[&Line]) -> anyhow::Result<()> {
-    let style = font(14, INK).pos(Pos::new(HPos::Left, VPos::Center));
-    for (row, Line { name, stroke, .. }) in (0..).zip(lines) {
-        let y = top + row * ROW + ROW / 2;
-        stroke.draw(area, vec![(left + 8, y), (left + 30, y)])?;
-        area.draw_text(name, &style, (left + 38, y))?;
-    }
-    Ok(())
-}
-
-fn font(size: u32, color: RGBColor) -> TextStyle<'static> {
-    ("sans-serif", size).into_font().color(&color)
+fn draw_keys(area: &Area<'_>, corner: (i32, i32), lines: &[&Line]) -> anyhow::Result<()> {
+    picture::draw_legend(area, corner, lines.iter().map(|line| (line.name.as_str(), line.stroke)))
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::ValueEnum;
-
     use super::*;
-    use crate::around::Around;
+    use crate::{around::Around, rule::RuleName};
 
     fn settings() -> Settings {
         let (numerics, around) = (Numerics::default(), Around::default());
@@ -362,13 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_rules_are_drawn_alike() {
-        let strokes = RuleName::value_variants().iter().map(|rule| Stroke::of(*rule));
-        let strokes: Vec<_> = strokes.map(|Stroke { color, dash }| (color, dash)).collect();
-        for (index, stroke) in strokes.iter().enumerate() {
-            assert!(!strokes[..index].contains(stroke), "{:?}", fallline::RULE_NAMES[index]);
-        }
-        // Beside the panels, in one legend.
+    fn many_rules_have_their_legend_beside() {
         let text = pictures(fallline::RULE_NAMES, [1.0, 0.1, 0.01], 0.98);
         for rule in fallline::RULE_NAMES {
             let key = format!("{rule}: 98.0 %");
@@ -380,15 +253,6 @@ mod tests {
     fn draws_a_run_that_diverged() {
         let text = picture([1e30, f64::NAN, f64::INFINITY], 0.1);
         assert!(text.contains("training loss") && !text.contains("NaN"));
-    }
-
-    #[test]
-    fn epochs_have_round_marks() {
-        assert_eq!(Axis::epochs(1).ticks, [0.0, 1.0]);
-        assert_eq!(Axis::epochs(30).ticks, [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0]);
-        for epochs in [7, 9, 99, 1234, u32::MAX] {
-            assert!((2..=9).contains(&Axis::epochs(epochs).ticks.len()), "{epochs} epochs");
-        }
     }
 
     #[test]
