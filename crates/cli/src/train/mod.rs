@@ -1,39 +1,27 @@
-//! `fallline train`: a small network on real data, end to end on the GPU.
+//! `fallline train`: a small model on real data, end to end on the GPU.
 //!
 //! | module    | what it holds                                                          |
 //! |-----------|------------------------------------------------------------------------|
-//! | `run`     | one training run: settings, epochs, the curve                          |
-//! | `shape`   | the perceptron's layers, as tensors of an optimizer                    |
-//! | `network` | its kernels, a batch through them                                      |
-//! | `buffers` | what it keeps on the GPU beside the optimizer's tensors                |
-//! | `kernel`  | the batch that a kernel is told, and its bindings                      |
-//! | `codec`   | formats of parameters and gradients in the kernels                     |
-//! | `watch`   | what the optimizer reports of an epoch's steps                         |
-//! | `data`    | the digits, and their split                                            |
+//! | `models`  | what can be trained, with its data and its kernels                     |
+//! | `run`     | one training run: settings, steps, the curve                           |
+//! | `watch`   | what the optimizer reports of a round's steps                          |
 //! | `random`  | the generator behind `--seed`                                          |
 //! | `report`  | table, CSV and JSON                                                    |
 //! | `plot`    | the picture                                                            |
 
-mod buffers;
-mod codec;
-mod data;
-#[cfg(test)]
-mod gradient;
-mod kernel;
-mod network;
+mod models;
 mod plot;
 mod random;
 mod report;
 mod run;
-mod shape;
 mod watch;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 
 use self::{
-    data::{Digits, TRAIN_LEN},
+    models::{Model, Perceptron},
     run::Settings,
 };
 use crate::{
@@ -46,9 +34,6 @@ use crate::{
     print,
     rule::RuleName,
 };
-
-/// Widest hidden layer: its weights then fit every device's smallest binding.
-const MAX_HIDDEN: u32 = 4096;
 
 /// Options of `fallline train`.
 #[derive(Debug, clap::Args)]
@@ -121,79 +106,60 @@ Examples:
                                                 a rule for gradients of all data";
 
 impl Args {
+    fn model(&self) -> anyhow::Result<Perceptron> {
+        Perceptron::new(self.epochs, &self.batch_size, self.hidden)
+    }
+
     /// Each rule with its learning rate.
-    fn rules(&self) -> anyhow::Result<Vec<(RuleName, f64)>> {
+    fn rules(&self, model: &dyn Model) -> anyhow::Result<Vec<(RuleName, f64)>> {
         if let Some(lr) = self.lr {
             // The kernels take it as f32.
             let fits = lr >= 0.0 && lr <= f64::from(f32::MAX);
             ensure!(fits, "--lr must be a finite number >= 0, found {lr:?}");
         }
         if self.compare.is_empty() {
-            return Ok(vec![(self.rule, self.lr.unwrap_or(run::default_lr(self.rule)))]);
+            return Ok(vec![(self.rule, self.lr.unwrap_or(model.default_lr(self.rule)))]);
         }
         for (index, rule) in self.compare.iter().enumerate() {
             ensure!(!self.compare[..index].contains(rule), "--compare names {rule} twice");
         }
-        Ok(self.compare.iter().map(|&rule| (rule, run::default_lr(rule))).collect())
+        Ok(self.compare.iter().map(|&rule| (rule, model.default_lr(rule))).collect())
     }
 
     fn settings(&self) -> anyhow::Result<Settings> {
-        let Self { epochs, seed, hidden, .. } = *self;
-        ensure!(epochs > 0, "--epochs must be at least 1, found 0");
-        let batch_size = match self.batch_size.as_str() {
-            "all" => Some(TRAIN_LEN),
-            number => number.parse().ok().filter(|images| (1..=TRAIN_LEN).contains(images)),
-        };
-        let batch_size = batch_size.with_context(|| {
-            format!(
-                "--batch-size must be 1 to {TRAIN_LEN} (the images to train with) or all, found {}",
-                self.batch_size
-            )
-        })?;
-        ensure!(
-            hidden > 0 && hidden <= MAX_HIDDEN && hidden % 4 == 0,
-            "--hidden must be a multiple of 4 from 4 to {MAX_HIDDEN}, found {hidden}"
-        );
         let numerics = self.precision.numerics()?;
-        Ok(Settings {
-            epochs,
-            seed,
-            batch_size,
-            hidden,
-            numerics,
-            around: self.around.with_defaults(),
-        })
+        Ok(Settings { seed: self.seed, numerics, around: self.around.with_defaults() })
     }
 }
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
-    let rules = args.rules().map_err(usage)?;
+    let model = args.model().map_err(usage)?;
+    let rules = args.rules(&model).map_err(usage)?;
     let settings = args.settings().map_err(usage)?;
     let mut outputs = Outputs::default();
     let svg = outputs.open_any(args.svg.as_deref())?;
     let csv = outputs.open_any(args.csv.as_deref())?;
     let json = outputs.open_any(args.json.as_deref())?;
-    let digits = Digits::load()?;
     let gpu = device.open()?;
     let adapter = AdapterReport::new(&gpu.adapter_info());
 
     let names = report::Names::of(rules.iter().map(|(rule, _)| *rule));
-    print_line(&report::heading(names, &adapter, &settings, digits.len()))?;
-    let bar = print::progress(rules.len() * settings.epochs as usize, "training");
+    print_line(&report::heading(names, &adapter, &model, &settings))?;
+    let bar = print::progress(rules.len() * model.plan().rounds().count(), "training");
     let mut runs = Vec::new();
     for (rule, lr) in rules {
-        runs.push(run::train(&gpu, &digits, (rule, lr), &settings, |epoch| {
+        runs.push(run::train(&gpu, &model, (rule, lr), &settings, |point| {
             bar.inc(1);
-            bar.suspend(|| print_line(&report::row(names, rule, epoch)))
+            bar.suspend(|| print_line(&report::row(names, rule, point)))
         })?);
     }
     bar.finish_and_clear();
 
     if let Some(svg) = &svg {
-        svg.write(plot::svg(&runs, &adapter, &settings, digits.len())?.as_bytes())?;
+        svg.write(plot::svg(&runs, &adapter, &model, &settings)?.as_bytes())?;
     }
     if let Some(csv) = &csv {
-        csv.write(report::csv(&runs).as_bytes())?;
+        csv.write(report::csv(&runs, &model).as_bytes())?;
     }
     if let Some(json) = &json {
         json.write_json(&report::json(&runs, &adapter, &settings))?;

@@ -1,8 +1,11 @@
-//! The picture: training loss and test accuracy over the epochs, a line for each rule.
+//! The picture: training loss and test accuracy, a line for each rule.
 
 use plotters::prelude::*;
 
-use super::run::{Epoch, Run, Settings};
+use super::{
+    models::{At, Model},
+    run::{Point, Run, Settings},
+};
 use crate::{
     device::AdapterReport,
     picture::{self, Area, Axis, FAINT, GRID, INK, ROW, Stroke, font, ticks},
@@ -21,8 +24,8 @@ const MAX_INSIDE: usize = 4;
 pub(super) fn svg(
     runs: &[Run],
     adapter: &AdapterReport,
+    model: &dyn Model,
     settings: &Settings,
-    images: u32,
 ) -> anyhow::Result<String> {
     let mut text = String::new();
     let beside = runs.len() > MAX_INSIDE;
@@ -35,8 +38,9 @@ pub(super) fn svg(
     let (plots, legend) = panels.split_horizontally(WIDTH);
     let (left, right) = plots.split_horizontally(WIDTH / 2);
     let (loss, accuracy) = (loss(runs), accuracy(runs));
-    draw(&left, settings.epochs, &loss, !beside)?;
-    draw(&right, settings.epochs, &accuracy, !beside)?;
+    let end = model.at(model.plan().steps);
+    draw(&left, end, &loss, !beside)?;
+    draw(&right, end, &accuracy, !beside)?;
     if beside {
         // From the best to the worst, as the lines of the panel beside it end.
         let mut lines: Vec<&Line> = accuracy.lines.iter().collect();
@@ -44,9 +48,8 @@ pub(super) fn svg(
         draw_keys(&legend, (0, 34), &lines)?;
     }
     let note = format!(
-        "{images} handwritten digits, perceptron {}, batches of {}, seed {}, on {}, {}",
-        settings.shape(),
-        settings.batch_size,
+        "{}, seed {}, on {}, {}",
+        model.caption(),
         settings.seed,
         adapter.name,
         adapter.backend,
@@ -92,8 +95,8 @@ struct Line {
 }
 
 impl Line {
-    fn new(name: String, run: &Run, y: impl Fn(&Epoch) -> f64) -> Self {
-        let points = run.curve.iter().map(|point| (f64::from(point.epoch), y(point)));
+    fn new(name: String, run: &Run, y: impl Fn(&Point) -> f64) -> Self {
+        let points = run.curve.iter().map(|point| (f64::from(point.at.count()), y(point)));
         Self {
             name,
             stroke: Stroke::nth(run.rule.index()),
@@ -116,7 +119,7 @@ fn loss(runs: &[Run]) -> Panel {
 }
 
 fn accuracy(runs: &[Run]) -> Panel {
-    let percent = |point: &Epoch| 100.0 * point.test_accuracy;
+    let percent = |point: &Point| 100.0 * point.test_accuracy;
     // The end is what matters: what lies far below all ends is cut off.
     let worst = runs.iter().map(|run| percent(&run.last())).fold(100.0, f64::min);
     let lowest = if worst > 95.0 { 90.0 } else { (worst / 10.0 - 1.0).floor().max(0.0) * 10.0 };
@@ -143,7 +146,7 @@ fn above(lowest: f64, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     [crossing].into_iter().chain(points[below + 1..].iter().copied()).collect()
 }
 
-fn draw(area: &Area<'_>, epochs: u32, panel: &Panel, has_legend: bool) -> anyhow::Result<()> {
+fn draw(area: &Area<'_>, end: At, panel: &Panel, has_legend: bool) -> anyhow::Result<()> {
     let mut chart = ChartBuilder::on(area)
         .caption(panel.title, font(17, INK))
         .margin_top(14)
@@ -151,7 +154,7 @@ fn draw(area: &Area<'_>, epochs: u32, panel: &Panel, has_legend: bool) -> anyhow
         .margin_right(28)
         .x_label_area_size(46)
         .y_label_area_size(58)
-        .build_cartesian_2d(Axis::counts(epochs), Axis::between(&panel.ticks))?;
+        .build_cartesian_2d(Axis::counts(end.count()), Axis::between(&panel.ticks))?;
     chart
         .configure_mesh()
         .disable_x_mesh()
@@ -159,7 +162,7 @@ fn draw(area: &Area<'_>, epochs: u32, panel: &Panel, has_legend: bool) -> anyhow
         .light_line_style(TRANSPARENT)
         .axis_style(FAINT)
         .label_style(font(14, INK))
-        .x_desc("epoch")
+        .x_desc(end.unit())
         .x_label_formatter(&|x| format!("{x}"))
         .y_label_formatter(&panel.tick_label)
         .draw()?;
@@ -201,11 +204,11 @@ fn draw_keys(area: &Area<'_>, corner: (i32, i32), lines: &[&Line]) -> anyhow::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{around::Around, rule::RuleName};
+    use crate::{around::Around, rule::RuleName, train::models::Perceptron};
 
     fn settings() -> Settings {
         let (numerics, around) = (Numerics::default(), Around::default());
-        Settings { epochs: 3, seed: 0, batch_size: 32, hidden: 128, numerics, around }
+        Settings { seed: 0, numerics, around }
     }
 
     fn picture(losses: [f64; 3], accuracy: f64) -> String {
@@ -213,22 +216,24 @@ mod tests {
     }
 
     fn pictures(rules: &[&str], losses: [f64; 3], accuracy: f64) -> String {
-        let curve = (1..).zip(losses).map(|(epoch, train_loss)| Epoch {
-            epoch,
+        let curve = (1..).zip(losses).map(|(epoch, train_loss)| Point {
+            at: At::Epoch(epoch),
             train_loss,
             test_loss: 0.5,
             test_accuracy: accuracy,
             measured: Default::default(),
         });
-        let curve: Vec<Epoch> = curve.collect();
+        let curve: Vec<Point> = curve.collect();
         let run = |name: &&str| {
             let (rule, curve) = (RuleName::known(name).unwrap(), curve.clone());
-            Run { rule, lr: 0.1, seconds: 1.0, steps: 3, curve, average_accuracy: None }
+            let losses = Vec::new();
+            Run { rule, lr: 0.1, seconds: 1.0, steps: 3, curve, losses, average_accuracy: None }
         };
         let runs: Vec<Run> = rules.iter().map(run).collect();
         let adapter =
             AdapterReport { name: "a < b".into(), backend: "vulkan".into(), driver: "c".into() };
-        svg(&runs, &adapter, &settings(), 1797).expect("drawing into a string")
+        let model = Perceptron::new(3, "32", 128).expect("a model");
+        svg(&runs, &adapter, &model, &settings()).expect("drawing into a string")
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{
-    data::TRAIN_LEN,
-    run::{Epoch, Run, Settings},
+    models::Model,
+    run::{Point, Run, Settings},
     watch::Measured,
 };
 use crate::{around::Around, device::AdapterReport, precision::Numerics, rule::RuleName};
@@ -25,8 +25,8 @@ impl Names {
 pub(super) fn heading(
     Names { width }: Names,
     adapter: &AdapterReport,
+    model: &dyn Model,
     settings: &Settings,
-    images: u32,
 ) -> String {
     let numerics = &settings.numerics;
     let plain = *numerics == Numerics::default();
@@ -36,24 +36,26 @@ pub(super) fn heading(
     let scaled = if numerics.scales() { "  loss scale  skipped" } else { "" };
     let norm = if numerics.clip.is_some() { "       norm" } else { "" };
     format!(
-        "Perceptron {} on {}, {}: {TRAIN_LEN} images to train with, {} to test with, seed {}\n\
+        "{} on {}, {}: {}, seed {}\n\
          {precision}{around}\n\
-         {:<width$}  epoch  train loss  test loss  test accuracy{scaled}{norm}",
-        settings.shape(),
+         {:<width$}  {:>5}  train loss  test loss  test accuracy{scaled}{norm}",
+        model.title(),
         adapter.name,
         adapter.backend,
-        images - TRAIN_LEN,
+        model.data(),
         settings.seed,
         "rule",
+        model.at(0).unit(),
     )
 }
 
 /// A row of the table.
-pub(super) fn row(Names { width }: Names, rule: RuleName, point: &Epoch) -> String {
-    let Epoch { epoch, train_loss, test_loss, test_accuracy, measured } = *point;
+pub(super) fn row(Names { width }: Names, rule: RuleName, point: &Point) -> String {
+    let Point { at, train_loss, test_loss, test_accuracy, measured } = *point;
     let (name, percent) = (rule.to_string(), 100.0 * test_accuracy);
     let mut row = format!(
-        "{name:<width$}  {epoch:>5}  {train_loss:>10.5}  {test_loss:>9.5}  {percent:>11.2} %"
+        "{name:<width$}  {:>5}  {train_loss:>10.5}  {test_loss:>9.5}  {percent:>11.2} %",
+        at.count()
     );
     // Writing into a string cannot fail.
     if let Some(scale) = measured.loss_scale {
@@ -73,9 +75,9 @@ pub(super) fn row(Names { width }: Names, rule: RuleName, point: &Epoch) -> Stri
 
 /// A run in one line.
 pub(super) fn summary(run: &Run) -> String {
-    let Epoch { epoch, test_accuracy, .. } = run.last();
+    let Point { at, test_accuracy, .. } = run.last();
     let (percent, seconds) = (100.0 * test_accuracy, run.seconds);
-    let epochs = if epoch == 1 { "epoch" } else { "epochs" };
+    let plural = if at.count() == 1 { "" } else { "s" };
     let skipped = match run.skipped() {
         None | Some(0) => String::new(),
         Some(skipped) => format!(", {skipped} of {} steps skipped", run.steps),
@@ -85,19 +87,23 @@ pub(super) fn summary(run: &Run) -> String {
     let average = average.map(|percent| format!(" ({percent:.2} % with the average)"));
     let average = average.unwrap_or_default();
     format!(
-        "{rule}: {percent:.2} % test accuracy{average} after {epoch} {epochs}, {seconds:.1} s{skipped}"
+        "{rule}: {percent:.2} % test accuracy{average} after {} {}{plural}, {seconds:.1} s{skipped}",
+        at.count(),
+        at.unit()
     )
 }
 
-/// One line for each epoch of each run; behind what every run has, what these have measured.
-pub(super) fn csv(runs: &[Run]) -> String {
+/// One line for each point of each run; behind what every run has, what these have measured.
+pub(super) fn csv(runs: &[Run], model: &dyn Model) -> String {
     let measured = runs.first().map(|run| run.last().measured).unwrap_or_default();
+    let unit = model.at(0).unit();
     let names: String = columns(&measured).map(|(name, _)| format!(",{name}")).collect();
-    let mut text = format!("rule,epoch,train_loss,test_loss,test_accuracy{names}\n");
+    let mut text = format!("rule,{unit},train_loss,test_loss,test_accuracy{names}\n");
     for run in runs {
-        for Epoch { epoch, train_loss, test_loss, test_accuracy, measured } in &run.curve {
+        for Point { at, train_loss, test_loss, test_accuracy, measured } in &run.curve {
             // Writing into a string cannot fail.
-            let _ = write!(text, "{},{epoch},{train_loss},{test_loss},{test_accuracy}", run.rule);
+            let _ = write!(text, "{},{},{train_loss}", run.rule, at.count());
+            let _ = write!(text, ",{test_loss},{test_accuracy}");
             for (_, value) in columns(measured) {
                 let _ = write!(text, ",{value}");
             }
@@ -133,7 +139,9 @@ pub(super) struct RunReport<'a> {
     steps: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<u32>,
-    curve: &'a [Epoch],
+    curve: &'a [Point],
+    /// The mean loss of each step's batch.
+    losses: &'a [f64],
 }
 
 pub(super) fn json<'a>(
@@ -155,6 +163,7 @@ pub(super) fn json<'a>(
         steps: run.steps,
         skipped: run.skipped(),
         curve: &run.curve,
+        losses: &run.losses,
     };
     runs.iter().map(report).collect()
 }
@@ -164,11 +173,18 @@ mod tests {
     use clap::ValueEnum;
 
     use super::*;
-    use crate::precision::LossScale;
+    use crate::{
+        precision::LossScale,
+        train::models::{At, Perceptron},
+    };
+
+    fn model() -> Perceptron {
+        Perceptron::new(2, "32", 128).expect("a model")
+    }
 
     fn run() -> Run {
-        let point = |epoch| Epoch {
-            epoch,
+        let point = |epoch| Point {
+            at: At::Epoch(epoch),
             train_loss: 0.5,
             test_loss: 0.25,
             test_accuracy: 0.975,
@@ -176,14 +192,15 @@ mod tests {
         };
         let curve = vec![point(1), point(2)];
         let rule = RuleName::known("lion").unwrap();
-        Run { rule, lr: 1e-3, seconds: 2.0, steps: 90, curve, average_accuracy: None }
+        let losses = Vec::new();
+        Run { rule, lr: 1e-3, seconds: 2.0, steps: 90, curve, losses, average_accuracy: None }
     }
 
     /// One that scales its loss and clips.
     fn measured_run() -> Run {
         let mut run = run();
         for point in &mut run.curve {
-            let (loss_scale, skipped) = (Some(65536.0), Some(point.epoch - 1));
+            let (loss_scale, skipped) = (Some(65536.0), Some(point.at.count() - 1));
             point.measured = Measured { loss_scale, skipped, norm: Some(0.75) };
         }
         run
@@ -193,10 +210,10 @@ mod tests {
     fn csv_has_a_header_and_a_line_for_each_epoch() {
         let expected = "rule,epoch,train_loss,test_loss,test_accuracy\n\
                         lion,1,0.5,0.25,0.975\nlion,2,0.5,0.25,0.975\n";
-        assert_eq!(csv(&[run()]), expected);
+        assert_eq!(csv(&[run()], &model()), expected);
         let expected = "rule,epoch,train_loss,test_loss,test_accuracy,loss_scale,skipped,norm\n\
                         lion,1,0.5,0.25,0.975,65536,0,0.75\nlion,2,0.5,0.25,0.975,65536,1,0.75\n";
-        assert_eq!(csv(&[measured_run()]), expected);
+        assert_eq!(csv(&[measured_run()], &model()), expected);
     }
 
     #[test]
@@ -213,11 +230,10 @@ mod tests {
         };
         for (numerics, run) in [(Numerics::default(), run()), (numerics, measured_run())] {
             let around = Around::default();
-            let settings =
-                Settings { epochs: 1, seed: 0, batch_size: 32, hidden: 128, numerics, around };
+            let settings = Settings { seed: 0, numerics, around };
             for rule in RuleName::value_variants() {
                 let names = Names::of([RuleName::ADAMW, *rule].into_iter());
-                let heading = heading(names, &adapter, &settings, 1797);
+                let heading = heading(names, &adapter, &model(), &settings);
                 let header = heading.lines().last().expect("a heading has lines");
                 assert_eq!(row(names, *rule, &run.curve[0]).len(), header.len());
             }

@@ -1,16 +1,16 @@
-//! What the optimizer reports of its steps, gathered for each epoch.
+//! What the optimizer reports of its steps, gathered for each round.
 
 use fallline::{Optimizer, Result, StepReport};
 
 use crate::precision::Numerics;
 
-/// What was measured in an epoch, each only if the options ask for it.
+/// What was measured in a round, each only if the options ask for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub(super) struct Measured {
-    /// Of the epoch's last step.
+    /// Of its last step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) loss_scale: Option<f32>,
-    /// Steps of the epoch that were skipped.
+    /// Steps that were skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) skipped: Option<u32>,
     /// Of all gradients before clipping: mean over the steps that were not skipped, if there are any.
@@ -23,7 +23,7 @@ pub(super) struct Measured {
 pub(super) struct Watch {
     scales: bool,
     clips: bool,
-    /// The epoch's, so far.
+    /// The round's, so far.
     reports: Vec<StepReport>,
 }
 
@@ -44,8 +44,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Waits for the epoch's last step.
-    pub(super) fn end_epoch(&mut self, optimizer: &mut Optimizer) -> Result<Measured> {
+    /// Waits for the round's last step.
+    pub(super) fn end_round(&mut self, optimizer: &mut Optimizer) -> Result<Measured> {
         if !(self.scales || self.clips) {
             return Ok(Measured::default());
         }

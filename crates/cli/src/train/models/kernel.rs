@@ -3,7 +3,9 @@
 use anyhow::Result;
 use fallline::{ComputeDispatch, ComputeKernel, Gpu, wgpu};
 use fallline_shaders::{Source, join};
-use wgpu::{BindingResource, BindingType, Buffer, BufferSlice, BufferUsages};
+use wgpu::{
+    BindingResource, BindingType, Buffer, BufferSlice, BufferUsages, CommandEncoder, ComputePass,
+};
 
 use crate::compute;
 
@@ -23,20 +25,37 @@ pub(super) fn write(slice: BufferSlice<'_>) -> Binding<'_> {
     (ComputeKernel::WRITE, compute::part(slice.buffer(), slice.offset(), slice.size()))
 }
 
+/// A kernel with its bindings and its grid.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    dispatch: ComputeDispatch,
+    /// Whether it is told the batch.
+    takes_batch: bool,
+}
+
+impl Kernel {
+    /// Records it for the batch at this offset of [`BatchTable`].
+    pub(super) fn record(&self, pass: &mut ComputePass<'_>, offset: u32) {
+        let offsets: &[u32] = if self.takes_batch { &[offset] } else { &[] };
+        self.dispatch.record(pass, offsets);
+    }
+}
+
 /// Compiles a kernel, named by label and WGSL, joined with these files; it is bound only once, as
 /// 0, 1, 2, … of group 0.
-pub(super) fn dispatch(
+pub(super) fn kernel(
     gpu: &Gpu,
     (label, text): (&'static str, &'static str),
     parts: &[Source],
     overrides: &[(&str, f64)],
     bindings: &[Binding<'_>],
     (x, y): (u32, u32),
-) -> Result<ComputeDispatch> {
+) -> Result<Kernel> {
     let (types, resources): (Vec<_>, Vec<_>) = bindings.iter().cloned().unzip();
     let module = join(&[&[Source { path: label, text }], parts].concat());
     let kernel = ComputeKernel::new(gpu, label, &module, overrides, &types)?;
-    Ok(kernel.bind(&resources, [x, y, 1])?)
+    let takes_batch = types.contains(&ComputeKernel::UNIFORM_AT);
+    Ok(Kernel { dispatch: kernel.bind(&resources, [x, y, 1])?, takes_batch })
 }
 
 /// Which part of the order a batch is; as the kernels know it.
@@ -47,14 +66,14 @@ pub(super) struct Batch {
     pub(super) rows: u32,
 }
 
-/// The batches of an epoch in one buffer, as far apart as the device wants dynamic offsets.
+/// The batches of a round in one buffer, as far apart as the device wants dynamic offsets.
 #[derive(Debug)]
-pub(super) struct Batches {
+pub(super) struct BatchTable {
     buffer: Buffer,
     stride: u32,
 }
 
-impl Batches {
+impl BatchTable {
     pub(super) fn new(gpu: &Gpu, batches: &[Batch]) -> Self {
         let stride = gpu.limits().min_uniform_buffer_offset_alignment.max(16);
         let mut bytes = vec![0; batches.len() * stride as usize];
@@ -81,4 +100,25 @@ pub(super) fn filled(gpu: &Gpu, label: &str, bytes: &[u8], usage: BufferUsages) 
     let buffer = compute::buffer(gpu, label, bytes.len() as u64, usage);
     gpu.queue().write_buffer(&buffer, 0, bytes);
     buffer
+}
+
+/// A buffer of zeros that kernels work on. Call it inside of [`Gpu::checked`].
+pub(super) fn scratch(gpu: &Gpu, label: &str, elems: u32) -> Buffer {
+    compute::buffer(gpu, label, u64::from(elems) * 4, BufferUsages::STORAGE)
+}
+
+/// Workgroups of 8 × 8 lanes that cover a grid.
+pub(super) fn tiles(width: u32, height: u32) -> (u32, u32) {
+    (width.div_ceil(8), height.div_ceil(8))
+}
+
+pub(in crate::train) fn encoder(gpu: &Gpu) -> CommandEncoder {
+    gpu.device().create_command_encoder(&wgpu::CommandEncoderDescriptor { label: Some("train") })
+}
+
+pub(super) fn begin<'a>(encoder: &'a mut CommandEncoder, label: &str) -> ComputePass<'a> {
+    encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+        label: Some(label),
+        timestamp_writes: None,
+    })
 }

@@ -35,7 +35,7 @@ fn with_format(dtype: Dtype, [f32, f16, bf16]: [Source; 3]) -> Result<Vec<Source
         Dtype::F32 => vec![f32],
         Dtype::F16 => vec![f16, formats::F16, packing::HALVES],
         Dtype::Bf16 => vec![bf16, formats::BF16, packing::HALVES],
-        other => bail!("the network has no kernels for {other}"),
+        other => bail!("the models have no kernels for {other}"),
     })
 }
 

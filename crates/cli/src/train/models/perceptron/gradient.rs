@@ -6,14 +6,16 @@ use std::ops::Range;
 use fallline::{Dtype, Gpu, GpuOptions, Group, Optimizer, Sgd};
 
 use super::{
-    buffers::Total,
+    Perceptron, Places, Shape,
     data::{self, Digits, split},
-    kernel::Batch,
-    network::Network,
-    random::Random,
-    shape::{GROUPS, Shape},
 };
-use crate::precision::{LossScale, Numerics};
+use crate::{
+    precision::{LossScale, Numerics},
+    train::{
+        models::{GROUPS, Model, Network, encoder, kernel::Batch, tally::Score},
+        random::Random,
+    },
+};
 
 /// Images in use, those of them to train with, and those whose gradient is taken: neither the
 /// first nor the last.
@@ -75,16 +77,24 @@ fn kernels_agree_with_finite_differences() -> anyhow::Result<()> {
 }
 
 fn check(gpu: &Gpu, numerics: &Numerics) -> anyhow::Result<()> {
-    let shape = Shape(vec![64, 12, 8, 10]);
     let mut digits = Digits::load()?;
     digits.pixels.truncate(LEN * PIXELS);
     digits.labels.truncate(LEN);
 
+    // More images than the tally has lanes; the batch that goes back lies between two others.
+    let batch = |(start, rows)| Batch { start, rows };
+    let train = [(0, 2), (2, 9), (11, 89)].map(batch).to_vec();
+    let places = Places { train, test: vec![batch((100, 50))] };
+    let shape = Shape(vec![64, 12, 8, 10]);
+    let model = Perceptron { shape, digits, epochs: 1, batch_size: 89, places };
+    let Perceptron { shape, digits, .. } = &model;
+
     let groups = GROUPS.map(|name| Group::new(name, Sgd::default()));
     let options = numerics.options(gpu, 0)?;
-    let optimizer = Optimizer::arena_with(gpu, &groups, &shape.tensors(numerics), &options)?;
+    let tensors: Vec<_> = model.tensors().into_iter().map(|spec| numerics.spec(spec)).collect();
+    let optimizer = Optimizer::arena_with(gpu, &groups, &tensors, &options)?;
     let mut random = Random::new(5);
-    shape.init(&optimizer, &mut random)?;
+    model.init(&optimizer, &mut random)?;
     let tensors: Vec<_> = optimizer.tensors().map(|(id, spec)| (id, spec.clone())).collect();
     for (id, spec) in &tensors {
         if spec.name.ends_with("bias") {
@@ -98,29 +108,27 @@ fn check(gpu: &Gpu, numerics: &Numerics) -> anyhow::Result<()> {
         .map(|(id, _)| Ok(wide(optimizer.read_param(*id)?)))
         .collect::<anyhow::Result<_>>()?;
 
-    // More images than the tally has lanes; the batch that goes back lies between two others.
-    let batches = [(0, 2), (2, 9), (11, 89), (100, 50)].map(|(start, rows)| Batch { start, rows });
-    let scaler = options.loss_scaler.as_ref();
-    let network = Network::new(&optimizer, &shape, &digits, &batches, 100, scaler)?;
+    let mut network = Network::new(&optimizer, &model, options.loss_scaler.as_ref())?;
     let order = split(digits.len(), &mut random);
-    network.write_order(gpu, &order);
-    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    network.write_round(&order, 3);
+    let mut encoder = encoder(gpu);
     for other in [0, 2, 3] {
         network.encode_forward(&mut encoder, other);
     }
     network.encode_backward(&mut encoder, 1);
-    network.encode_tally(&mut encoder);
-    gpu.queue().submit([encoder.finish()]);
+    let scores = network.scores(encoder)?;
 
-    let expected = [&order[TRAIN], &order[TRAIN.end..]].map(|o| total(&shape, &before, &digits, o));
-    for (Total { loss, hits }, (expected, expected_hits)) in
-        network.read_totals(gpu)?.into_iter().zip(expected)
-    {
-        let loss = f64::from(loss);
+    assert_eq!(scores.steps.len(), 3);
+    let parts = [(scores.train, TRAIN), (scores.test, TRAIN.end..LEN), (scores.steps[1], BATCH)];
+    for (Score { loss, accuracy }, part) in parts {
+        let len = part.len() as f64;
+        let (expected, hits) = total(shape, &before, digits, &order[part]);
+        let expected = expected / len;
         assert!((loss - expected).abs() < 1e-5 * expected, "{numerics}: {loss}, {expected}");
-        assert_eq!(hits, expected_hits);
+        assert_eq!(accuracy, f64::from(hits) / len);
     }
 
+    let scaler = options.loss_scaler.as_ref();
     let scale = scaler.map_or(Ok(1.0), |scaler| scaler.read().map(|(scale, _)| scale))?;
     // Half a unit in the last place of the gradients' format.
     let rounding = match numerics.grad {
@@ -128,7 +136,7 @@ fn check(gpu: &Gpu, numerics: &Numerics) -> anyhow::Result<()> {
         Dtype::Bf16 => 2f64.powi(-8),
         _ => 0.0,
     };
-    let mean = |params: &Params| total(&shape, params, &digits, &order[BATCH]).0 / 9.0;
+    let mean = |params: &Params| total(shape, params, digits, &order[BATCH]).0 / 9.0;
     let mut params = before.clone();
     for (tensor, (id, spec)) in tensors.iter().enumerate() {
         let grad = optimizer.read_grad(*id)?;

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail, ensure};
 
-use super::random::Random;
+use crate::train::random::Random;
 
 /// Numbers of an image: 8 × 8 pixels.
 pub(super) const PIXELS: u32 = 64;
@@ -24,7 +24,7 @@ pub(super) struct Digits {
 impl Digits {
     /// The data set that the binary carries.
     pub(super) fn load() -> anyhow::Result<Self> {
-        Self::parse(include_str!("../../data/digits.csv"))
+        Self::parse(include_str!("../../../../data/digits.csv"))
     }
 
     fn parse(csv: &str) -> anyhow::Result<Self> {

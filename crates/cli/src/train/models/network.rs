@@ -1,0 +1,139 @@
+//! A model bound to an optimizer: a batch through its layers, the loss, and back.
+
+use fallline::{Gpu, LossScaler, Optimizer, wgpu};
+use fallline_shaders::{functions, structs};
+use wgpu::{Buffer, CommandEncoder};
+
+use super::{
+    Context, Layers, Model,
+    examples::{Examples, Labels, Places},
+    kernel::{Kernel, begin, encoder, kernel, read, uniform, write},
+    tally::{Scores, Tally},
+};
+
+const LOSS: (&str, &str) = ("train loss", include_str!("shaders/loss.wgsl"));
+
+/// The examples on the GPU and the kernels of a batch, bound to an optimizer's tensors.
+#[derive(Debug)]
+pub(in crate::train) struct Network {
+    gpu: Gpu,
+    places: Places,
+    examples: Examples,
+    /// Up to the losses.
+    forward: Vec<Kernel>,
+    /// The gradient of a loss whose labels are drawn.
+    draw: Vec<Kernel>,
+    backward: Vec<Kernel>,
+    tally: Tally,
+}
+
+impl Network {
+    /// The optimizer is one over the model's tensors, all of the same formats; gradients are scaled as
+    /// its loss scaler says.
+    pub(in crate::train) fn new(
+        optimizer: &Optimizer,
+        model: &dyn Model,
+        loss_scaler: Option<&LossScaler>,
+    ) -> anyhow::Result<Self> {
+        let gpu = optimizer.gpu();
+        let (places, labels) = (model.places(), model.labels());
+        let scaler = match loss_scaler {
+            Some(scaler) => scaler,
+            None => &LossScaler::fixed(gpu, 1.0)?,
+        };
+        gpu.checked("the network", || {
+            let examples = Examples::new(gpu, &places, labels);
+            let Layers { mut forward, backward, logits, logits_grad } =
+                model.layers(&Context::new(optimizer, &examples)?)?;
+            let loss = |samples| {
+                let logits = (&logits, &logits_grad);
+                loss(gpu, &examples, labels, logits, scaler.buffer(), samples)
+            };
+            forward.push(loss(false)?);
+            let draw = vec![loss(true)?];
+            let tally = Tally::new(gpu, &places, &examples)?;
+            Ok(Self { gpu: gpu.clone(), places, examples, forward, draw, backward, tally })
+        })?
+    }
+
+    /// Says which example each place has, from the next submission on, and how many batches of them the
+    /// next round trains with.
+    pub(in crate::train) fn write_round(&mut self, order: &[u32], steps: u32) {
+        self.gpu.queue().write_buffer(&self.examples.order, 0, bytemuck::cast_slice(order));
+        let batches = &self.places.train[..steps as usize];
+        self.tally.write_train(&self.gpu, Places::span(batches));
+    }
+
+    /// How many examples a batch has.
+    pub(in crate::train) fn batch_size(&self, batch: u32) -> u32 {
+        self.places.train[batch as usize].rows
+    }
+
+    /// Records a batch through the layers, and the loss of each of its examples.
+    pub(super) fn encode_forward(&self, encoder: &mut CommandEncoder, batch: u32) {
+        self.encode(encoder, "train forward", batch, &[&self.forward]);
+    }
+
+    /// Records a batch through the layers and back: the optimizer's gradients are ready then.
+    pub(in crate::train) fn encode_backward(&self, encoder: &mut CommandEncoder, batch: u32) {
+        self.encode(encoder, "train backward", batch, &[&self.forward, &self.backward]);
+    }
+
+    /// Records the same with labels that are drawn from what the model makes of the examples.
+    pub(in crate::train) fn encode_drawn(&self, encoder: &mut CommandEncoder, batch: u32) {
+        self.encode(encoder, "train drawn", batch, &[&self.forward, &self.draw, &self.backward]);
+    }
+
+    fn encode(
+        &self,
+        encoder: &mut CommandEncoder,
+        label: &str,
+        batch: u32,
+        parts: &[&Vec<Kernel>],
+    ) {
+        let mut pass = begin(encoder, label);
+        let offset = self.examples.batches.offset(batch);
+        for kernel in parts.iter().copied().flatten() {
+            kernel.record(&mut pass, offset);
+        }
+    }
+
+    /// Runs the batches to test with forward, and waits for the scores of the round.
+    pub(in crate::train) fn test(&self) -> anyhow::Result<Scores> {
+        let mut encoder = encoder(&self.gpu);
+        for batch in (0..).skip(self.places.train.len()).take(self.places.test.len()) {
+            self.encode_forward(&mut encoder, batch);
+        }
+        self.scores(encoder)
+    }
+
+    /// Submits what is recorded, and waits for the scores.
+    pub(super) fn scores(&self, mut encoder: CommandEncoder) -> anyhow::Result<Scores> {
+        self.tally.encode(&mut encoder);
+        self.gpu.checked("a test", || self.gpu.queue().submit([encoder.finish()]))?;
+        self.tally.read(&self.gpu)
+    }
+}
+
+fn loss(
+    gpu: &Gpu,
+    examples: &Examples,
+    labels: Labels<'_>,
+    (logits, logits_grad): (&Buffer, &Buffer),
+    loss_scale: &Buffer,
+    samples: bool,
+) -> anyhow::Result<Kernel> {
+    let bindings = [
+        examples.batches.binding(),
+        read(examples.order.slice(..)),
+        read(examples.labels.slice(..)),
+        read(logits.slice(..)),
+        write(logits_grad.slice(..)),
+        write(examples.losses.slice(..)),
+        write(examples.hits.slice(..)),
+        uniform(loss_scale),
+    ];
+    let constants = [("CLASSES", labels.classes.into()), ("SAMPLES", u8::from(samples).into())];
+    let sources = [structs::LOSS_SCALE, functions::NOISE];
+    kernel(gpu, LOSS, &sources, &constants, &bindings, (examples.rows.div_ceil(64), 1))
+}
