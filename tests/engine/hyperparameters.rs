@@ -1,9 +1,11 @@
 //! Hyperparameters and learning rates that change from step to step.
 
 use fallline::{
-    AdamW, BorrowedTensor, BufferRange, Error, Gpu, Group, Lion, NAdam, Optimizer, Rule, Sgd, Step,
-    TensorId, TensorSpec, wgpu,
+    AdamW, BorrowedTensor, BufferRange, Error, Gpu, Group, Lion, NAdam, Optimizer, RULE_NAMES,
+    Rule, Sgd, Step, TensorId, TensorSpec, deserialize_rule, rule_by_name, serialize_rule, wgpu,
 };
+
+use serde_json::Value;
 
 use crate::common::{self, bits, buffer, cases, gpu, specs, submit, write_grads};
 
@@ -167,4 +169,16 @@ fn one_rate_for_groups_that_have_their_own_is_an_error() {
     optimizer.set_rule("b", AdamW::new().lr(1e-3)).unwrap();
     write_grads(&optimizer, &[vec![1.0; 300], vec![1.0; 300]]);
     optimizer.step(&Step::lr(1e-2)).unwrap();
+}
+
+/// JSON has no infinity; a configuration must bring it back all the same.
+#[test]
+fn every_rule_survives_json() {
+    for name in RULE_NAMES {
+        let rule = rule_by_name(name).unwrap();
+        let json = serialize_rule(rule.as_ref(), serde_json::value::Serializer).unwrap();
+        let read =
+            deserialize_rule(name, serde_json::from_str::<Value>(&json.to_string()).unwrap());
+        assert_eq!(format!("{:?}", read.unwrap()), format!("{rule:?}"));
+    }
 }

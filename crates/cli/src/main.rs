@@ -16,6 +16,7 @@ mod picture;
 mod precision;
 mod print;
 mod quantize;
+mod race;
 mod replay;
 mod rule;
 mod tensorfile;
@@ -43,6 +44,8 @@ enum Command {
     Info(info::Args),
     /// Train a small network on the GPU on 1,797 handwritten digits, and draw the curves
     Train(train::Args),
+    /// Let optimizers run down a function of two numbers, and draw their paths
+    Race(race::Args),
     /// Run a recorded training run through the engine and compare it with what was recorded
     Replay(replay::Args),
     /// Quantize the tensors of a file into codes and scales, and tell the error
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Info(args) => info::run(args, &cli.device),
         Command::Train(args) => train::run(args, &cli.device),
+        Command::Race(args) => race::run(args, &cli.device),
         Command::Replay(args) => replay::run(args, &cli.device),
         Command::Quantize(args) => quantize::run(args, &cli.device),
         Command::Dequantize(args) => quantize::dequantize::run(args, &cli.device),

@@ -12,6 +12,7 @@ mod names;
 mod outputs;
 mod quantize;
 mod quantize_errors;
+mod race;
 mod replay;
 mod train;
 mod usage;

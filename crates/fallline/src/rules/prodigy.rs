@@ -49,8 +49,16 @@ pub struct Prodigy {
     pub d0: f64,
     /// Factor of the estimate of d, finite and > 0.
     pub d_coef: f64,
-    /// How fast d may grow in a step, above 1; infinity: as fast as it does.
+    /// How fast d may grow in a step, above 1; infinity (in JSON `null`): as fast as it does.
+    #[cfg_attr(feature = "serde", serde(deserialize_with = "infinity_if_none"))]
     pub growth_rate: f64,
+}
+
+/// JSON has no infinity: what is written for it is `null`.
+#[cfg(feature = "serde")]
+fn infinity_if_none<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let value: Option<f64> = serde::Deserialize::deserialize(deserializer)?;
+    Ok(value.unwrap_or(f64::INFINITY))
 }
 
 impl Default for Prodigy {
