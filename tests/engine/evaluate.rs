@@ -87,9 +87,15 @@ fn there_and_back(gpu: &Gpu, make: impl Fn() -> Optimizer, dtype: Dtype, what: &
         let mut saved = [Saved::default(), Saved::default()];
         evaluated.save(&mut saved[0]).unwrap();
 
+        let read = |optimizer: &Optimizer| -> Vec<Vec<u32>> {
+            ids().map(|id| bits(&optimizer.read_eval(id).unwrap())).collect()
+        };
+        let averages = read(&evaluated);
+        assert_eq!(all(&evaluated), before, "{what}: reading puts nothing anywhere");
         evaluated.eval().unwrap();
+        assert_eq!(read(&evaluated), averages, "{what}");
         assert_eq!(evaluated.mode(), Mode::Evaluate);
-        let averages = rounded(gpu, dtype, &evaluated);
+        assert_eq!(averages, rounded(gpu, dtype, &evaluated), "{what}");
         for (id, average) in ids().zip(&averages) {
             assert_eq!(bits(&evaluated.read_param(id).unwrap()), *average, "{what} {id:?}");
         }
@@ -153,6 +159,10 @@ fn in_borrowed_buffers_in_every_format_and_precision() {
             step(&mut optimizer, 1);
             let param = optimizer.param(TensorId::new(1)).unwrap().buffer().clone();
             let before = read_bytes(&gpu, &param);
+            for id in ids() {
+                optimizer.read_eval(id).unwrap();
+            }
+            assert_eq!(read_bytes(&gpu, &param), before, "{what}");
             optimizer.eval().unwrap();
             let between = read_bytes(&gpu, &param);
             let is_outside = |at: &usize| {
@@ -214,6 +224,7 @@ fn what_has_no_average_yet_stays() {
     }
     let params = |optimizer: &Optimizer| ids.map(|id| optimizer.read_param(id).unwrap()[4]);
     assert_eq!(params(&optimizer), [-4.0, -1.0, -4.0]);
+    assert_eq!(ids.map(|id| optimizer.read_eval(id).unwrap()[4]), [-3.0, -1.0, -4.0]);
     optimizer.eval().unwrap();
     assert_eq!(params(&optimizer), [-3.0, -1.0, -4.0]);
     optimizer.train().unwrap();
@@ -318,6 +329,7 @@ fn a_rule_says_where_it_is_evaluated() {
             assert_eq!(optimizer.read_param(id).unwrap(), [4.0; 777], "no step yet");
             optimizer.train().unwrap();
             optimizer.step(&Step::new()).unwrap();
+            assert_eq!(optimizer.read_eval(id).unwrap(), [1.75; 777]);
             optimizer.eval().unwrap();
             assert_eq!(optimizer.read_param(id).unwrap(), [1.75; 777]);
             optimizer.train().unwrap();

@@ -102,25 +102,26 @@ impl Layout {
         before.map(|segment| u64::from(segment.tiles.next_multiple_of(SUM_TILES))).sum()
     }
 
-    /// For each tile of a segment the tensor that it belongs to.
-    pub(crate) fn tile_table(&self, segment: usize) -> Vec<u32> {
-        let segment = &self.segments[segment];
-        let mut table = Vec::with_capacity(segment.tiles as usize);
-        for &tensor in &segment.tensors {
+    /// For each of some tiles of a segment the tensor that it belongs to.
+    pub(crate) fn tile_table(&self, segment: usize, tiles: &Range<u32>) -> Vec<u32> {
+        let mut table = Vec::with_capacity(tiles.len());
+        for &tensor in &self.segments[segment].tensors {
+            let Place { first_tile, tiles: len, .. } = self.places[tensor];
+            let (first, end) = (first_tile.max(tiles.start), (first_tile + len).min(tiles.end));
             let number = fits(tensor, "tensors are counted in 32 bits");
-            table.resize(table.len() + self.places[tensor].tiles as usize, number);
+            table.resize(table.len() + end.saturating_sub(first) as usize, number);
         }
         table
     }
 }
 
 /// Cuts `tiles` into windows of at most `max_tiles`, each but the last a multiple of `unit_tiles` long.
-pub(crate) fn windows(tiles: u32, max_tiles: u32, unit_tiles: u32) -> Vec<Range<u32>> {
+pub(crate) fn windows(tiles: &Range<u32>, max_tiles: u32, unit_tiles: u32) -> Vec<Range<u32>> {
     let len = (max_tiles / unit_tiles * unit_tiles).max(unit_tiles);
     let mut windows = Vec::new();
-    let mut first = 0;
-    while first < tiles {
-        let end = first.saturating_add(len).min(tiles);
+    let mut first = tiles.start;
+    while first < tiles.end {
+        let end = first.saturating_add(len).min(tiles.end);
         windows.push(first..end);
         first = end;
     }
@@ -158,18 +159,26 @@ mod tests {
             for (index, segment) in layout.segments.iter().enumerate() {
                 prop_assert!(segment.tiles <= max_segment_tiles);
                 prop_assert!(covered[index].iter().all(|count| *count == 1));
-                for (tile, tensor) in layout.tile_table(index).iter().enumerate() {
+                let table = layout.tile_table(index, &(0..segment.tiles));
+                for (tile, tensor) in table.iter().enumerate() {
                     let place = layout.places[*tensor as usize];
                     let tiles = place.first_tile..place.first_tile + place.tiles;
                     prop_assert!(place.segment == index && tiles.contains(&(tile as u32)));
                 }
+                let part = segment.tiles / 3..segment.tiles / 2;
+                let of_part = &table[part.start as usize..part.end as usize];
+                prop_assert_eq!(layout.tile_table(index, &part), of_part);
             }
         }
 
         #[test]
-        fn windows_cover_every_tile_once(tiles in 0u32..100_000, max_tiles in 64u32..3000) {
-            let windows = windows(tiles, max_tiles, 64);
-            let mut next = 0;
+        fn windows_cover_every_tile_once(
+            (first, tiles) in (0u32..100, 0u32..100_000),
+            max_tiles in 64u32..3000,
+        ) {
+            let (first, tiles) = (64 * first, 64 * first + tiles);
+            let windows = windows(&(first..tiles), max_tiles, 64);
+            let mut next = first;
             for window in &windows {
                 prop_assert_eq!(window.start, next);
                 prop_assert!(!window.is_empty() && window.end - window.start <= max_tiles);

@@ -110,6 +110,14 @@ impl Optimizer {
         block_on(self.fetch_param(id))
     }
 
+    /// [`fetch_eval`](Self::fetch_eval) that waits.
+    ///
+    /// # Errors
+    /// As [`fetch_eval`](Self::fetch_eval).
+    pub fn read_eval(&self, id: TensorId) -> Result<Vec<f32>> {
+        block_on(self.fetch_eval(id))
+    }
+
     /// [`fetch_grad`](Self::fetch_grad) that waits.
     ///
     /// # Errors

@@ -326,24 +326,21 @@ impl Borrowed {
         Fixed::new(update_inputs, &buffers, &tiles::group(&self.pieces, tile_inputs))
     }
 
-    /// Dispatches over the parameters of now, and for each tensor, in the place of the gradient, what is kept of its
-    /// parameter, if anything is.
+    /// Dispatches over these parameters, and, in the places of the gradients, what is kept of those that are exchanged.
     pub(super) fn exchange(
         &self,
         update_inputs: UpdateInputs<'_>,
         infos: &[Info],
-        kept: &[Option<BufferRange>],
+        placed: &[Placed],
     ) -> Result<Fixed> {
         let mut buffers = Buffers::default();
-        let placed = self.places.iter().zip(kept);
-        let placed = placed.map(|(Placed { param, .. }, kept)| (param, kept.as_ref()));
-        let to_lend = infos.iter().zip(placed).map(|(info, (param, grad))| ToLend {
+        let to_lend = infos.iter().zip(placed).map(|(info, placed)| ToLend {
             name: &info.spec.name,
             len_elems: info.len_elems,
             dtype: info.spec.dtype,
             grad_dtype: info.spec.dtype,
-            param,
-            grad,
+            param: &placed.param,
+            grad: placed.grad.as_ref(),
         });
         let lending = Lending::new(to_lend, &mut buffers, 0)?;
         let in_one_format = |extent: &Extent| {

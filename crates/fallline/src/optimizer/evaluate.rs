@@ -2,15 +2,16 @@
 
 use wgpu::{Buffer, BufferUsages, CommandEncoder, ComputePass};
 
-use super::{Dispatches, Lies, Optimizer, Step};
+use super::{Dispatches, Lies, Optimizer, Step, borrowed::Placed};
 use crate::{
-    BufferRange, Error, Result,
+    BufferRange, Error, Result, TensorId,
     control::Written,
     dispatch::Dispatch,
     formats::Formats,
     kernel::Program,
     layout::TILE_ELEMS,
-    update::{self, SegmentBuffers, UpdateInputs},
+    transfer::OWNED,
+    update::{self, SegmentBuffers, Span, Staged, UpdateInputs},
 };
 
 /// What lies in the parameters of an optimizer.
@@ -133,16 +134,70 @@ impl Optimizer {
         Ok(())
     }
 
+    /// Whether a tensor's parameter may be evaluated elsewhere than where it is trained.
+    pub(super) fn is_evaluated(&self, id: TensorId) -> bool {
+        let segment = &self.layout.segments[self.layout.places[id.0].segment];
+        segment.tiles > 0 && self.programs[segment.kernel].key.is_evaluated()
+    }
+
+    /// Copies a parameter that may be evaluated elsewhere, and exchanges the copy: the buffer, and where in it the
+    /// copy begins. By the kernel of [`encode_eval`](Self::encode_eval), so that they have the same bits.
+    pub(super) fn copy_evaluated(&self, id: TensorId) -> Result<(Buffer, u64)> {
+        let (gpu, info, place) = (&self.gpu, &self.infos[id.0], &self.layout.places[id.0]);
+        let programs = self.exchange_programs(true);
+        let update_inputs = UpdateInputs { programs: &programs, ..self.update_inputs() };
+        // From where a window may begin.
+        let unit = programs[self.layout.segments[place.segment].kernel].window_tiles();
+        let first = place.first_tile / unit * unit;
+        let tiles = first..place.first_tile + place.tiles;
+        let tile_bytes = TILE_ELEMS * info.spec.dtype.size_bytes();
+        let size = u64::from(tiles.end - first) * tile_bytes;
+        let copy = gpu.buffer("fallline evaluated copy", size, OWNED)?;
+        let kept = gpu.buffer("fallline kept copy", size, BufferUsages::STORAGE)?;
+        let offset = u64::from(place.first_tile - first) * tile_bytes;
+        let exchange = match &self.lies {
+            Lies::Arena { .. } => {
+                let mut dispatches = Staged::default();
+                let span = Span { segment: place.segment, tiles, param: &copy, grad: &kept };
+                update::arena_span(update_inputs, &span, &mut dispatches)?;
+                Dispatches::Arena(dispatches)
+            }
+            Lies::Borrowed(borrowed) => {
+                let stays = |placed: &Placed| Placed { grad: None, ..placed.clone() };
+                let mut placed: Vec<_> = borrowed.places.iter().map(stays).collect();
+                let range = |buffer| BufferRange::new(buffer, offset, info.len_elems);
+                placed[id.0] = Placed { param: range(&copy), grad: Some(range(&kept)) };
+                let fixed = borrowed.exchange(update_inputs, &self.infos, &placed)?;
+                Dispatches::Borrowed(fixed)
+            }
+        };
+        let exchange = Evaluating { records: self.control.evaluated(gpu)?, exchange };
+        let param = self.param(id)?;
+        gpu.checked("evaluated copy", || {
+            let label = Some("fallline evaluated copy");
+            let descriptor = wgpu::CommandEncoderDescriptor { label };
+            let mut encoder = gpu.device().create_command_encoder(&descriptor);
+            let (from, size) = (param.buffer(), param.size());
+            encoder.copy_buffer_to_buffer(from, param.offset(), &copy, offset, size);
+            self.record_exchange(&mut encoder, &exchange)?;
+            gpu.queue().submit([encoder.finish()]);
+            Ok::<(), Error>(())
+        })??;
+        Ok((copy, offset))
+    }
+
+    /// The programs of exchanges, by kernel.
+    fn exchange_programs(&self, to_evaluate: bool) -> Vec<Program> {
+        let exchange = |program: &Program| Program {
+            key: program.key.exchange(to_evaluate),
+            formats: Formats { grad: program.formats.param, ..program.formats },
+            ..program.clone()
+        };
+        self.programs.iter().map(exchange).collect()
+    }
+
     /// There and back, over the places of now.
     fn exchanges(&self) -> Result<(Dispatches, Dispatches)> {
-        let programs = |to_evaluate: bool| -> Vec<Program> {
-            let exchange = |program: &Program| Program {
-                key: program.key.exchange(to_evaluate),
-                formats: Formats { grad: program.formats.param, ..program.formats },
-                ..program.clone()
-            };
-            self.programs.iter().map(exchange).collect()
-        };
         let kept = self.kept_params()?;
         let dispatches = |programs: Vec<Program>| {
             let update_inputs = UpdateInputs { programs: &programs, ..self.update_inputs() };
@@ -168,13 +223,20 @@ impl Optimizer {
                         let offset = u64::from(place.first_tile) * tile_bytes;
                         Some(BufferRange::new(buffer, offset, info.len_elems))
                     };
-                    let ranges: Vec<_> = self.infos.iter().enumerate().map(range).collect();
-                    let fixed = borrowed.exchange(update_inputs, &self.infos, &ranges)?;
+                    let ranges = self.infos.iter().enumerate().map(range);
+                    let placed = borrowed.places.iter().zip(ranges);
+                    let placed = placed.map(|(Placed { param, .. }, kept)| Placed {
+                        param: param.clone(),
+                        grad: kept,
+                    });
+                    let placed: Vec<_> = placed.collect();
+                    let fixed = borrowed.exchange(update_inputs, &self.infos, &placed)?;
                     Ok(Dispatches::Borrowed(fixed))
                 }
             }
         };
-        Ok((dispatches(programs(true))?, dispatches(programs(false))?))
+        let [to, back] = [true, false].map(|to_evaluate| self.exchange_programs(to_evaluate));
+        Ok((dispatches(to)?, dispatches(back)?))
     }
 
     /// Room for the parameters of each segment that are evaluated elsewhere.

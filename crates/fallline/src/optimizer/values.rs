@@ -2,7 +2,7 @@
 
 use wgpu::{Buffer, BufferSlice, BufferUsages};
 
-use super::{Info, Lies, Optimizer, borrowed::Placed};
+use super::{Info, Lies, Mode, Optimizer, borrowed::Placed};
 use crate::{
     Dtype, Error, Gpu, Precision, Result, Role, Slot, SlotShape, StateFormat, TensorId, abi,
     blocks,
@@ -57,6 +57,27 @@ impl Optimizer {
     /// without COPY_SRC.
     pub async fn fetch_param(&self, id: TensorId) -> Result<Vec<f32>> {
         self.fetch(id, Role::Param).await
+    }
+
+    /// Reads what a parameter is to be evaluated at, without putting it there: to the bit what
+    /// [`encode_eval`](Self::encode_eval) puts in its place, in the parameter's format. Of a parameter that is evaluated
+    /// where it is trained, and in the mode to evaluate, that is the parameter.
+    ///
+    /// A copy of the parameter is made on the GPU, and another beside it, for as long as this takes.
+    ///
+    /// # Errors
+    /// As [`fetch_param`](Self::fetch_param); [`Error::OutOfMemory`], [`Error::TooManyUnsubmittedSteps`].
+    pub async fn fetch_eval(&self, id: TensorId) -> Result<Vec<f32>> {
+        let slice = self.param(id)?;
+        let Info { spec, len_elems, .. } = &self.infos[id.0];
+        if self.mode() == Mode::Evaluate || *len_elems == 0 || !self.is_evaluated(id) {
+            return self.fetch_param(id).await;
+        }
+        transfer::check_usage(&spec.name, Role::Param, slice.buffer(), BufferUsages::COPY_SRC)?;
+        let (copy, offset) = self.copy_evaluated(id)?;
+        let size = len_elems * spec.dtype.size_bytes();
+        let bytes = transfer::fetch_bytes(&self.gpu, &copy, offset, size).await?;
+        Ok(spec.dtype.decode(&bytes))
     }
 
     /// Reads a gradient back.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use wgpu::{BindGroup, BindingResource, Buffer, BufferUsages};
 
 pub(crate) use self::{
-    arena::arena,
+    arena::{Span, arena, arena_span},
     borrowed::{Fixed, TileTable, borrowed, tile_buffer},
 };
 use crate::{
