@@ -72,6 +72,13 @@ fn rounded(gpu: &Gpu, dtype: Dtype, optimizer: &Optimizer) -> Vec<Vec<u32>> {
     ids().map(round).collect()
 }
 
+/// The entries in which two saves differ.
+fn differ(a: &Saved, b: &Saved) -> Vec<String> {
+    let entries = a.entries.iter().zip(&b.entries).zip(a.bytes.iter().zip(&b.bytes));
+    let differ = entries.filter(|((a, b), (bytes, others))| a != b || bytes != others);
+    differ.map(|((entry, _), _)| entry.to_string()).collect()
+}
+
 /// Trains two alike, evaluates one of them between steps, and holds it against the other.
 fn there_and_back(gpu: &Gpu, make: impl Fn() -> Optimizer, dtype: Dtype, what: &str) {
     let [mut plain, mut evaluated] = [make(), make()];
@@ -94,6 +101,9 @@ fn there_and_back(gpu: &Gpu, make: impl Fn() -> Optimizer, dtype: Dtype, what: &
         assert_eq!(all(&evaluated), before, "{what}: reading puts nothing anywhere");
         evaluated.eval().unwrap();
         assert_eq!(read(&evaluated), averages, "{what}");
+        let mut between = Saved::default();
+        evaluated.save(&mut between).unwrap();
+        assert_eq!(differ(&saved[0], &between), ["mode"], "{what}");
         assert_eq!(evaluated.mode(), Mode::Evaluate);
         assert_eq!(averages, rounded(gpu, dtype, &evaluated), "{what}");
         for (id, average) in ids().zip(&averages) {
@@ -247,7 +257,6 @@ fn meanwhile_what_needs_the_parameters_is_refused() {
     for refused in [
         optimizer.step(&Step::new()),
         optimizer.encode_step(&mut encoder, &Step::new()),
-        optimizer.save(&mut Saved::default()),
         optimizer.load(&mut saved),
         optimizer.write_param(id, &[0.0; LENS[1]]),
         optimizer.write_step(id, 0),
@@ -264,6 +273,120 @@ fn meanwhile_what_needs_the_parameters_is_refused() {
     optimizer.eval().unwrap();
     optimizer.train().unwrap();
     optimizer.step(&Step::new()).unwrap();
+}
+
+/// Saved while it is evaluated, in the arena or in borrowed buffers, and loaded in the other.
+#[test]
+fn what_is_saved_meanwhile_is_loaded_in_that_mode() {
+    let gpu = gpu();
+    for (number, (dtype, precision)) in formats().into_iter().enumerate() {
+        let what = format!("{dtype} {precision}");
+        let groups = [group(StateFormat::Int8)];
+        let arena = || Optimizer::arena(&gpu, &groups, &specs(dtype, precision)).unwrap();
+        let borrowed = || {
+            let lend = |spec: TensorSpec| {
+                let range = || {
+                    let lent = buffer(&gpu, &[0.0; 4100], BufferUsages::STORAGE);
+                    BufferRange::new(&lent, 0, spec.shape[0] as u64)
+                };
+                BorrowedTensor { param: range(), grad: Some(range()), spec: spec.clone() }
+            };
+            let tensors: Vec<_> = specs(dtype, precision).into_iter().map(lend).collect();
+            Optimizer::borrowed(&gpu, &groups, &tensors).unwrap()
+        };
+        let is_even = number.is_multiple_of(2);
+        let [from, to]: [&dyn Fn() -> Optimizer; 2] =
+            if is_even { [&arena, &borrowed] } else { [&borrowed, &arena] };
+        let (mut optimizer, mut loaded) = (from(), to());
+        begin(&optimizer);
+        for number in 0..3 {
+            step(&mut optimizer, number);
+        }
+        let trained = all(&optimizer);
+        optimizer.eval().unwrap();
+        let mut saved = Saved::default();
+        optimizer.save(&mut saved).unwrap();
+        loaded.load(&mut saved).unwrap();
+        assert_eq!(loaded.mode(), Mode::Evaluate);
+        assert_eq!(all(&loaded), all(&optimizer), "{what}");
+        let mut again = Saved::default();
+        loaded.save(&mut again).unwrap();
+        assert!(again == saved, "{what}");
+        loaded.train().unwrap();
+        assert_eq!(all(&loaded), trained, "{what}");
+        optimizer.train().unwrap();
+        step(&mut optimizer, 3);
+        step(&mut loaded, 3);
+        assert_eq!(all(&loaded), all(&optimizer), "{what}");
+    }
+}
+
+/// Of tensors that have no average yet nothing is kept: what is saved of them lies in their place.
+#[test]
+fn what_stays_in_its_place_is_saved_from_there() {
+    let gpu = gpu();
+    let groups = [Group::new("swa", Sgd::new().lr(1.0)).swa(Swa::new(2, 1))];
+    let specs = [TensorSpec::new("early", [5]), TensorSpec::new("late", [5])];
+    let build = || Optimizer::arena(&gpu, &groups, &specs).unwrap();
+    let mut optimizer = build();
+    let ids = [0, 1].map(TensorId::new);
+    for number in 0..3 {
+        for id in ids {
+            optimizer.write_grad(id, &[1.0; 5]).unwrap();
+        }
+        let absent = if number > 0 { &ids[1..] } else { &[] };
+        optimizer.step(&Step::new().without_grad(absent)).unwrap();
+    }
+    optimizer.eval().unwrap();
+    let mut saved = Saved::default();
+    optimizer.save(&mut saved).unwrap();
+    let mut loaded = build();
+    loaded.load(&mut saved).unwrap();
+    let params = |optimizer: &Optimizer| ids.map(|id| optimizer.read_param(id).unwrap()[4]);
+    assert_eq!(params(&loaded), [-2.5, -1.0]);
+    loaded.train().unwrap();
+    assert_eq!(params(&loaded), [-3.0, -1.0]);
+}
+
+#[test]
+fn a_mode_goes_by_what_was_submitted() {
+    let gpu = gpu();
+    let specs = specs(Dtype::F32, Precision::Nearest);
+    let mut optimizer = Optimizer::arena(&gpu, &[group(StateFormat::F32)], &specs).unwrap();
+    begin(&optimizer);
+    step(&mut optimizer, 0);
+    step(&mut optimizer, 1);
+    let save = |optimizer: &Optimizer| {
+        let mut saved = Saved::default();
+        optimizer.save(&mut saved).map(|()| saved)
+    };
+    let trained = save(&optimizer).unwrap();
+    let encoder = || gpu.device().create_command_encoder(&<_>::default());
+    let (mut there, mut back) = (encoder(), encoder());
+    optimizer.encode_eval(&mut there).unwrap();
+    assert!(save(&optimizer).unwrap() == trained, "recorded, and not submitted");
+    gpu.queue().submit([there.finish()]);
+    assert_eq!(differ(&save(&optimizer).unwrap(), &trained), ["mode"]);
+    optimizer.encode_train(&mut back).unwrap();
+    let error = save(&optimizer).unwrap_err();
+    assert!(matches!(error, Error::NotSubmitted { .. }), "{error}");
+    gpu.queue().submit([back.finish()]);
+    assert!(save(&optimizer).unwrap() == trained);
+    // Where nothing is evaluated elsewhere, the mode is the host's alone.
+    let plain = [Group::new("all", Sgd::new())];
+    let mut optimizer = Optimizer::arena(&gpu, &plain, &specs).unwrap();
+    optimizer.eval().unwrap();
+    let mut saved = save(&optimizer).unwrap();
+    optimizer.train().unwrap();
+    optimizer.load(&mut saved).unwrap();
+    assert_eq!(optimizer.mode(), Mode::Evaluate);
+    optimizer.train().unwrap();
+    // And one that nobody knows.
+    let mode = saved.entries.iter().position(|entry| entry.what == "mode").unwrap();
+    saved.bytes[mode] = b"sometime".to_vec();
+    let error = optimizer.load(&mut saved).unwrap_err().to_string();
+    assert_eq!(error, "mode must be train or evaluate, but was saved as sometime");
+    assert_eq!(optimizer.mode(), Mode::Train);
 }
 
 /// Gradient descent that is evaluated a gradient further: of the last one, which it keeps.

@@ -44,21 +44,25 @@ pub(crate) async fn converted() -> anyhow::Result<()> {
     expect("the step counters", to.fetch_steps().await?, [3])
 }
 
-/// Where a parameter is evaluated is read as it is put there.
+/// Where a parameter is evaluated is read as it is put there, and what is saved then goes on from where it is trained.
 pub(crate) async fn evaluated() -> anyhow::Result<()> {
     let gpu = gpu().await?;
     let groups = [Group::new("all", AdamW::new()).ema_decay(0.5)];
-    let mut optimizer = Optimizer::arena(&gpu, &groups, &[TensorSpec::new("t", [LEN])])?;
+    let build = || Optimizer::arena(&gpu, &groups, &[TensorSpec::new("t", [LEN])]);
+    let (mut optimizer, mut loaded) = (build()?, build()?);
     optimizer.store_param(ID, &values(LEN, 0)).await?;
     run(&mut optimizer, 1..=3).await?;
     let (trained, read) = (optimizer.fetch_param(ID).await?, optimizer.fetch_eval(ID).await?);
     ensure!(trained != read, "an average of itself");
     optimizer.eval()?;
-    let put = optimizer.fetch_param(ID).await?;
-    ensure!(bits(&put) == bits(&read), "it is evaluated elsewhere than was read");
-    optimizer.train()?;
-    let back = optimizer.fetch_param(ID).await?;
-    ensure!(bits(&back) == bits(&trained), "it did not come back");
+    loaded.load_from(&mut save(&optimizer).await?, LoadOptions::new()).await?;
+    for optimizer in [&mut optimizer, &mut loaded] {
+        let put = optimizer.fetch_param(ID).await?;
+        ensure!(bits(&put) == bits(&read), "it is evaluated elsewhere than was read");
+        optimizer.train()?;
+        let back = optimizer.fetch_param(ID).await?;
+        ensure!(bits(&back) == bits(&trained), "it did not come back");
+    }
     Ok(())
 }
 

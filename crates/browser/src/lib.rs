@@ -40,7 +40,7 @@ pub const CHECKS: &[Check] = &[
     ("a step in two halves is a step", || Box::pin(reports::halves())),
     ("a saved run goes on to the bit", || Box::pin(kept::saved())),
     ("a saved run is loaded in other formats", || Box::pin(kept::converted())),
-    ("what is evaluated is read, and put", || Box::pin(kept::evaluated())),
+    ("what is evaluated is read, put and saved", || Box::pin(kept::evaluated())),
     ("values become blocks of codes, and come back", || Box::pin(kept::quantized())),
     ("a late error names its call when all settles", || Box::pin(errors::settled())),
     ("a late error comes out instead of a later call", || Box::pin(errors::later())),

@@ -104,6 +104,14 @@ pub enum Error {
         /// What was to be done.
         what: &'static str,
     },
+    /// What needs something to be done that is recorded, and not submitted.
+    #[error("{what} needs what `{recorded}` has recorded: submit its encoder first")]
+    NotSubmitted {
+        /// What was to be done.
+        what: &'static str,
+        /// The call that recorded.
+        recorded: &'static str,
+    },
     /// Groups of one rule with more distinct hyperparameters than a kernel can tell apart. (Learning
     /// rate and decoupled weight decay do not count.)
     #[error("the groups of one rule have more than {limit} distinct sets of hyperparameters")]

@@ -278,6 +278,7 @@ impl Blueprint {
             Some(measure) => Some(Reports::new(gpu, &measure.history, groups.len())?),
             None => None,
         };
+        let mode_word = gpu.filled("fallline mode", BufferUsages::COPY_SRC, &[0u32])?;
         let (gpu, groups) = (gpu.clone(), groups.to_vec());
         Ok(Optimizer {
             gpu,
@@ -295,6 +296,7 @@ impl Blueprint {
             reports,
             options: options.clone(),
             evaluating: None,
+            mode_word,
         })
     }
 }

@@ -10,8 +10,8 @@ use crate::{
     formats::Formats,
     kernel::Program,
     layout::TILE_ELEMS,
-    transfer::OWNED,
-    update::{self, SegmentBuffers, Span, Staged, UpdateInputs},
+    transfer::{self, OWNED},
+    update::{self, Span, Staged, UpdateInputs},
 };
 
 /// What lies in the parameters of an optimizer.
@@ -24,12 +24,33 @@ pub enum Mode {
     Evaluate,
 }
 
+impl Mode {
+    /// As it is saved.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Evaluate => "evaluate",
+        }
+    }
+}
+
 /// While parameters are those to be evaluated: the way back.
 #[derive(Debug)]
 pub(super) struct Evaluating {
-    records: Vec<Dispatch>,
-    exchange: Dispatches,
+    exchange: Exchange,
+    /// The parameters as they are trained, in the order of the layout's segments.
+    kept: Vec<Option<Buffer>>,
 }
+
+/// The dispatches of an exchange, and those that write records for it.
+#[derive(Debug)]
+struct Exchange {
+    records: Vec<Dispatch>,
+    dispatches: Dispatches,
+}
+
+/// What the mode is on the GPU, when all is done that was submitted: this, as a word.
+const EVALUATES: u32 = 1;
 
 impl Optimizer {
     /// Records that averages take the place of their parameters, each rounded to the nearest of its parameter's format,
@@ -40,9 +61,9 @@ impl Optimizer {
     /// says. Others stay, as do those that have taken no step, or none that was averaged. Where none is evaluated elsewhere,
     /// nothing is recorded. Once more changes nothing.
     ///
-    /// Steps, saving, and whatever else needs the parameters as they are trained are refused until then
-    /// ([`Error::Evaluating`]); what runs write into parameters meanwhile is lost. The encoder must be submitted before the
-    /// one that `encode_train` records into.
+    /// Steps, loading, and whatever else needs the parameters as they are trained are refused until then
+    /// ([`Error::Evaluating`]); what runs write into parameters meanwhile is lost. What is saved meanwhile are the parameters
+    /// as they are trained, and the mode. The encoder must be submitted before the one that `encode_train` records into.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::TooManyUnsubmittedSteps`]. Nothing is recorded then.
@@ -50,13 +71,15 @@ impl Optimizer {
         if self.mode() == Mode::Evaluate {
             return Ok(());
         }
-        let (to, back) = self.exchanges()?;
-        let records = self.control.evaluated(&self.gpu)?;
-        let there = Evaluating { records, exchange: to };
-        if there.exchange.len() > 0 {
+        let kept = self.kept_params()?;
+        let [there, back] = [self.exchange_with(&kept, true)?, self.exchange_with(&kept, false)?];
+        if there.dispatches.len() > 0 {
+            let copy_src = BufferUsages::COPY_SRC;
+            let word = self.gpu.filled("fallline evaluates", copy_src, &[EVALUATES])?;
             self.record_exchange(encoder, &there)?;
+            encoder.copy_buffer_to_buffer(&word, 0, &self.mode_word, 0, word.size());
         }
-        self.evaluating = Some(Evaluating { exchange: back, ..there });
+        self.evaluating = Some(Evaluating { exchange: back, kept });
         Ok(())
     }
 
@@ -65,10 +88,11 @@ impl Optimizer {
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::TooManyUnsubmittedSteps`]. Nothing is recorded then.
     pub fn encode_train(&mut self, encoder: &mut CommandEncoder) -> Result<()> {
-        if let Some(back) = &self.evaluating
-            && back.exchange.len() > 0
+        if let Some(Evaluating { exchange: back, .. }) = &self.evaluating
+            && back.dispatches.len() > 0
         {
             self.record_exchange(encoder, back)?;
+            encoder.clear_buffer(&self.mode_word, 0, None);
         }
         self.evaluating = None;
         Ok(())
@@ -104,6 +128,36 @@ impl Optimizer {
         }
     }
 
+    /// The mode as of what was submitted; and in the mode to evaluate, for each tensor in whose place something else
+    /// lies, where its parameter is kept as it is trained.
+    pub(crate) async fn fetch_mode(&self) -> Result<(Mode, Vec<Option<(Buffer, u64)>>)> {
+        let nowhere = vec![None; self.infos.len()];
+        let words: Vec<u32> = transfer::fetch(&self.gpu, &self.mode_word, 0, 1).await?;
+        let is_exchanged = words == [EVALUATES];
+        let Some(Evaluating { exchange, kept }) = &self.evaluating else {
+            return match is_exchanged {
+                true => Err(Error::NotSubmitted { what: "saving", recorded: "encode_train" }),
+                false => Ok((Mode::Train, nowhere)),
+            };
+        };
+        if exchange.dispatches.len() == 0 {
+            return Ok((Mode::Evaluate, nowhere));
+        }
+        if !is_exchanged {
+            return Ok((Mode::Train, nowhere));
+        }
+        let steps = self.fetch_steps().await?;
+        let place_of = |(index, step): (usize, u32)| {
+            let (info, place) = (&self.infos[index], &self.layout.places[index]);
+            // As *advance* tells them.
+            let is_evaluated = step >= self.control.constants.groups[info.group].average_start;
+            let buffer = kept[place.segment].as_ref().filter(|_| is_evaluated)?;
+            let tile_bytes = TILE_ELEMS * info.spec.dtype.size_bytes();
+            Some((buffer.clone(), u64::from(place.first_tile) * tile_bytes))
+        };
+        Ok((Mode::Evaluate, steps.into_iter().enumerate().map(place_of).collect()))
+    }
+
     fn submit_exchange(
         &mut self,
         encode: impl FnOnce(&mut Self, &mut CommandEncoder) -> Result<()>,
@@ -120,7 +174,7 @@ impl Optimizer {
         self.gpu.check_lost()
     }
 
-    fn record_exchange(&self, encoder: &mut CommandEncoder, exchange: &Evaluating) -> Result<()> {
+    fn record_exchange(&self, encoder: &mut CommandEncoder, exchange: &Exchange) -> Result<()> {
         let mut input =
             Step::new().input(&self.groups, self.infos.iter().map(|info| info.group))?;
         input.absent.extend(self.gone());
@@ -155,7 +209,7 @@ impl Optimizer {
         let copy = gpu.buffer("fallline evaluated copy", size, OWNED)?;
         let kept = gpu.buffer("fallline kept copy", size, BufferUsages::STORAGE)?;
         let offset = u64::from(place.first_tile - first) * tile_bytes;
-        let exchange = match &self.lies {
+        let dispatches = match &self.lies {
             Lies::Arena { .. } => {
                 let mut dispatches = Staged::default();
                 let span = Span { segment: place.segment, tiles, param: &copy, grad: &kept };
@@ -171,7 +225,7 @@ impl Optimizer {
                 Dispatches::Borrowed(fixed)
             }
         };
-        let exchange = Evaluating { records: self.control.evaluated(gpu)?, exchange };
+        let exchange = Exchange { records: self.control.evaluated(gpu)?, dispatches };
         let param = self.param(id)?;
         gpu.checked("evaluated copy", || {
             let label = Some("fallline evaluated copy");
@@ -196,47 +250,37 @@ impl Optimizer {
         self.programs.iter().map(exchange).collect()
     }
 
-    /// There and back, over the places of now.
-    fn exchanges(&self) -> Result<(Dispatches, Dispatches)> {
-        let kept = self.kept_params()?;
-        let dispatches = |programs: Vec<Program>| {
-            let update_inputs = UpdateInputs { programs: &programs, ..self.update_inputs() };
-            match &self.lies {
-                Lies::Arena { .. } => {
-                    let with_kept = |(memory, kept): (&SegmentBuffers, &Option<Buffer>)| {
-                        let owned = memory.owned.clone().zip(kept.clone());
-                        SegmentBuffers {
-                            owned: owned.map(|((param, _), kept)| (param, kept)),
-                            state: memory.state.clone(),
-                            master: memory.master.clone(),
-                        }
-                    };
-                    let memory: Vec<_> = self.memory.iter().zip(&kept).map(with_kept).collect();
-                    let update_inputs = UpdateInputs { memory: &memory, ..update_inputs };
-                    update::arena(update_inputs).map(Dispatches::Arena)
+    /// The exchange with what is kept, over the places of now.
+    fn exchange_with(&self, kept: &[Option<Buffer>], to_evaluate: bool) -> Result<Exchange> {
+        let programs = self.exchange_programs(to_evaluate);
+        let update_inputs = UpdateInputs { programs: &programs, ..self.update_inputs() };
+        let dispatches = match &self.lies {
+            Lies::Arena { .. } => {
+                let mut dispatches = Staged::default();
+                for (segment, (memory, kept)) in self.memory.iter().zip(kept).enumerate() {
+                    if let (Some((param, _)), Some(grad)) = (&memory.owned, kept) {
+                        let tiles = 0..self.layout.segments[segment].tiles;
+                        let span = Span { segment, tiles, param, grad };
+                        update::arena_span(update_inputs, &span, &mut dispatches)?;
+                    }
                 }
-                Lies::Borrowed(borrowed) => {
-                    let range = |(index, info): (usize, &super::Info)| {
-                        let place = &self.layout.places[index];
-                        let buffer = kept[place.segment].as_ref()?;
-                        let tile_bytes = TILE_ELEMS * info.spec.dtype.size_bytes();
-                        let offset = u64::from(place.first_tile) * tile_bytes;
-                        Some(BufferRange::new(buffer, offset, info.len_elems))
-                    };
-                    let ranges = self.infos.iter().enumerate().map(range);
-                    let placed = borrowed.places.iter().zip(ranges);
-                    let placed = placed.map(|(Placed { param, .. }, kept)| Placed {
-                        param: param.clone(),
-                        grad: kept,
-                    });
-                    let placed: Vec<_> = placed.collect();
-                    let fixed = borrowed.exchange(update_inputs, &self.infos, &placed)?;
-                    Ok(Dispatches::Borrowed(fixed))
-                }
+                Dispatches::Arena(dispatches)
+            }
+            Lies::Borrowed(borrowed) => {
+                let placed = |(index, Placed { param, .. }): (usize, &Placed)| {
+                    let (info, place) = (&self.infos[index], &self.layout.places[index]);
+                    let tile_bytes = TILE_ELEMS * info.spec.dtype.size_bytes();
+                    let offset = u64::from(place.first_tile) * tile_bytes;
+                    let range = |buffer| BufferRange::new(buffer, offset, info.len_elems);
+                    let grad = kept[place.segment].as_ref().map(range);
+                    Placed { param: param.clone(), grad }
+                };
+                let placed: Vec<_> = borrowed.places.iter().enumerate().map(placed).collect();
+                let fixed = borrowed.exchange(update_inputs, &self.infos, &placed)?;
+                Dispatches::Borrowed(fixed)
             }
         };
-        let [to, back] = [true, false].map(|to_evaluate| self.exchange_programs(to_evaluate));
-        Ok((dispatches(to)?, dispatches(back)?))
+        Ok(Exchange { records: self.control.evaluated(&self.gpu)?, dispatches })
     }
 
     /// Room for the parameters of each segment that are evaluated elsewhere.
@@ -248,17 +292,18 @@ impl Optimizer {
             }
             let tile_bytes = TILE_ELEMS * program.formats.param.size_bytes();
             let size = u64::from(segment.tiles) * tile_bytes;
-            self.gpu.buffer("fallline kept parameters", size, BufferUsages::STORAGE).map(Some)
+            let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+            self.gpu.buffer("fallline kept parameters", size, usage).map(Some)
         };
         self.layout.segments.iter().map(of_segment).collect()
     }
 }
 
-impl Evaluating {
+impl Exchange {
     fn record(&self, pass: &mut ComputePass<'_>, written: &Written) {
         for dispatch in &self.records {
             dispatch.record(pass, &[written.input, written.absent, written.groups]);
         }
-        self.exchange.record(pass, written.hypers);
+        self.dispatches.record(pass, written.hypers);
     }
 }

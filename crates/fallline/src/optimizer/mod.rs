@@ -88,6 +88,8 @@ pub struct Optimizer {
     pub(crate) options: Options,
     /// While parameters are those to be evaluated: the way back.
     evaluating: Option<Evaluating>,
+    /// Whether they are, on the GPU: the mode as of what was submitted.
+    mode_word: Buffer,
 }
 
 /// A tensor, checked.

@@ -1,7 +1,7 @@
 //! The entries of an optimizer, and the bytes of those that are small.
 
 use super::{Encoding, SavedEntry};
-use crate::{Error, Optimizer, Result, Role, TensorId, abi, transfer};
+use crate::{Error, Mode, Optimizer, Result, Role, TensorId, abi, transfer};
 use wgpu::BufferUsages;
 
 /// Words of the loss scale that change: scale, reciprocal, tracker, pending overflow.
@@ -9,8 +9,8 @@ pub(super) const SCALE_WORDS: u64 = 4;
 const _: () = assert!(std::mem::offset_of!(abi::LossScale, growth_factor) == 16);
 
 impl Optimizer {
-    /// What is saved, in order.
-    pub(super) fn saved_entries(&self) -> Result<Vec<SavedEntry>> {
+    /// What is saved in a mode, in order.
+    pub(super) fn saved_entries(&self, mode: Mode) -> Result<Vec<SavedEntry>> {
         let counts = |what: &str, len: usize| SavedEntry {
             tensor: None,
             what: what.into(),
@@ -18,7 +18,14 @@ impl Optimizer {
             shape: vec![len],
             size_bytes: 4 * len as u64,
         };
-        let mut entries = vec![counts("seed", 1)];
+        let mode = SavedEntry {
+            tensor: None,
+            what: "mode".into(),
+            encoding: Encoding::Text,
+            shape: Vec::new(),
+            size_bytes: mode.name().len() as u64,
+        };
+        let mut entries = vec![counts("seed", 1), mode];
         if self.control.measure().is_some() {
             // Steps, and how many of them were skipped.
             entries.push(counts("reports", 2));
@@ -74,6 +81,7 @@ impl Optimizer {
     /// The bytes of all entries but parameters and what is kept for each of their elements.
     pub(super) async fn small_entries(
         &self,
+        mode: Mode,
         table: &[SavedEntry],
     ) -> Result<Vec<(usize, Vec<u8>)>> {
         let gpu = &self.gpu;
@@ -84,6 +92,7 @@ impl Optimizer {
             let index = entry.tensor.as_ref().and_then(|tensor| self.ids.get(tensor).copied());
             let bytes = match (entry.what.as_str(), index) {
                 ("seed", None) => words(&[self.control.seed()]),
+                ("mode", None) => mode.name().into(),
                 ("reports", None) => {
                     let head = self.control.fetch_decision(gpu).await?;
                     words(&[head.step, head.skipped_total])

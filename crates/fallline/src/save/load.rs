@@ -7,7 +7,7 @@ use super::{
     entries::decode,
     pieces::{self, Piece},
 };
-use crate::{Dtype, Error, Optimizer, Result, TensorId, remainder, slot, transfer};
+use crate::{Dtype, Error, Mode, Optimizer, Result, TensorId, remainder, slot, transfer};
 
 /// How to take up what was saved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +37,7 @@ impl LoadOptions {
 #[derive(Debug, Default)]
 struct Small {
     seed: u32,
+    mode: Mode,
     reports: Option<[u32; 2]>,
     scale: Option<Vec<u8>>,
     /// By tensor.
@@ -52,9 +53,13 @@ impl Optimizer {
     /// rule or format is found before anything is written. If the source or the device fails later,
     /// the optimizer has a part of what was saved: load again before its next step.
     ///
+    /// What was saved in the mode to evaluate is loaded so: [`eval`](Self::eval) comes last, and
+    /// [`train`](Self::train) gives the parameters back to the bit. The optimizer itself must be in the mode to train.
+    ///
     /// # Errors
     /// [`Error::SavedMissing`], [`Error::SavedUnexpected`], [`Error::SavedDiffers`], [`Error::Source`],
-    /// [`Error::Evaluating`]; [`Error::BufferUsage`] for a borrowed parameter without COPY_DST.
+    /// [`Error::Evaluating`]; [`Error::BufferUsage`] for a borrowed parameter without COPY_DST. Those of
+    /// [`eval`](Self::eval), when all else is loaded.
     pub async fn load_from<S: LoadSource + ?Sized>(
         &mut self,
         source: &mut S,
@@ -63,7 +68,7 @@ impl Optimizer {
         self.needs_trained("loading")?;
         let failed = |entry: String| move |source: io::Error| Error::Source { entry, source };
         let saved = source.table().map_err(failed("the table".into()))?;
-        let needed = self.saved_entries()?;
+        let needed = self.saved_entries(Mode::Train)?;
         self.check_writable()?;
         let numbers = check::matched(&needed, &saved, options.convert)?;
         let mut read = |number: usize, offset: u64, bytes: &mut [u8]| {
@@ -72,7 +77,7 @@ impl Optimizer {
         let small = self.small(&needed, (&saved, &numbers), &mut read)?;
 
         let same = |entry: usize| numbers[entry].is_some_and(|n| saved[n] == needed[entry]);
-        let pieces = self.pieces(&needed)?;
+        let pieces = self.pieces(&needed, &[])?;
         let (exact, converted): (Vec<Piece>, Vec<Piece>) =
             pieces.into_iter().partition(|piece| piece.entries().all(&same));
         for batch in pieces::batches(&exact) {
@@ -92,7 +97,10 @@ impl Optimizer {
         }
         self.write_small(&small)?;
         self.gpu.checked("load", || self.gpu.queue().submit([]))?;
-        self.gpu.check_lost()
+        match small.mode {
+            Mode::Train => self.gpu.check_lost(),
+            Mode::Evaluate => self.eval(),
+        }
     }
 
     /// Reads what is small, and looks whether the rules are the same.
@@ -109,11 +117,11 @@ impl Optimizer {
         for (entry, number) in needed.iter().zip(numbers) {
             let Some(number) = *number else { continue };
             let index = entry.tensor.as_ref().and_then(|tensor| self.ids.get(tensor).copied());
-            let known = ["seed", "reports", "loss_scale", "rule", "number", "step"];
+            let known = ["seed", "mode", "reports", "loss_scale", "rule", "number", "step"];
             if !known.contains(&entry.what.as_str()) {
                 continue;
             }
-            // Text of a rule is short; whatever is longer is none of ours.
+            // Text is short; whatever is longer is none of ours.
             let size = saved[number].size_bytes.min(1 << 16);
             let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
             read(number, 0, &mut bytes)?;
@@ -123,6 +131,15 @@ impl Optimizer {
             };
             match (entry.what.as_str(), index) {
                 ("seed", _) => small.seed = word(0),
+                ("mode", _) => {
+                    let modes = [Mode::Train, Mode::Evaluate];
+                    let named = modes.into_iter().find(|mode| mode.name().as_bytes() == bytes);
+                    small.mode = named.ok_or_else(|| Error::SavedDiffers {
+                        entry: entry.to_string(),
+                        expected: modes.map(Mode::name).join(" or "),
+                        found: String::from_utf8_lossy(&bytes).into_owned(),
+                    })?;
+                }
                 ("reports", _) => small.reports = Some([word(0), word(1)]),
                 ("loss_scale", _) => small.scale = Some(bytes),
                 ("number", Some(index)) => small.numbers[index] = word(0),

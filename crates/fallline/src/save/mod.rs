@@ -17,7 +17,7 @@ pub struct SavedEntry {
     /// The tensor that it belongs to; `None`: the optimizer.
     pub tensor: Option<String>,
     /// What it is: `param`, `master`, `remainder`, `state/exp_avg`, `step`, `number`, `rule` of a tensor,
-    /// `seed`, `reports`, `loss_scale` of the optimizer.
+    /// `seed`, `mode` (`train` or `evaluate`), `reports`, `loss_scale` of the optimizer.
     pub what: String,
     /// What its bytes mean, little-endian.
     pub encoding: Encoding,
@@ -194,23 +194,27 @@ impl Optimizer {
     /// master copies, remainders, step counters, the loss scale with what is pending of it, counts of
     /// steps, the seed and the tensors' numbers in stochastic rounding. Not gradients.
     ///
+    /// Parameters are saved as they are trained, in the mode to evaluate too; beside them the mode is. (What they are to be
+    /// evaluated at follows from these and the state; [`fetch_eval`](Self::fetch_eval) reads it in either mode.)
+    ///
     /// Entries do not depend on where tensors lie: what an arena saved, an optimizer over borrowed
     /// buffers loads, and the other way round. Chunks have at most 16 MiB, which is also what this keeps in
     /// memory. What was submitted is in it; steps that are recorded and not yet submitted are not.
     ///
     /// # Errors
-    /// [`Error::Sink`]; [`Error::Evaluating`]; [`Error::BufferUsage`] for a borrowed parameter without COPY_SRC, before anything
-    /// reaches the sink; [`Error::DeviceLost`], [`Error::OutOfMemory`].
+    /// [`Error::Sink`]; before anything reaches the sink [`Error::BufferUsage`] for a borrowed parameter without COPY_SRC,
+    /// and [`Error::NotSubmitted`] if the encoder of [`encode_train`](Self::encode_train) is not;
+    /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
     pub async fn save_to<S: SaveSink + ?Sized>(&self, sink: &mut S) -> Result<()> {
-        self.needs_trained("saving")?;
-        let table = self.saved_entries()?;
+        let (mode, kept) = self.fetch_mode().await?;
+        let table = self.saved_entries(mode)?;
         let failed = |entry: String| move |source: io::Error| Error::Sink { entry, source };
         sink.table(&table).map_err(failed("the table".into()))?;
         let name = |entry: usize| table[entry].to_string();
-        for (entry, bytes) in self.small_entries(&table).await? {
+        for (entry, bytes) in self.small_entries(mode, &table).await? {
             sink.chunk(entry, 0, &bytes).map_err(failed(name(entry)))?;
         }
-        for batch in pieces::batches(&self.pieces(&table)?) {
+        for batch in pieces::batches(&self.pieces(&table, &kept)?) {
             let bytes = pieces::fetch(self.gpu(), batch).await?;
             for (piece, bytes) in batch.iter().zip(bytes) {
                 for (entry, offset, bytes) in piece.split(&bytes) {

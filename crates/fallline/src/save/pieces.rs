@@ -115,18 +115,26 @@ pub(super) async fn fetch(gpu: &Gpu, pieces: &[Piece]) -> Result<Vec<Vec<u8>>> {
 }
 
 impl Optimizer {
-    /// Where the large entries of a table lie: parameters, what is kept beside them, state.
-    pub(super) fn pieces(&self, table: &[SavedEntry]) -> Result<Vec<Piece>> {
+    /// Where the large entries of a table lie: parameters, for each tensor that has one in this other place, what is kept
+    /// beside them, state.
+    pub(super) fn pieces(
+        &self,
+        table: &[SavedEntry],
+        elsewhere: &[Option<(Buffer, u64)>],
+    ) -> Result<Vec<Piece>> {
         let mut pieces = Vec::new();
         for (number, entry) in table.iter().enumerate() {
             let Some(&index) = entry.tensor.as_ref().and_then(|name| self.ids.get(name)) else {
                 continue;
             };
             let (buffer, offset) = match entry.what.as_str() {
-                "param" => {
-                    let slice = self.param(TensorId::new(index))?;
-                    (slice.buffer().clone(), slice.offset())
-                }
+                "param" => match elsewhere.get(index) {
+                    Some(Some((buffer, offset))) => (buffer.clone(), *offset),
+                    _ => {
+                        let slice = self.param(TensorId::new(index))?;
+                        (slice.buffer().clone(), slice.offset())
+                    }
+                },
                 "master" | "remainder" => match self.master(TensorId::new(index)) {
                     Some((buffer, offset)) => (buffer.clone(), offset),
                     None => continue,
