@@ -49,6 +49,9 @@ fn every_rule_with_either_and_both_is_close_to_the_twin() {
         for (k, decay) in
             [(Some(3), None), (None, Some(0.9)), (Some(2), Some(0.6)), (Some(1), None)]
         {
+            if k.is_some() && case.rule.moves_state() {
+                continue;
+            }
             let mut optimizer =
                 Optimizer::arena(&gpu, &[group(&case, k, decay)], &specs()).unwrap();
             train(&mut optimizer);

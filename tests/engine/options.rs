@@ -96,7 +96,7 @@ fn every_rule_steered_is_close_to_the_twin() {
     let clipped = Steering { update_clipping: Some(0.4), ..Steering::default() };
     let decay = Steering { cautious_decay: true, ..Steering::default() };
     let all = Steering { update_clipping: Some(0.8), cautious_decay: true, ..caution };
-    for case in cases() {
+    for case in cases().into_iter().filter(|case| !case.rule.moves_state()) {
         let steerings = match case.rule.has_decoupled_decay() {
             true => vec![caution, clipped, decay, all],
             false => vec![caution, clipped, Steering { cautious_decay: false, ..all }],
@@ -126,9 +126,37 @@ fn rules_with_decoupled_decay_can_be_cautious() {
     }
 }
 
+/// Whose average of where they were must stay one: those that have one beside the parameter, and no others.
+#[test]
+fn nothing_moves_the_parameter_alone_of_a_rule_whose_state_goes_along() {
+    let gpu = gpu();
+    let mut refused = Vec::new();
+    for case in cases() {
+        if !case.rule.moves_state() {
+            continue;
+        }
+        refused.push(case.rule.name());
+        let group = || Group::new("all", case.rule.clone());
+        for (option, group) in [
+            ("caution", group().caution(true)),
+            ("update_clipping", group().update_clipping(1.0)),
+            ("lookahead", group().lookahead(Lookahead::default())),
+        ] {
+            let error = Optimizer::arena(&gpu, &[group], &specs()).unwrap_err().to_string();
+            let expected =
+                "its rule's state goes along with the parameter, which this would move alone";
+            assert_eq!(error, format!("group 'all' cannot have {option}: {expected}"));
+        }
+        // Averages move nothing.
+        Optimizer::arena(&gpu, &[group().ema_decay(0.9)], &specs()).unwrap();
+    }
+    refused.dedup();
+    assert_eq!(refused, ["asgd", "schedulefree_adamw", "schedulefree_sgd"]);
+}
+
 /// One option.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Choice {
+pub(crate) enum Choice {
     Caution,
     CautiousDecay,
     UpdateClipping,
@@ -149,7 +177,7 @@ impl Choice {
         Self::Swa,
     ];
 
-    fn of(self, group: Group) -> Group {
+    pub(crate) fn of(self, group: Group) -> Group {
         match self {
             Self::Caution => group.caution(true),
             Self::CautiousDecay => group.cautious_decay(true),
@@ -161,7 +189,7 @@ impl Choice {
         }
     }
 
-    fn of_twin(self, twin: Tensor<f32>) -> Tensor<f32> {
+    pub(crate) fn of_twin(self, twin: Tensor<f32>) -> Tensor<f32> {
         let steering = twin.steering;
         match self {
             Self::Caution => twin.steered(Steering { caution: true, ..steering }),
@@ -220,7 +248,7 @@ fn a_limit_is_that_of_the_move_over_the_learning_rate() {
         let rule = fallline::deserialize_rule(name, &plain)
             .or_else(|_| fallline::deserialize_rule(name, &json!({ "lr": lr })))
             .unwrap();
-        if rule.scope() != Scope::Element {
+        if rule.scope() != Scope::Element || rule.moves_state() {
             continue;
         }
         let group = Group::new("all", rule).update_clipping(limit);

@@ -91,6 +91,10 @@ impl Rule for Asgd {
         ]
     }
 
+    fn moves_state(&self) -> bool {
+        true
+    }
+
     fn maximize(&self) -> bool {
         self.maximize
     }

@@ -33,7 +33,8 @@ pub struct Group {
     /// is little to save, and norms and biases are the most sensitive. (bitsandbytes has the same
     /// threshold, `min_8bit_size`.)
     pub min_state_elems: u64,
-    /// Lookahead around the rule.
+    /// Lookahead around the rule; refused where caution is. (pytorch-optimizer's and optax's go around schedule-free rules
+    /// too, and take the parameter back without `z`.)
     pub lookahead: Option<Lookahead>,
     /// The decay of an exponential moving average of the parameters, in [0, 1]:
     /// `torch.optim.swa_utils.AveragedModel` with `get_ema_multi_avg_fn(decay)`.
@@ -65,7 +66,9 @@ pub struct Group {
     /// Source: Liang et al., *Cautious Optimizers: Improving Training with One Line of Code*, 2024; timm's `caution`.
     /// Signs are compared: timm's product is 0 where it leaves the range of f32. The state is what it would be without,
     /// and a rule that looks at whole tensors does so before. (timm's LAMB sees what is left of the direction.) An element
-    /// whose direction is not a number stays one. A tensor of one element moves wholly or not at all.
+    /// whose direction is not a number stays one. A tensor of one element moves wholly or not at all. Refused around a rule
+    /// that [moves its state along](Rule::moves_state), schedule-free or ASGD: no reference has it there, and where they
+    /// evaluate would no longer be the average of where they were.
     pub caution: bool,
     /// Cautious weight decay: only where the rule does not move the parameter away from 0 itself. For rules with
     /// decoupled weight decay.
@@ -85,7 +88,7 @@ pub struct Group {
     ///
     /// Source: Shazeer and Stern, *Adafactor: Adaptive Learning Rates with Sublinear Memory Cost*, 2018, section 6, where
     /// it is part of a rule. A direction of infinite norm leaves every finite element as it is; a NaN in it limits
-    /// nothing.
+    /// nothing. Refused where caution is.
     pub update_clipping: Option<f64>,
 }
 
@@ -286,6 +289,17 @@ impl Group {
         }
         if self.cautious_decay && !self.rule.has_decoupled_decay() {
             return Some(("cautious_decay", "its rule has no decoupled weight decay"));
+        }
+        if self.rule.moves_state() {
+            let moves_param_alone = [
+                ("caution", self.caution),
+                ("update_clipping", self.update_clipping.is_some()),
+                ("lookahead", self.lookahead.is_some()),
+            ];
+            let reason =
+                "its rule's state goes along with the parameter, which this would move alone";
+            let found = moves_param_alone.into_iter().find(|(_, is_on)| *is_on);
+            return found.map(|(option, _)| (option, reason));
         }
         None
     }

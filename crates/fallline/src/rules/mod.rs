@@ -205,6 +205,13 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether its state has another iterate that goes along with the parameter, as `z` of schedule-free rules and the
+    /// average of ASGD. A group's options that would move the parameter alone are refused then: [`Group::caution`],
+    /// [`Group::update_clipping`], [`Group::lookahead`].
+    fn moves_state(&self) -> bool {
+        false
+    }
+
     /// Whether the learning rate cannot change: a step that brings another than the group's is an error then.
     fn has_fixed_lr(&self) -> bool {
         false

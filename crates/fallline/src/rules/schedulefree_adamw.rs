@@ -163,6 +163,10 @@ impl Rule for ScheduleFreeAdamW {
         true
     }
 
+    fn moves_state(&self) -> bool {
+        true
+    }
+
     fn evaluates(&self) -> bool {
         true
     }

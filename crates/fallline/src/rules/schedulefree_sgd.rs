@@ -105,6 +105,10 @@ impl Rule for ScheduleFreeSgd {
         true
     }
 
+    fn moves_state(&self) -> bool {
+        true
+    }
+
     fn evaluates(&self) -> bool {
         true
     }
