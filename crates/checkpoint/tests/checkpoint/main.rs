@@ -1,0 +1,9 @@
+//! Checkpoints of the engine on the device at hand.
+//!
+//! One binary, since each links all of wgpu and naga anew.
+
+mod files;
+mod resume;
+mod series;
+
+mod common;
