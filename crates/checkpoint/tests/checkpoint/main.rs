@@ -3,6 +3,7 @@
 //! One binary, since each links all of wgpu and naga anew.
 
 mod files;
+mod kill;
 mod resume;
 mod series;
 
