@@ -4,6 +4,8 @@
 
 mod files;
 mod kill;
+#[cfg(target_os = "linux")]
+mod memory;
 mod resume;
 mod series;
 
