@@ -2,9 +2,9 @@
 
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Error, Gpu, Group, Lion, NAdam, Optimizer, RULE_NAMES,
-    Rule, Sgd, Step, TensorId, TensorSpec, deserialize_rule, rule_by_name, serialize_rule, wgpu,
+    Rprop, Rule, Sgd, Step, TensorId, TensorSpec, deserialize_rule, rule_by_name, serialize_rule,
+    wgpu,
 };
-
 use serde_json::Value;
 
 use crate::common::{self, bits, buffer, cases, gpu, specs, submit, write_grads};
@@ -181,4 +181,51 @@ fn every_rule_survives_json() {
             deserialize_rule(name, serde_json::from_str::<Value>(&json.to_string()).unwrap());
         assert_eq!(format!("{:?}", read.unwrap()), format!("{rule:?}"));
     }
+}
+
+/// A group's `lr_scale` multiplies what all groups are given, and nothing that is given to it alone.
+#[test]
+fn a_scaled_rate_is_that_of_a_rule_which_has_it() {
+    let (lr, scale, factor) = (0.01, 0.75f64.powi(3), 0.3);
+    let rule = || AdamW::new().lr(lr).weight_decay(0.1);
+    let mut scaled = arena(&[Group::new("a", rule()), Group::new("b", rule()).lr_scale(scale)]);
+    let mut own = arena(&[Group::new("a", rule()), Group::new("b", rule().lr(lr * scale))]);
+    assert_eq!(scaled.groups()[1].lr(), lr * scale);
+    let rates = [0.02, 0.02 * scale];
+    let lr_of = |group: &Group| if group.name == "b" { group.lr() * factor } else { 0.5 };
+    let rates_of = [0.5, lr * scale * factor];
+    for [ours, theirs] in [
+        [Step::new(), Step::new()],
+        [Step::lr_factor(factor), Step::lr_factor(factor)],
+        [Step::lr(0.02), Step::lr_per_group(&rates)],
+        [Step::lr_per_group(&rates), Step::lr_per_tensor(&rates)],
+        [Step::lr_of_group(&lr_of), Step::lr_per_group(&rates_of)],
+    ] {
+        let before = params(&scaled);
+        scaled.step(&ours).unwrap();
+        own.step(&theirs).unwrap();
+        assert_eq!(params(&scaled), params(&own), "{ours:?}");
+        assert_ne!(params(&scaled), before, "{ours:?}");
+    }
+}
+
+#[test]
+fn a_scale_out_of_its_range_and_one_of_a_fixed_rate_are_errors() {
+    let build = |group: Group| Optimizer::arena(&gpu(), &[group], &[]).unwrap_err().to_string();
+    for scale in [-1.0, f64::NAN, f64::INFINITY, 1e39] {
+        assert_eq!(
+            build(Group::new("a", Sgd::new()).lr_scale(scale)),
+            format!("group 'a': lr_scale must be finite and >= 0, found {scale}")
+        );
+    }
+    assert_eq!(
+        build(Group::new("a", Rprop::new()).lr_scale(0.5)),
+        "group 'a' cannot have lr_scale: its rule takes its learning rate once and for all"
+    );
+    let mut optimizer = arena(&[Group::new("a", Sgd::new()), Group::new("b", Sgd::new())]);
+    let lr_of = |group: &Group| if group.name == "b" { -0.5 } else { 0.5 };
+    assert_eq!(
+        optimizer.step(&Step::lr_of_group(&lr_of)).unwrap_err().to_string(),
+        "group 'b': the learning rate of a step must be finite and >= 0, found -0.5"
+    );
 }

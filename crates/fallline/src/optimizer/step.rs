@@ -1,3 +1,5 @@
+use std::fmt;
+
 use crate::{Error, Group, Result, TensorId, abi::StepInput, control::Input, rules::narrow};
 
 /// What a step brings: its learning rates, which tensors have no gradient, and what is to be done with
@@ -18,12 +20,25 @@ pub struct Step<'a> {
     keep_loss_scale: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Rates<'a> {
     Factor(f64),
     All(f64),
+    OfGroup(&'a (dyn Fn(&Group) -> f64 + Sync)),
     PerGroup(&'a [f64]),
     PerTensor(&'a [f64]),
+}
+
+impl fmt::Debug for Rates<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Factor(factor) => f.debug_tuple("Factor").field(factor).finish(),
+            Self::All(lr) => f.debug_tuple("All").field(lr).finish(),
+            Self::OfGroup(_) => f.debug_tuple("OfGroup").finish_non_exhaustive(),
+            Self::PerGroup(rates) => f.debug_tuple("PerGroup").field(rates).finish(),
+            Self::PerTensor(rates) => f.debug_tuple("PerTensor").field(rates).finish(),
+        }
+    }
 }
 
 impl Default for Step<'_> {
@@ -39,27 +54,45 @@ impl<'a> Step<'a> {
         Self::lr_factor(1.0)
     }
 
-    /// Every group with this learning rate. An error where groups were given different ones: see
-    /// [`lr_factor`](Self::lr_factor), [`lr_per_group`](Self::lr_per_group).
+    /// Every group with this learning rate times its [`lr_scale`](Group::lr_scale). An error where the groups' rules
+    /// were given different ones: see [`lr_factor`](Self::lr_factor), [`lr_of_group`](Self::lr_of_group), [`lr_per_group`](Self::lr_per_group).
     #[must_use]
     pub const fn lr(lr: f64) -> Self {
         Self::with(Rates::All(lr))
     }
 
-    /// Every group with its own learning rate times a factor: a schedule that keeps the groups'
+    /// Every group with [its own](Group::lr) learning rate times a factor: a schedule that keeps the groups'
     /// ratios, as torch's `LambdaLR`.
     #[must_use]
     pub const fn lr_factor(factor: f64) -> Self {
         Self::with(Rates::Factor(factor))
     }
 
-    /// One learning rate for each group, in the groups' order.
+    /// The learning rate that this gives for each group, whatever its [`lr_scale`](Group::lr_scale): a schedule of each
+    /// group's own, from [`Group::lr`] on.
+    ///
+    /// ```
+    /// use fallline::{Group, Step};
+    ///
+    /// let warm_up = |lr: f64, t: f64| lr * (t / 100.0).min(1.0);
+    /// let lr_of = |group: &Group| match group.name.as_str() {
+    ///     "head" => group.lr(),
+    ///     _ => warm_up(group.lr(), 7.0),
+    /// };
+    /// let step = Step::lr_of_group(&lr_of);
+    /// ```
+    #[must_use]
+    pub const fn lr_of_group(lr_of: &'a (dyn Fn(&Group) -> f64 + Sync)) -> Self {
+        Self::with(Rates::OfGroup(lr_of))
+    }
+
+    /// One learning rate for each group, in the groups' order, whatever their [`lr_scale`](Group::lr_scale).
     #[must_use]
     pub const fn lr_per_group(rates: &'a [f64]) -> Self {
         Self::with(Rates::PerGroup(rates))
     }
 
-    /// One learning rate for each tensor, in the tensors' order.
+    /// One learning rate for each tensor, in the tensors' order; otherwise as [`lr_per_group`](Self::lr_per_group).
     #[must_use]
     pub const fn lr_per_tensor(rates: &'a [f64]) -> Self {
         Self::with(Rates::PerTensor(rates))
@@ -131,7 +164,7 @@ impl<'a> Step<'a> {
         let (given, expected, each) = match self.rates {
             Rates::PerGroup(rates) => (rates.len(), groups.len(), "group"),
             Rates::PerTensor(rates) => (rates.len(), group_of.len(), "tensor"),
-            Rates::Factor(_) | Rates::All(_) => (0, 0, ""),
+            Rates::Factor(_) | Rates::All(_) | Rates::OfGroup(_) => (0, 0, ""),
         };
         if given != expected {
             return Err(Error::LearningRateCount { each, expected, found: given });
@@ -155,8 +188,9 @@ impl<'a> Step<'a> {
         }
         let of_group = |(index, group): (usize, &Group)| {
             let lr = match self.rates {
-                Rates::Factor(factor) => group.rule.lr() * factor,
-                Rates::All(lr) => lr,
+                Rates::Factor(factor) => group.lr() * factor,
+                Rates::All(lr) => lr * group.lr_scale,
+                Rates::OfGroup(lr_of) => lr_of(group),
                 Rates::PerGroup(rates) | Rates::PerTensor(rates) => rates[index],
             };
             rate(group, largest_hyper(group), lr)

@@ -23,6 +23,12 @@ pub struct Group {
     pub name: String,
     /// The rule and its hyperparameters.
     pub rule: Arc<dyn Rule>,
+    /// Multiplies the learning rate that a step gives to all groups, or the rule's own: finite and >= 0, and 1 for a
+    /// rule whose learning rate [is fixed](Rule::has_fixed_lr). Rates that a step gives to each group or tensor are taken
+    /// as they are.
+    ///
+    /// Source: timm's key `lr_scale` of a parameter group, which its schedulers multiply by.
+    pub lr_scale: f64,
     /// Clips the gradients of this group to a norm of its own, as `torch.nn.utils.clip_grad_norm_`
     /// called with the group's parameters: see [`Options::max_norm`](crate::Options::max_norm). Positive;
     /// infinity exempts the group from clipping to a norm.
@@ -168,6 +174,7 @@ impl Group {
         Self {
             name: name.into(),
             rule: rule.into_rule(),
+            lr_scale: 1.0,
             max_norm: None,
             state: StateFormat::F32,
             min_state_elems: 4096,
@@ -179,6 +186,20 @@ impl Group {
             cautious_decay: false,
             update_clipping: None,
         }
+    }
+
+    /// Sets [`lr_scale`](Self#structfield.lr_scale).
+    #[must_use]
+    pub fn lr_scale(mut self, scale: f64) -> Self {
+        self.lr_scale = scale;
+        self
+    }
+
+    /// The learning rate that it was given: its rule's times [`lr_scale`](Self#structfield.lr_scale). The base of a
+    /// schedule, torch's `base_lr`.
+    #[must_use]
+    pub fn lr(&self) -> f64 {
+        self.rule.lr() * self.lr_scale
     }
 
     /// The format of the state, for tensors of at least [`min_state_elems`](Self::min_state_elems).
@@ -265,6 +286,7 @@ impl Group {
     /// Whether every hyperparameter is in its range.
     pub(crate) fn check(&self) -> Result<(), OutOfRange> {
         self.rule.check()?;
+        range::non_negative("lr_scale", self.lr_scale)?;
         if let Some(Lookahead { k, alpha }) = self.lookahead {
             range::positive("lookahead k", k.into())?;
             range::unit("lookahead alpha", alpha)?;
@@ -286,6 +308,9 @@ impl Group {
         }
         if self.ema_warmup && self.ema_decay.is_none() {
             return Some(("ema_warmup", "there is no ema_decay to begin with"));
+        }
+        if self.lr_scale != 1.0 && self.rule.has_fixed_lr() {
+            return Some(("lr_scale", "its rule takes its learning rate once and for all"));
         }
         if self.cautious_decay && !self.rule.has_decoupled_decay() {
             return Some(("cautious_decay", "its rule has no decoupled weight decay"));
