@@ -162,6 +162,36 @@ pub enum Error {
         /// The groups that there are.
         known: String,
     },
+    /// A glob that none is.
+    #[error("the glob '{glob}': {reason}")]
+    Glob {
+        /// The glob.
+        glob: String,
+        /// What is wrong with it, and where.
+        reason: String,
+    },
+    /// Globs and names that match no tensor.
+    #[error("no tensor matches {}", patterns.join(", "))]
+    NoMatch {
+        /// Each in words, with whose it is.
+        patterns: Vec<String>,
+    },
+    /// Tensors that no group selects.
+    #[error("no group selects '{}': Groups::rest makes one of all others", tensors.join("', '"))]
+    Unselected {
+        /// The tensors' names.
+        tensors: Vec<String>,
+    },
+    /// A tensor that two groups select.
+    #[error("tensor '{tensor}' is selected by group '{group}' and by group '{other}'")]
+    SelectedTwice {
+        /// The tensor's name.
+        tensor: String,
+        /// A group.
+        group: String,
+        /// Another.
+        other: String,
+    },
     /// A tensor id of another optimizer.
     #[error("there is no tensor {index}: the optimizer has {len} tensors")]
     UnknownTensor {

@@ -106,6 +106,7 @@ mod factors;
 mod fits;
 mod formats;
 mod gpu;
+mod groups;
 mod kernel;
 mod late;
 mod layout;
@@ -139,6 +140,7 @@ pub use control::Sums;
 pub use error::{Error, Result, Role, RuleError};
 pub use formats::{Dtype, Precision, StateFormat};
 pub use gpu::Gpu;
+pub use groups::{Groups, Layers, Select};
 pub use kernel::{KernelPlaces, KernelStage, kernel_wgsl};
 pub use optimizer::{
     Accumulator, Estimate, MeasuredStep, MicroGrad, Mode, Optimizer, Step, Traffic,

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use fallline_shaders::{Source, rules::ADABELIEF};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, range, rectification};
@@ -87,6 +89,10 @@ impl Rule for AdaBelief {
 
     fn lr(&self) -> f64 {
         self.lr
+    }
+
+    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
+        Some(Arc::new(self.clone().weight_decay(0.0)))
     }
 
     fn check(&self) -> Result<(), OutOfRange> {

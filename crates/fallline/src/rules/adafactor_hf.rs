@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use fallline_shaders::{Source, rules::ADAFACTOR_HF};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, adafactor, builders, range};
@@ -86,6 +88,10 @@ impl Rule for AdafactorHf {
 
     fn lr(&self) -> f64 {
         self.lr.unwrap_or(1.0)
+    }
+
+    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
+        Some(Arc::new(self.clone().weight_decay(0.0)))
     }
 
     fn check(&self) -> Result<(), OutOfRange> {

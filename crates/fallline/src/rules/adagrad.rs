@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use fallline_shaders::{Source, rules::ADAGRAD};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, range};
@@ -67,6 +69,10 @@ impl Rule for Adagrad {
 
     fn lr(&self) -> f64 {
         self.lr
+    }
+
+    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
+        Some(Arc::new(self.clone().weight_decay(0.0)))
     }
 
     fn check(&self) -> Result<(), OutOfRange> {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use fallline_shaders::{Source, rules::ADAMW};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, adam::adam_slots, builders, ln_beta, range};
@@ -65,6 +67,10 @@ impl Rule for AdamW {
 
     fn lr(&self) -> f64 {
         self.lr
+    }
+
+    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
+        Some(Arc::new(self.clone().weight_decay(0.0)))
     }
 
     fn check(&self) -> Result<(), OutOfRange> {

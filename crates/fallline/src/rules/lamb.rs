@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use fallline_shaders::{Source, rules::LAMB};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, builders, ln_beta, range};
@@ -51,6 +53,10 @@ impl Rule for Lamb {
 
     fn lr(&self) -> f64 {
         self.lr
+    }
+
+    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
+        Some(Arc::new(self.clone().weight_decay(0.0)))
     }
 
     fn check(&self) -> Result<(), OutOfRange> {

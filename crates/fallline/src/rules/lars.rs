@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use fallline_shaders::{Source, rules::LARS};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, builders, range};
@@ -80,6 +82,10 @@ impl Rule for Lars {
 
     fn lr(&self) -> f64 {
         self.lr
+    }
+
+    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
+        Some(Arc::new(self.clone().weight_decay(0.0)))
     }
 
     fn check(&self) -> Result<(), OutOfRange> {

@@ -153,6 +153,12 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
     /// The learning rate that the group was given.
     fn lr(&self) -> f64;
 
+    /// The same rule with a weight decay of 0, for tensors that [`Groups::no_decay`](crate::Groups::no_decay) exempts.
+    /// `None`: it has no weight decay.
+    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
+        None
+    }
+
     /// Whether every hyperparameter is in its range.
     ///
     /// # Errors

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use fallline_shaders::{Source, rules::SCHEDULEFREE_ADAMW};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, adafactor::split, builders, ln_beta, range};
@@ -115,6 +117,10 @@ impl Rule for ScheduleFreeAdamW {
 
     fn lr(&self) -> f64 {
         self.lr
+    }
+
+    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
+        Some(Arc::new(self.clone().weight_decay(0.0)))
     }
 
     fn check(&self) -> Result<(), OutOfRange> {
