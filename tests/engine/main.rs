@@ -16,6 +16,7 @@ mod estimates;
 mod evaluate;
 mod examples;
 mod formats;
+mod freeze;
 mod futures;
 mod halves;
 mod hyperparameters;

@@ -6,7 +6,8 @@ use glob::Pattern;
 
 use crate::{Error, Result, TensorSpec};
 
-/// Some of the tensors, by their names and shapes: those of a [group](crate::Groups), say.
+/// Some of the tensors, by their names and shapes: of a [group](crate::Groups), or to
+/// [freeze](crate::Optimizer::freeze).
 ///
 /// A text is a glob: `?` is any character, `*` any number of them, dots and slashes included, `[abc]` and `[a-z]` one
 /// of these, `[!a-z]` one of all others; `[*]` is a star. It is the language of Python's `fnmatch`, which timm takes for

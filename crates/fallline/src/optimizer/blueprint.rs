@@ -94,7 +94,7 @@ impl Blueprint {
             items.push(Item { kernel, len_elems });
             let slots = slots_of(&groups[group], spec);
             let (spec, gone) = (spec.clone(), gone[index]);
-            infos.push(Info { spec, group, rule, state, slots, len_elems, gone });
+            infos.push(Info { spec, group, rule, state, slots, len_elems, gone, frozen: false });
         }
         let name = |tensor: usize| infos[tensor].spec.name.clone();
         let layout = limits::layout(gpu, &programs, &items, name)?;

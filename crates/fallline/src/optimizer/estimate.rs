@@ -181,7 +181,8 @@ impl Optimizer {
         let &Estimate { squares, factor, without } = estimate;
         let ok = positive(factor);
         check("the factor of an estimate".into(), "finite and >= 2^-126", factor, ok)?;
-        let absent = indices(without, self.infos.len())?;
+        let mut absent = indices(without, self.infos.len())?;
+        absent.extend(self.frozen());
         let task = Task {
             stage: Stage::Estimate { squares },
             has: KernelKey::takes_estimates,

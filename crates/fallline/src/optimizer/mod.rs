@@ -7,6 +7,7 @@ mod borrowed;
 mod build;
 mod estimate;
 mod evaluate;
+mod freeze;
 mod halves;
 mod reports;
 mod rules;
@@ -105,6 +106,8 @@ pub(crate) struct Info {
     pub(crate) len_elems: u64,
     /// Whether it was taken out: its number is not given again.
     pub(crate) gone: bool,
+    /// Whether it has no gradient in any step for now.
+    pub(crate) frozen: bool,
 }
 
 impl Info {
@@ -285,7 +288,7 @@ impl Optimizer {
     fn prepare(&mut self, step: &Step<'_>) -> Result<Option<Written>> {
         self.needs_trained("a step")?;
         let mut input = step.input(&self.groups, self.infos.iter().map(|info| info.group))?;
-        input.absent.extend(self.gone());
+        input.absent.extend(self.gone().chain(self.frozen()));
         if let Lies::Borrowed(borrowed) = &self.lies {
             if input.head.zero_grads != 0
                 && let Some((tensor, other)) = borrowed.shared_grads().cloned()

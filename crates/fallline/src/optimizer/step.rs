@@ -103,7 +103,7 @@ impl<'a> Step<'a> {
     }
 
     /// These tensors have no gradient in this step (torch: `grad is None`): parameter, state and
-    /// step counter stay as they are.
+    /// step counter stay as they are. For many steps: [`Optimizer::freeze`](crate::Optimizer::freeze).
     #[must_use]
     pub const fn without_grad(mut self, tensors: &'a [TensorId]) -> Self {
         self.without_grad = tensors;

@@ -9,7 +9,7 @@ use crate::{
 
 impl Optimizer {
     /// Adds tensors to an arena. The others keep their ids, state, step counters and numbers in stochastic
-    /// rounding; parameters and gradients of the new ones are zero.
+    /// rounding, and those that are [frozen](Self::freeze) stay so; parameters and gradients of the new ones are zero.
     ///
     /// Buffers are made anew and what they hold is copied on the GPU: slices and accumulators from before
     /// are of the old ones. No step may be recorded and not yet submitted.
@@ -101,6 +101,9 @@ impl Optimizer {
             gpu.queue().submit([encoder.finish()]);
         })?;
         gpu.check_lost()?;
+        for (new, old) in changed.infos.iter_mut().zip(&self.infos) {
+            new.frozen = old.frozen;
+        }
         if let (Some(new), Some(old)) = (&mut changed.reports, &self.reports) {
             new.go_on_after(old);
         }

@@ -192,7 +192,8 @@ const CHUNK_BYTES: u64 = CHUNK_LEN as u64;
 impl Optimizer {
     /// Saves everything that a run needs to continue bit for bit: parameters, codes and scales of state,
     /// master copies, remainders, step counters, the loss scale with what is pending of it, counts of
-    /// steps, the seed and the tensors' numbers in stochastic rounding. Not gradients.
+    /// steps, the seed and the tensors' numbers in stochastic rounding. Not gradients, nor what is
+    /// [frozen](Self::freeze).
     ///
     /// Parameters are saved as they are trained, in the mode to evaluate too; beside them the mode is. (What they are to be
     /// evaluated at follows from these and the state; [`fetch_eval`](Self::fetch_eval) reads it in either mode.)
