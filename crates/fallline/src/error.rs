@@ -86,6 +86,18 @@ pub enum Error {
         /// The value.
         found: f64,
     },
+    /// An option of a [schedule](crate::schedule) out of its range.
+    #[error("schedule '{kind}': {option} must be {expected}, found {found}")]
+    Schedule {
+        /// Its kind, by the name that configurations have for it.
+        kind: &'static str,
+        /// The option.
+        option: String,
+        /// What it may be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
     /// An option that a group cannot have.
     #[error("group '{group}' cannot have {option}: {reason}")]
     GroupOption {

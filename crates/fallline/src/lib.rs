@@ -63,6 +63,8 @@
 //! learning rates, tensors without gradient, the number of micro-batches. Nothing has happened before you
 //! submit; up to 64 steps may be recorded by then.
 //!
+//! [`schedule`] has torch's and transformers' learning-rate schedules.
+//!
 //! Between steps, [`Optimizer::encode_estimate`] hands in what estimates the Hessian's diagonal, for [`Sophia`].
 //!
 //! # Reports
@@ -88,8 +90,8 @@
 //!
 //! - `wgpu_default`, on by default: wgpu's own default features, and so every backend. Without it wgpu has those
 //!   that the rest of the program asks for, and with none of them there is no adapter.
-//! - `serde`: rules from configuration files and into them (`deserialize_rule`, `serialize_rule`), and formats by
-//!   their names.
+//! - `serde`: rules and schedules from configuration files and into them (`deserialize_rule`, `serialize_rule`,
+//!   [`AnySchedule`](schedule::AnySchedule)), and formats by their names.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -123,6 +125,7 @@ mod rule_set;
 mod rules;
 mod save;
 mod scaler;
+pub mod schedule;
 #[cfg(not(target_family = "wasm"))]
 mod shell;
 mod slot;

@@ -326,15 +326,9 @@ pub(crate) fn rectification(beta2: f64) -> (f64, f64) {
 }
 
 /// Methods that set a field each, for structs that may grow.
-macro_rules! builders {
-    ($rule:ident { $($field:ident: $ty:ty),* $(,)? }) => {
-        impl $rule {
-            /// With the reference's defaults.
-            #[must_use]
-            pub fn new() -> Self {
-                Self::default()
-            }
-
+macro_rules! setters {
+    ($name:ident { $($field:ident: $ty:ty),* $(,)? }) => {
+        impl $name {
             $(
                 #[doc = concat!("Sets [`", stringify!($field), "`](Self#structfield.", stringify!($field), ").")]
                 #[must_use]
@@ -344,6 +338,22 @@ macro_rules! builders {
                 }
             )*
         }
+    };
+}
+pub(crate) use setters;
+
+/// Such methods, for what has a default.
+macro_rules! builders {
+    ($rule:ident { $($fields:tt)* }) => {
+        impl $rule {
+            /// With the reference's defaults.
+            #[must_use]
+            pub fn new() -> Self {
+                Self::default()
+            }
+        }
+
+        $crate::rules::setters!($rule { $($fields)* });
     };
 }
 pub(crate) use builders;
