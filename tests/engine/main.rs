@@ -31,6 +31,7 @@ mod save;
 mod scalars;
 mod scaler;
 mod schedule_free;
+mod schedulers;
 mod schedules;
 mod scopes;
 mod state;

@@ -5,21 +5,22 @@ use fallline::{
     schedule::{
         Anneal, AnySchedule, Chained, Constant, CosineAnnealing, CosineAnnealingWarmRestarts,
         CosineWithHardRestarts, CosineWithMinLr, CosineWithMinLrWarmupRate, CosineWithWarmup,
-        Cyclic, Exponential, KINDS, Linear, MultiStep, Multiplicative, OneCycle, PerGroup,
-        PolynomialDecayWithWarmup, ScaleMode, Schedule, Sequential, StepDecay, SwaLr,
-        WarmupStableDecay, deserialize_schedule,
+        Cyclic, Exponential, Greedy, KINDS, Linear, MultiStep, Multiplicative, OneCycle, PerGroup,
+        PolynomialDecayWithWarmup, ReduceOnPlateau, ScaleMode, Schedule, Sequential, StepDecay,
+        SwaLr, WarmupStableDecay, deserialize_schedule,
     },
 };
 use serde_json::{Value, json};
 
-const TABLES: &str = include_str!("../golden/schedules.json");
+/// Tables of `tools/record_schedules.py`.
+pub(crate) const TABLES: &str = include_str!("../golden/schedules.json");
 
-fn numbers(value: &Value) -> Vec<f64> {
+pub(crate) fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
 }
 
 /// Within 1e-12 of the highest rate.
-fn assert_near(found: f64, expected: f64, highest: f64, place: &str) {
+pub(crate) fn assert_near(found: f64, expected: f64, highest: f64, place: &str) {
     assert!((found - expected).abs() <= 1e-12 * highest, "{place}: {found}, not {expected}");
 }
 
@@ -221,6 +222,13 @@ fn nonsense_is_told_by_the_option() {
             Sequential::new(Linear::new()).then(5, Linear::new()).then(4, Linear::new()).into(),
             "milestones must be in ascending order, found [5, 4]",
         ),
+        (ReduceOnPlateau::new().factor(1.0).into(), "factor must be in [0, 1), found 1"),
+        (
+            ReduceOnPlateau::new().min_lr([0.1]).into(),
+            "min_lr must be one for each group, 2 in all, found 1",
+        ),
+        (Greedy::new().factor(0.0).into(), "'greedy_schedule': factor must be in (0, 1), found 0"),
+        (Greedy::new().window_size(0).into(), "window_size must be >= 1, found 0"),
         (Chained::default().into(), "schedulers must be one at least, found none"),
         (Sequential::default().into(), "schedulers must be one at least, found none"),
     ];

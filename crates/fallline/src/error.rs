@@ -98,6 +98,16 @@ pub enum Error {
         /// What it is.
         found: String,
     },
+    /// A [`SchedulerState`](crate::schedule::SchedulerState) of another schedule, or of other groups.
+    #[error("the scheduler's state: {what} must be {expected}, found {found}")]
+    SchedulerState {
+        /// What of it.
+        what: &'static str,
+        /// What it must be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
     /// An option that a group cannot have.
     #[error("group '{group}' cannot have {option}: {reason}")]
     GroupOption {

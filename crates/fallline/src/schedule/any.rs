@@ -6,7 +6,10 @@ use super::*;
 use crate::{Error, Result};
 
 macro_rules! kinds {
-    ($($schedule:ident $kind:literal $(| $alias:literal)*,)*) => {
+    (
+        formulas { $($formula:ident $formula_kind:literal $(| $formula_alias:literal)*,)* }
+        by_metric { $($metric:ident $metric_kind:literal $(| $metric_alias:literal)*,)* }
+    ) => {
         /// Any schedule: what a configuration's table `[schedule]` with its `kind` becomes.
         ///
         /// ```
@@ -22,9 +25,14 @@ macro_rules! kinds {
         #[cfg_attr(feature = "serde", serde(tag = "kind"))]
         pub enum AnySchedule {
             $(
-                #[doc = concat!("`", $kind, "`.")]
-                #[cfg_attr(feature = "serde", serde(rename = $kind $(, alias = $alias)*))]
-                $schedule($schedule),
+                #[doc = concat!("`", $formula_kind, "`.")]
+                #[cfg_attr(feature = "serde", serde(rename = $formula_kind $(, alias = $formula_alias)*))]
+                $formula($formula),
+            )*
+            $(
+                #[doc = concat!("`", $metric_kind, "`.")]
+                #[cfg_attr(feature = "serde", serde(rename = $metric_kind $(, alias = $metric_alias)*))]
+                $metric($metric),
             )*
             /// The caller's own: see [`AnySchedule::custom`].
             #[cfg_attr(feature = "serde", serde(skip))]
@@ -32,31 +40,41 @@ macro_rules! kinds {
         }
 
         $(
-            impl From<$schedule> for AnySchedule {
-                fn from(schedule: $schedule) -> Self {
-                    Self::$schedule(schedule)
+            impl From<$formula> for AnySchedule {
+                fn from(schedule: $formula) -> Self {
+                    Self::$formula(schedule)
+                }
+            }
+        )*
+
+        $(
+            impl From<$metric> for AnySchedule {
+                fn from(schedule: $metric) -> Self {
+                    Self::$metric(schedule)
                 }
             }
         )*
 
         /// The kinds that configurations have.
-        pub const KINDS: &[&str] = &[$($kind),*];
+        pub const KINDS: &[&str] = &[$($formula_kind,)* $($metric_kind,)*];
 
         impl AnySchedule {
             /// The name that configurations have for it; `custom` for the caller's own.
             #[must_use]
             pub fn kind(&self) -> &'static str {
                 match self {
-                    $(Self::$schedule(_) => $kind,)*
+                    $(Self::$formula(_) => $formula_kind,)*
+                    $(Self::$metric(_) => $metric_kind,)*
                     Self::Custom(_) => "custom",
                 }
             }
 
-            /// What gives its rates; none where they depend on a metric.
+            /// What gives its rates; none where they depend on a metric, so that a [`Scheduler`] must keep them.
             #[must_use]
             pub fn closed_form(&self) -> Option<&dyn Schedule> {
                 match self {
-                    $(Self::$schedule(schedule) => Some(schedule),)*
+                    $(Self::$formula(schedule) => Some(schedule),)*
+                    $(Self::$metric(_) => None,)*
                     Self::Custom(custom) => Some(&*custom.0),
                 }
             }
@@ -73,8 +91,11 @@ macro_rules! kinds {
             options: D,
         ) -> Result<AnySchedule, D::Error> {
             match kind {
-                $($kind $(| $alias)* => {
-                    <$schedule as serde::Deserialize>::deserialize(options).map(Into::into)
+                $($formula_kind $(| $formula_alias)* => {
+                    <$formula as serde::Deserialize>::deserialize(options).map(Into::into)
+                })*
+                $($metric_kind $(| $metric_alias)* => {
+                    <$metric as serde::Deserialize>::deserialize(options).map(Into::into)
                 })*
                 _ => Err(serde::de::Error::unknown_variant(kind, KINDS)),
             }
@@ -83,30 +104,36 @@ macro_rules! kinds {
 }
 
 kinds! {
-    StepDecay "step",
-    MultiStep "multi_step",
-    Constant "constant",
-    Linear "linear",
-    Exponential "exponential",
-    Polynomial "polynomial",
-    CosineAnnealing "cosine_annealing",
-    CosineAnnealingWarmRestarts "cosine_annealing_warm_restarts" | "warm_restarts",
-    OneCycle "one_cycle",
-    Cyclic "cyclic",
-    SwaLr "swa",
-    Sequential "sequential",
-    Chained "chained",
-    ConstantWithWarmup "constant_schedule_with_warmup" | "constant_with_warmup" | "constant_schedule",
-    LinearWithWarmup "linear_schedule_with_warmup" | "linear_with_warmup",
-    CosineWithWarmup "cosine_schedule_with_warmup" | "cosine_with_warmup" | "cosine",
-    CosineWithHardRestarts "cosine_with_hard_restarts_schedule_with_warmup"
-        | "cosine_with_hard_restarts" | "cosine_with_restarts",
-    PolynomialDecayWithWarmup "polynomial_decay_schedule_with_warmup" | "polynomial_with_warmup",
-    InverseSqrt "inverse_sqrt_schedule" | "inverse_sqrt" | "noam",
-    CosineWithMinLr "cosine_with_min_lr_schedule_with_warmup" | "cosine_with_min_lr",
-    CosineWithMinLrWarmupRate "cosine_with_min_lr_schedule_with_warmup_lr_rate"
-        | "cosine_warmup_with_min_lr",
-    WarmupStableDecay "wsd_schedule" | "warmup_stable_decay" | "wsd",
+    formulas {
+        StepDecay "step",
+        MultiStep "multi_step",
+        Constant "constant",
+        Linear "linear",
+        Exponential "exponential",
+        Polynomial "polynomial",
+        CosineAnnealing "cosine_annealing",
+        CosineAnnealingWarmRestarts "cosine_annealing_warm_restarts" | "warm_restarts",
+        OneCycle "one_cycle",
+        Cyclic "cyclic",
+        SwaLr "swa",
+        Sequential "sequential",
+        Chained "chained",
+        ConstantWithWarmup "constant_schedule_with_warmup" | "constant_with_warmup" | "constant_schedule",
+        LinearWithWarmup "linear_schedule_with_warmup" | "linear_with_warmup",
+        CosineWithWarmup "cosine_schedule_with_warmup" | "cosine_with_warmup" | "cosine",
+        CosineWithHardRestarts "cosine_with_hard_restarts_schedule_with_warmup"
+            | "cosine_with_hard_restarts" | "cosine_with_restarts",
+        PolynomialDecayWithWarmup "polynomial_decay_schedule_with_warmup" | "polynomial_with_warmup",
+        InverseSqrt "inverse_sqrt_schedule" | "inverse_sqrt" | "noam",
+        CosineWithMinLr "cosine_with_min_lr_schedule_with_warmup" | "cosine_with_min_lr",
+        CosineWithMinLrWarmupRate "cosine_with_min_lr_schedule_with_warmup_lr_rate"
+            | "cosine_warmup_with_min_lr",
+        WarmupStableDecay "wsd_schedule" | "warmup_stable_decay" | "wsd",
+    }
+    by_metric {
+        ReduceOnPlateau "reduce_on_plateau" | "reduce_lr_on_plateau" | "reduce_on_plateau_schedule" | "plateau",
+        Greedy "greedy_schedule" | "greedy",
+    }
 }
 
 /// A schedule of the caller's.
@@ -139,9 +166,10 @@ impl AnySchedule {
     /// # Errors
     /// [`Error::Schedule`] for the first that is not.
     pub fn check(&self, base_lrs: &[f64]) -> Result<()> {
-        match self.closed_form() {
-            Some(schedule) => schedule.check(base_lrs),
-            None => Ok(()),
+        match self {
+            Self::ReduceOnPlateau(schedule) => schedule.check(base_lrs),
+            Self::Greedy(schedule) => schedule.check(base_lrs),
+            _ => self.closed_form().map_or(Ok(()), |schedule| schedule.check(base_lrs)),
         }
     }
 }

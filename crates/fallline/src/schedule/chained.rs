@@ -13,7 +13,7 @@ use crate::Result;
 /// rates, which no step takes. The others (closures, restarts, cycles, transformers') set their own rate whatever they
 /// find.
 ///
-/// A rate takes t steps to find.
+/// A rate takes t steps to find; a [`Scheduler`](super::Scheduler) takes one for each.
 ///
 /// Source: `torch.optim.lr_scheduler.ChainedScheduler`.
 ///

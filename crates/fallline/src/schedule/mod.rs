@@ -16,6 +16,9 @@
 //!
 //! Groups with different rates have one each: `Step::lr_per_group(&schedule.lrs(&[1e-3, 1e-4], t))`.
 //!
+//! A [`Scheduler`] keeps the rates of the next step, as torch's do. Schedules that go by a metric
+//! ([`ReduceOnPlateau`], [`Greedy`]) need one, and its [state](SchedulerState) in checkpoints.
+//!
 //! # What is counted
 //!
 //! `t` is how many steps were recorded before, so that the first step has `lr(base, 0)`. Steps that the GPU
@@ -56,15 +59,19 @@ mod cosine_with_min_lr;
 mod cosine_with_warmup;
 mod cyclic;
 mod exponential;
+mod greedy;
 mod inverse_sqrt;
 mod linear;
 mod linear_with_warmup;
+mod metric;
 mod multi_step;
 mod multiplicative;
 mod one_cycle;
 mod option;
 mod polynomial;
 mod polynomial_decay_with_warmup;
+mod reduce_on_plateau;
+mod scheduler;
 mod sequential;
 mod step_decay;
 mod swa_lr;
@@ -84,15 +91,19 @@ pub use cosine_with_min_lr::{CosineWithMinLr, CosineWithMinLrWarmupRate};
 pub use cosine_with_warmup::CosineWithWarmup;
 pub use cyclic::{Cyclic, CyclicMode, ScaleMode};
 pub use exponential::Exponential;
+pub use greedy::Greedy;
 pub use inverse_sqrt::InverseSqrt;
 pub use linear::Linear;
 pub use linear_with_warmup::LinearWithWarmup;
+pub use metric::{MetricMode, MetricState, ThresholdMode};
 pub use multi_step::MultiStep;
 pub use multiplicative::Multiplicative;
 pub use one_cycle::OneCycle;
 pub use option::PerGroup;
 pub use polynomial::Polynomial;
 pub use polynomial_decay_with_warmup::PolynomialDecayWithWarmup;
+pub use reduce_on_plateau::ReduceOnPlateau;
+pub use scheduler::{Scheduler, SchedulerState};
 pub use sequential::Sequential;
 pub use step_decay::StepDecay;
 pub use swa_lr::SwaLr;
