@@ -1,4 +1,6 @@
-//! `fallline info`: which adapters are there, and what do they give to an optimizer step?
+//! `fallline info`: which adapters are there, and what do they give to an optimizer step? And which rules, and what do these keep?
+
+mod rules;
 
 use std::path::PathBuf;
 
@@ -25,9 +27,14 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
-    /// Write the adapters to FILE as JSON
+    /// Write what is listed to FILE as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+
+    /// List the rules instead: whose numbers each has, what it keeps for a matrix, and the options
+    /// with which `fallline train` trains weights
+    #[arg(long, conflicts_with = "kernel")]
+    rules: bool,
 
     /// Print the WGSL of a rule's kernel instead, all files of it as one page
     #[arg(long, value_name = "RULE", value_enum, conflicts_with = "json")]
@@ -104,6 +111,7 @@ Fails if there is no adapter or none can be used.
 Examples:
   fallline info
   fallline info --backend vulkan --json adapters.json
+  fallline info --rules
   fallline info --kernel adamw --param bf16 --state int8 | less
   fallline info --kernel adafactor --stage margins";
 
@@ -116,6 +124,9 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         return Err(usage(anyhow!("formats are those of a kernel: they need --kernel RULE")));
     }
     let json = Outputs::default().open_any(args.json.as_deref())?;
+    if args.rules {
+        return rules::list(json);
+    }
     let adapters = adapters(&device.options()?);
     if adapters.is_empty() {
         // Says what there is instead and what to install.

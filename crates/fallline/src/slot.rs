@@ -11,6 +11,7 @@ pub(crate) const MAX_KEPT: usize = 4;
 /// One of the things that a rule keeps for each tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Slot {
     /// torch's name of it.
     pub name: &'static str,
@@ -25,6 +26,7 @@ pub struct Slot {
 /// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum SlotKind {
     /// An average of gradients or of their powers: kept in the state format of its group.
     Moment,
@@ -36,6 +38,7 @@ pub enum SlotKind {
 /// What a slot has a value for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum SlotShape {
     /// Each element of the parameter.
     #[default]

@@ -36,7 +36,8 @@ pub(crate) struct Args {
     #[arg(long)]
     config: PathBuf,
 
-    /// Write the final parameters, masters and state here, as safetensors
+    /// Write the final parameters, masters and state here, as safetensors; and where parameters are
+    /// evaluated, if the trace expects that
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 
@@ -153,7 +154,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
         tensors: compare::all(&replayed, &trace, tolerance)?,
     };
     if let Some(out) = out {
-        write_result(&replayed.optimizer, &out)?;
+        write_result(&replayed, &out)?;
     }
     if let Some(json) = json {
         json.write_json(&report.to_json())?;
@@ -166,7 +167,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
 #[derive(Debug)]
 struct Replayed {
     optimizer: Optimizer,
-    /// What each parameter is evaluated at, if the trace tells.
+    /// What each parameter is evaluated at, if the trace tells; else empty.
     evaluated: Vec<Vec<f32>>,
     /// Of every step, if the optimizer measures.
     reports: Vec<StepReport>,
@@ -238,8 +239,9 @@ fn keeps_master(spec: &TensorSpec) -> bool {
     spec.precision.size_bytes() > 0
 }
 
-/// Writes `param/<name>`, `master/<name>` and `state/<slot>/<name>`.
-fn write_result(optimizer: &Optimizer, out: &Output) -> anyhow::Result<()> {
+/// Writes `param/<name>`, `master/<name>`, `eval/<name>` and `state/<slot>/<name>`.
+fn write_result(replayed: &Replayed, out: &Output) -> anyhow::Result<()> {
+    let optimizer = &replayed.optimizer;
     let mut tensors = Vec::new();
     for (id, spec) in optimizer.tensors() {
         let mut add = |name: String, dtype: Dtype, shape: Vec<usize>, values: &[f32]| {
@@ -253,6 +255,9 @@ fn write_result(optimizer: &Optimizer, out: &Output) -> anyhow::Result<()> {
         if keeps_master(spec) {
             let master = optimizer.read_master(id)?;
             add(format!("master/{name}"), Dtype::F32, shape.clone(), &master)?;
+        }
+        if let Some(evaluated) = replayed.evaluated.get(id.index()) {
+            add(format!("eval/{name}"), spec.dtype, shape.clone(), evaluated)?;
         }
         for slot in optimizer.slots(id)? {
             let state = optimizer.read_state(id, slot.name)?;

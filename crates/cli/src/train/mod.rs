@@ -3,6 +3,7 @@
 //! | module    | what it holds                                                          |
 //! |-----------|------------------------------------------------------------------------|
 //! | `models`  | what can be trained, with its data and its kernels                     |
+//! | `recipe`  | learning rate and options of each rule                                 |
 //! | `run`     | one training run: settings, steps, the curve                           |
 //! | `watch`   | what the optimizer reports of a round's steps                          |
 //! | `random`  | the generator behind `--seed`                                          |
@@ -12,6 +13,7 @@
 mod models;
 mod plot;
 mod random;
+pub(crate) mod recipe;
 mod report;
 mod run;
 mod watch;

@@ -2,12 +2,12 @@
 
 use std::{f64::consts::PI, time::Instant};
 
-use fallline::{Estimate, Gpu, Group, Optimizer, Step, deserialize_rule};
-use serde_json::json;
+use fallline::{Estimate, Gpu, Optimizer, Step};
 
 use super::{
-    models::{At, GROUPS, Model, Network, encoder},
+    models::{At, Model, Network, encoder},
     random::Random,
+    recipe,
     watch::{Measured, Watch},
 };
 use crate::{around::Around, precision::Numerics, rule::RuleName};
@@ -25,23 +25,6 @@ pub(super) struct Settings {
     pub(super) seed: u64,
     pub(super) numerics: Numerics,
     pub(super) around: Around,
-}
-
-/// The rule for what decays (where decay is decoupled) and for what does not.
-fn groups(rule: RuleName, lr: f64) -> [Group; 2] {
-    let rule = |weight_decay: f64| {
-        let options = match rule.as_str() {
-            "adamw" | "lion" | "sophia" => json!({ "lr": lr, "weight_decay": weight_decay }),
-            "sgd" => json!({ "lr": lr, "momentum": 0.9 }),
-            // Steps that grow on and on leave what they have learned.
-            "rprop" => json!({ "lr": lr, "step_sizes": [1e-3 * lr, 3.0 * lr] }),
-            // A factor of its relative step.
-            "adafactor_hf" => json!({}),
-            _ => json!({ "lr": lr }),
-        };
-        deserialize_rule(rule.as_str(), options).expect("options that the rule has")
-    };
-    [Group::new(GROUPS[0], rule(0.1)), Group::new(GROUPS[1], rule(0.0))]
 }
 
 /// A point of the curve.
@@ -103,7 +86,7 @@ pub(super) fn train(
     let numerics = &settings.numerics;
     let options = numerics.options(gpu, rounding_seed(settings.seed))?;
     let tensors: Vec<_> = model.tensors().into_iter().map(|spec| numerics.spec(spec)).collect();
-    let groups = groups(rule, lr).map(|group| settings.around.of(numerics.group(group)));
+    let groups = recipe::groups(rule, lr).map(|group| settings.around.of(numerics.group(group)));
     let takes_estimates = groups[0].rule.takes_estimates();
     // A rule that says where it is evaluated has no use for a schedule.
     let is_schedule_free = groups[0].rule.evaluates();

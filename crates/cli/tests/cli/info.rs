@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use serde_json::Value;
+use fallline::RULE_NAMES;
+use serde_json::{Value, json};
 
 use crate::common::{fallline, scratch};
 
@@ -22,6 +23,40 @@ fn info_lists_the_adapters() {
         assert!(ran.out.contains(&format!("\n  {property}  ")), "{property}: {}", ran.out);
     }
     assert!(ran.out.contains("copy bandwidth"), "{}", ran.out);
+}
+
+#[test]
+fn rules_are_listed_with_what_they_keep() {
+    let path = scratch("rules.json");
+    // It opens no device.
+    let device = ["--adapter", "no such adapter"];
+    let ran =
+        fallline(&[&["info", "--rules", "--json", path.to_str().unwrap()], &device[..]].concat());
+    let ran = ran.good();
+    let rules: Vec<Value> = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert!(rules.iter().map(|rule| rule["rule"].as_str().unwrap()).eq(RULE_NAMES.iter().copied()));
+    for rule in &rules {
+        let name = rule["rule"].as_str().unwrap();
+        let line = ran.out.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+        assert!(line.contains(rule["reference"].as_str().unwrap()), "{line}");
+        for slot in rule["slots"].as_array().unwrap() {
+            assert!(line.contains(slot["name"].as_str().unwrap()), "{line}");
+        }
+    }
+    let of = |name: &str| rules.iter().find(|rule| rule["rule"] == name).unwrap();
+    assert_eq!(
+        of("sgd"),
+        &json!({
+            "rule": "sgd",
+            "reference": "torch.optim.SGD",
+            "train": { "lr": 0.05, "momentum": 0.9 },
+            "slots": [
+                { "name": "momentum_buffer", "signed": true, "kind": "moment", "shape": "param" }
+            ],
+        })
+    );
+    let slots = &of("adafactor")["slots"];
+    assert_eq!((&slots[0]["shape"], &slots[1]["shape"]), (&json!("rows"), &json!("columns")));
 }
 
 #[test]
@@ -85,6 +120,7 @@ fn what_makes_no_kernel_is_wrong_usage() {
         (&["--kernel", "adamw", "--master", "f32"], "--master f32 needs --param f16 or bf16"),
         (&["--kernel", "adamww"], "possible values: sgd, lion"),
         (&["--borrowed"], "--kernel <RULE>"),
+        (&["--rules", "--kernel", "adamw"], "--rules"),
     ] {
         let ran = fallline(&[&["info"][..], arguments].concat());
         assert!(ran.code == Some(2) && ran.err.contains(expected), "{ran:?}");

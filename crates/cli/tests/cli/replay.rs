@@ -124,6 +124,25 @@ fn the_result_is_written_with_names_and_shapes() {
 }
 
 #[test]
+fn where_parameters_are_evaluated_is_written_beside_them() {
+    let out = scratch("final.safetensors");
+    let path = golden("schedulefree_adamw.safetensors");
+    replay(&path, &path.with_extension("toml"), &["--out", out.to_str().unwrap()]).good();
+    let (found, recorded) = (fs::read(out).unwrap(), fs::read(path).unwrap());
+    let found = SafeTensors::deserialize(&found).unwrap();
+    let recorded = SafeTensors::deserialize(&recorded).unwrap();
+    let values = |file: &SafeTensors<'_>, name: &str| -> Vec<f32> {
+        let bytes = file.tensor(name).unwrap().data().chunks_exact(4).map(<[u8]>::to_vec);
+        bytes.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap())).collect()
+    };
+    let apart =
+        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let eval = values(&found, "eval/weight");
+    assert!(apart(&eval, &values(&recorded, "expect_eval/weight")) <= 1e-6);
+    assert!(apart(&eval, &values(&found, "param/weight")) > 1e-3);
+}
+
+#[test]
 fn slots_are_written_in_shapes_of_their_own() {
     let shapes = |case: &str, more: &str| {
         let out = scratch("final.safetensors");

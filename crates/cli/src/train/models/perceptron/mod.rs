@@ -19,7 +19,10 @@ use super::{
     At, Context, GROUPS, Layers, Model, Plan,
     examples::{Labels, Places},
 };
-use crate::{rule::RuleName, train::random::Random};
+use crate::{
+    rule::RuleName,
+    train::{random::Random, recipe},
+};
 
 /// Widest hidden layer: its weights then fit every device's smallest binding.
 const MAX_HIDDEN: u32 = 4096;
@@ -91,15 +94,7 @@ impl Model for Perceptron {
     }
 
     fn default_lr(&self, rule: RuleName) -> f64 {
-        match rule.as_str() {
-            "adamw" | "adam" => 4e-3,
-            "sgd" => 0.05,
-            "lion" => 3e-4,
-            "asgd" => 0.3,
-            "rprop" => 2e-3,
-            "sophia" => 1e-3,
-            _ => rule.rule().lr(),
-        }
+        recipe::default_lr(rule)
     }
 
     /// Weight and bias of each layer, by torch's names.
