@@ -131,20 +131,19 @@ Or let a small network fit a synthetic function, with an optimizer of torch.opti
 
 import argparse
 import ast
-import importlib
 import inspect
 from pathlib import Path
 
 import torch
 
 from recording import Recorder, TraceError
-from recording.optax_torch import optax_optimizer
+from recording.references import optimizer_class
 
 __all__ = ["Recorder", "TraceError"]
 HESSIAN_EVERY = 10  # steps, of an optimizer that takes estimates of it
 
 
-def _parse_options(text):
+def parse_options(text):
     """Parse `lr=1e-3,betas=0.9:0.99,amsgrad=True` into keyword arguments."""
     options = {}
     for name, _, value in (assignment.partition("=") for assignment in text.split(",")):
@@ -156,8 +155,7 @@ def _parse_options(text):
 def _optimizer(name, model, options):
     """The optimizer of that name, from torch.optim or `module.Class`."""
     module, _, name = name.rpartition(".")
-    kind = getattr(importlib.import_module(module or "torch.optim"), name)
-    kind = optax_optimizer(kind) if module == "optax" else kind
+    kind = optimizer_class(module or "torch.optim", name)
     named = next(iter(inspect.signature(kind).parameters)) == "named_parameters"
     return kind(model.named_parameters() if named else model.parameters(), **options)
 
@@ -165,7 +163,7 @@ def _optimizer(name, model, options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--optimizer", default="AdamW", help="of torch.optim, or module.Class")
-    parser.add_argument("--options", default={}, type=_parse_options, help="lr=1e-3,amsgrad=True")
+    parser.add_argument("--options", default={}, type=parse_options, help="lr=1e-3,amsgrad=True")
     parser.add_argument("--steps", default=100, type=int)
     parser.add_argument("--seed", default=0, type=int)
     parser.add_argument("--state", default="f32", help="in what a replay shall keep the state")

@@ -1,7 +1,8 @@
 """Optimizers of optax as torch.optim.Optimizer: `optax_optimizer(optax.lars)(params, lr=0.1)`.
 
-Every tensor has a state of its own, and so counts its own steps. Options bear optax's names, but
-for learning_rate, which is `lr`. The computation is jax's, on the CPU.
+Every tensor has a state of its own, and so counts its own steps; a step finds in it what others wrote
+into `state`. Options bear optax's names, but for learning_rate, which is `lr`. The computation is
+jax's, on the CPU.
 """
 
 import inspect
@@ -35,6 +36,8 @@ class Optax(torch.optim.Optimizer):
                     continue
                 now = jax.numpy.asarray(param.numpy())
                 state = self.states.get(param) or optimizer.init(now)
+                state = _with_arrays(state, {name: jax.numpy.asarray(value.numpy())
+                                             for name, value in self.state[param].items()})
                 grad = jax.numpy.asarray(param.grad.numpy())
                 updates, state = optimizer.update(grad, state, now)
                 param.copy_(torch.tensor(numpy.array(optax.apply_updates(now, updates))))
@@ -60,3 +63,15 @@ def _arrays(state):
     elif isinstance(state, tuple):
         for value in state:
             yield from _arrays(value)
+
+
+def _with_arrays(state, arrays):
+    """The state with these arrays in the place of those of their names."""
+    if hasattr(state, "_fields"):
+        return state._replace(**{
+            name: arrays[name] if name in arrays else _with_arrays(value, arrays)
+            for name, value in zip(state._fields, state)
+        })
+    if isinstance(state, tuple):
+        return tuple(_with_arrays(value, arrays) for value in state)
+    return state

@@ -6,13 +6,14 @@ class that its entry does not list must have the value that the class gives it b
 the run cannot be told.
 """
 
+import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
-from .optax_torch import Optax
+from .optax_torch import Optax, optax_optimizer
 from .tensors import TraceError
 
 # How torch and others compute, and what they compute it of, but not what.
@@ -58,6 +59,23 @@ def reference_of(optimizer):
     if issubclass(kind, Optax):
         return PACKAGES.get(("optax", kind.transformation.__name__))
     return PACKAGES.get((kind.__module__.partition(".")[0], kind.__name__))
+
+
+def optimizer_class(package, name):
+    """The class, or that of a function of optax."""
+    kind = getattr(importlib.import_module(package), name)
+    return optax_optimizer(kind) if package == "optax" else kind
+
+
+def class_of(rule):
+    """A class that is recorded as this rule: torch's, else the first of PACKAGES, else None."""
+    for name, kind in vars(torch.optim).items():
+        if isinstance(kind, type) and name.lower() == rule:
+            return kind
+    for name, reference in PACKAGES.items():
+        if reference.rule == rule:
+            return optimizer_class(*name)
+    return None
 
 
 def recorded_as(optimizer):
