@@ -5,6 +5,7 @@
 
 mod no_creation;
 mod no_readback;
+mod only_used;
 
 #[allow(dead_code, reason = "the engine's tests use the rest")]
 #[path = "../common/mod.rs"]
