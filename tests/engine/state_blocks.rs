@@ -7,9 +7,12 @@ use fallline::{
 };
 use fallline_reference::formats::{dynamic, e4m3, nibble};
 
-use crate::common::{
-    AWKWARD, FORMATS, InBlocks, Rng, bits, buffer, cases, gpu, in_blocks_of, round_trip, specs,
-    tiny_gpu,
+use crate::{
+    common::{
+        AWKWARD, FORMATS, InBlocks, Rng, bits, buffer, cases, gpu, in_blocks_of, round_trip, specs,
+        tiny_gpu,
+    },
+    design,
 };
 
 /// How near to the middle between two codes either will do, in ULP of the quotient. In WGSL a quotient
@@ -161,62 +164,60 @@ fn with_lanes(max_compute_invocations_per_workgroup: u32) -> Gpu {
     gpu().restrict_limits(&limits).expect("the engine works within these limits")
 }
 
-/// A step from a state that differs in every slot and element.
+/// A step from a state that differs in every slot and element: rules, formats and devices in all pairs.
 #[test]
 fn every_rule_has_a_state_in_blocks() {
-    let pairs =
-        FORMATS.into_iter().flat_map(|format| cases().into_iter().map(move |c| (format, c)));
-    let pairs: Vec<_> = pairs.filter(|(_, case)| !case.slots().is_empty()).collect();
-    for gpu in [gpu(), tiny_gpu(), with_lanes(128), with_lanes(192)] {
-        for (format, case) in &pairs {
-            let group = in_blocks(format.0, Group::new("all", case.rule.clone()));
-            let mut optimizer = Optimizer::arena(&gpu, &[group], &specs(&AWKWARD)).unwrap();
-            let wide = Group::new("all", case.rule.clone());
-            let mut exact = Optimizer::arena(&gpu, &[wide], &specs(&AWKWARD)).unwrap();
-            let mut rng = Rng(4);
-            for (index, len) in AWKWARD.into_iter().enumerate() {
-                let id = TensorId::new(index);
-                for (number, slot) in (0u8..).zip(optimizer.slots(id).unwrap()) {
-                    let len = slot.dims(&[len]).iter().product();
-                    let mut values = rng.values(len, 1.0 + f32::from(number));
-                    if !slot.signed || slot.shape != SlotShape::Param {
-                        values.iter_mut().for_each(|value| *value = value.abs() / 4.0);
-                    }
-                    optimizer.write_state(id, slot.name, &values).unwrap();
-                    // What the codes stand for.
-                    let values = optimizer.read_state(id, slot.name).unwrap();
-                    exact.write_state(id, slot.name, &values).unwrap();
+    let cases: Vec<_> = cases().into_iter().filter(|case| !case.slots().is_empty()).collect();
+    let gpus = [gpu(), tiny_gpu(), with_lanes(128), with_lanes(192)];
+    for row in design::all_pairs(&[cases.len(), FORMATS.len(), gpus.len()], |_| true) {
+        let (case, format, gpu) = (&cases[row[0]], &FORMATS[row[1]], &gpus[row[2]]);
+        let group = in_blocks(format.0, Group::new("all", case.rule.clone()));
+        let mut optimizer = Optimizer::arena(gpu, &[group], &specs(&AWKWARD)).unwrap();
+        let wide = Group::new("all", case.rule.clone());
+        let mut exact = Optimizer::arena(gpu, &[wide], &specs(&AWKWARD)).unwrap();
+        let mut rng = Rng(4);
+        for (index, len) in AWKWARD.into_iter().enumerate() {
+            let id = TensorId::new(index);
+            for (number, slot) in (0u8..).zip(optimizer.slots(id).unwrap()) {
+                let len = slot.dims(&[len]).iter().product();
+                let mut values = rng.values(len, 1.0 + f32::from(number));
+                if !slot.signed || slot.shape != SlotShape::Param {
+                    values.iter_mut().for_each(|value| *value = value.abs() / 4.0);
                 }
-                let grad = rng.values(len, 1.0);
-                for optimizer in [&mut optimizer, &mut exact] {
-                    optimizer.write_grad(id, &grad).unwrap();
-                    optimizer.write_step(id, 3).unwrap();
-                }
+                optimizer.write_state(id, slot.name, &values).unwrap();
+                // What the codes stand for.
+                let values = optimizer.read_state(id, slot.name).unwrap();
+                exact.write_state(id, slot.name, &values).unwrap();
             }
-            optimizer.step(&Step::new()).unwrap();
-            exact.step(&Step::new()).unwrap();
-            for index in 0..AWKWARD.len() {
-                let id = TensorId::new(index);
-                let found = optimizer.read_param(id).unwrap();
-                // Codes decode with other last bits than on the host. Moments are rounded behind the
-                // step, or this would differ by a hundredth.
-                let close = |exact: &[f32], found: &[f32]| {
-                    for (a, b) in exact.iter().zip(found) {
-                        assert!((a - b).abs() <= 1e-5 * a.abs() + 1e-9, "{:?}: {a} {b}", case.rule);
-                    }
-                };
-                close(&exact.read_param(id).unwrap(), &found);
-                for slot in optimizer.slots(id).unwrap() {
-                    let values = exact.read_state(id, slot.name).unwrap();
-                    let found = optimizer.read_state(id, slot.name).unwrap();
-                    if slot.shape == SlotShape::Param && slot.kind == SlotKind::Moment {
-                        check_near(*format, &values, &found, !slot.signed);
-                    } else if ["exp_avg_var", "z"].contains(&slot.name) {
-                        // AdaBelief's variance is around a moment, and schedule-free's z moves by one.
-                        close(&values, &found);
-                    } else {
-                        assert_eq!(bits(&values), bits(&found), "{}", slot.name);
-                    }
+            let grad = rng.values(len, 1.0);
+            for optimizer in [&mut optimizer, &mut exact] {
+                optimizer.write_grad(id, &grad).unwrap();
+                optimizer.write_step(id, 3).unwrap();
+            }
+        }
+        optimizer.step(&Step::new()).unwrap();
+        exact.step(&Step::new()).unwrap();
+        for index in 0..AWKWARD.len() {
+            let id = TensorId::new(index);
+            let found = optimizer.read_param(id).unwrap();
+            // Codes decode with other last bits than on the host. Moments are rounded behind the
+            // step, or this would differ by a hundredth.
+            let close = |exact: &[f32], found: &[f32]| {
+                for (a, b) in exact.iter().zip(found) {
+                    assert!((a - b).abs() <= 1e-5 * a.abs() + 1e-9, "{:?}: {a} {b}", case.rule);
+                }
+            };
+            close(&exact.read_param(id).unwrap(), &found);
+            for slot in optimizer.slots(id).unwrap() {
+                let values = exact.read_state(id, slot.name).unwrap();
+                let found = optimizer.read_state(id, slot.name).unwrap();
+                if slot.shape == SlotShape::Param && slot.kind == SlotKind::Moment {
+                    check_near(*format, &values, &found, !slot.signed);
+                } else if ["exp_avg_var", "z"].contains(&slot.name) {
+                    // AdaBelief's variance is around a moment, and schedule-free's z moves by one.
+                    close(&values, &found);
+                } else {
+                    assert_eq!(bits(&values), bits(&found), "{}", slot.name);
                 }
             }
         }
