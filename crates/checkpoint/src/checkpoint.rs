@@ -2,8 +2,9 @@
 
 use std::{
     fs::File,
-    io::{ErrorKind, Read, Seek, SeekFrom},
+    io::{ErrorKind, Read},
     path::{Path, PathBuf},
+    sync::Mutex,
 };
 
 use fallline::{LoadOptions, Optimizer, SavedEntry};
@@ -13,15 +14,15 @@ use crate::{
     Error, Result, SavedGroup, encoding, error,
     header::{Header, LEN_BYTES, MAX_LEN, Placed},
     names,
-    source::{Source, Stored},
-    write::{self, Beside},
+    source::{Source, Stored, read_at},
+    write,
 };
 
 /// A checkpoint, opened: its header is read and found to be whole, its data are not read yet.
 #[derive(Debug)]
 pub struct Checkpoint {
     path: PathBuf,
-    file: File,
+    file: Mutex<File>,
     header: Header,
     /// Where the data begin.
     data_begin: u64,
@@ -42,14 +43,7 @@ impl Checkpoint {
         step: u64,
         extra: &impl Serialize,
     ) -> Result<()> {
-        let path = path.as_ref();
-        let direction = "cannot become";
-        let extra = serde_json::to_string(extra).map_err(|source| Error::Extra {
-            path: path.to_owned(),
-            direction,
-            source,
-        })?;
-        write::write(path, optimizer, Beside { step, extra }).await
+        write::write(path.as_ref(), optimizer, step, extra, true).await
     }
 
     /// Opens a checkpoint, and looks whether its header is whole and its file as long as that says.
@@ -69,7 +63,7 @@ impl Checkpoint {
             return Err(Error::FileLength { path, expected, found });
         }
         let (entries, stored) = entries(&header.tensors, &path)?;
-        Ok(Self { path, file, header, data_begin, entries, stored })
+        Ok(Self { path, file: file.into(), header, data_begin, entries, stored })
     }
 
     /// Reads the whole file, and compares all checksums.
@@ -77,18 +71,15 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Io`]; [`Error::Damaged`] with the name of the first tensor that is not as it was written.
     pub fn verify(&self) -> Result<()> {
-        let mut file = &self.file;
-        let failed = || error::io("read", &self.path);
-        file.seek(SeekFrom::Start(self.data_begin)).map_err(failed())?;
         let mut buffer = vec![0; 1 << 20];
         for Placed { tensor, begin, end, crc: expected, .. } in &self.header.tensors {
             let mut hasher = crc32fast::Hasher::new();
-            let mut left = end - begin;
-            while left > 0 {
-                let len = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
-                file.read_exact(&mut buffer[..len]).map_err(failed())?;
-                hasher.update(&buffer[..len]);
-                left -= len as u64;
+            for begin in (*begin..*end).step_by(buffer.len()) {
+                let len = usize::try_from(end - begin).unwrap_or(usize::MAX).min(buffer.len());
+                let bytes = &mut buffer[..len];
+                read_at(&self.file, self.data_begin + begin, bytes)
+                    .map_err(error::io("read", &self.path))?;
+                hasher.update(bytes);
             }
             let (found, expected) = (hasher.finalize(), *expected);
             if found != expected {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use fallline::Optimizer;
 use serde::Serialize;
 
-use crate::{Checkpoint, Result, place};
+use crate::{Checkpoint, Result, place, write};
 
 const PREFIX: &str = "checkpoint-";
 const SUFFIX: &str = ".safetensors";
@@ -18,12 +18,13 @@ const SUFFIX: &str = ".safetensors";
 pub struct Checkpoints {
     folder: PathBuf,
     keep: Option<usize>,
+    params: bool,
 }
 
 impl Checkpoints {
     /// Those in this folder, which is made when something is saved. All are kept.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), keep: None }
+        Self { folder: folder.into(), keep: None, params: true }
     }
 
     /// Keeps those of the last n steps: whenever one is saved, earlier ones are removed. The one that was just saved stays
@@ -31,6 +32,14 @@ impl Checkpoints {
     #[must_use]
     pub fn keep(mut self, n: usize) -> Self {
         self.keep = Some(n);
+        self
+    }
+
+    /// Saves no parameters, for a caller who keeps them elsewhere and brings them before it loads with
+    /// [`LoadOptions::keep_params`](fallline::LoadOptions::keep_params).
+    #[must_use]
+    pub fn without_params(mut self) -> Self {
+        self.params = false;
         self
     }
 
@@ -54,7 +63,7 @@ impl Checkpoints {
             place::remove(&leftover)?;
         }
         let path = self.path(step);
-        Checkpoint::save_from(&path, optimizer, step, extra).await?;
+        write::write(&path, optimizer, step, extra, self.params).await?;
         self.rotate(step)?;
         Ok(path)
     }

@@ -3,6 +3,7 @@
 use std::{
     fs::File,
     io::{self, ErrorKind, Read, Seek, SeekFrom},
+    sync::{Mutex, PoisonError},
 };
 
 use fallline::{Encoding, LoadSource, SavedEntry, StateFormat};
@@ -18,7 +19,7 @@ pub(crate) struct Stored {
 /// A file that entries are read from.
 #[derive(Debug)]
 pub(crate) struct Source<'a> {
-    pub(crate) file: &'a File,
+    pub(crate) file: &'a Mutex<File>,
     pub(crate) data_begin: u64,
     pub(crate) entries: &'a [SavedEntry],
     pub(crate) stored: &'a [Stored],
@@ -58,10 +59,16 @@ impl LoadSource for Source<'_> {
 }
 
 impl Source<'_> {
-    fn get(&mut self, begin: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.file.seek(SeekFrom::Start(self.data_begin + begin))?;
-        self.file.read_exact(bytes)
+    fn get(&self, begin: u64, bytes: &mut [u8]) -> io::Result<()> {
+        read_at(self.file, self.data_begin + begin, bytes)
     }
+}
+
+/// Reads bytes from a place on. A file has one cursor, whoever reads it.
+pub(crate) fn read_at(file: &Mutex<File>, place: u64, bytes: &mut [u8]) -> io::Result<()> {
+    let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+    file.seek(SeekFrom::Start(place))?;
+    file.read_exact(bytes)
 }
 
 fn zeros(len: u64) -> io::Result<Vec<u8>> {

@@ -7,6 +7,7 @@ use std::{
 
 use crc32fast::Hasher;
 use fallline::{Encoding, Optimizer, SaveSink, SavedEntry};
+use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use crate::{
@@ -15,23 +16,25 @@ use crate::{
     place,
 };
 
-/// What a file holds beside the entries.
-#[derive(Debug)]
-pub(crate) struct Beside {
-    pub(crate) step: u64,
-    /// JSON.
-    pub(crate) extra: String,
-}
-
 /// Writes a checkpoint whole into its place, or leaves there what there is.
-pub(crate) async fn write(path: &Path, optimizer: &Optimizer, beside: Beside) -> Result<()> {
+pub(crate) async fn write(
+    path: &Path,
+    optimizer: &Optimizer,
+    step: u64,
+    extra: &impl Serialize,
+    params: bool,
+) -> Result<()> {
+    let extra = serde_json::to_string(extra).map_err(|source| {
+        let direction = "cannot become";
+        Error::Extra { path: path.into(), direction, source }
+    })?;
     let failed = |source: fallline::Error| Error::Save { path: path.into(), source: source.into() };
-    let Beside { step, extra } = beside;
     let groups = SavedGroup::all(optimizer).map_err(failed)?;
     let header = Header { step, extra, groups, tensors: Vec::new() };
     let mut sink = Sink {
         file: place::begin(path)?,
         path,
+        params,
         header,
         data_begin: 0,
         entries: Vec::new(),
@@ -45,6 +48,7 @@ pub(crate) async fn write(path: &Path, optimizer: &Optimizer, beside: Beside) ->
 struct Sink<'a> {
     file: NamedTempFile,
     path: &'a Path,
+    params: bool,
     header: Header,
     /// Where the data begin in the file.
     data_begin: u64,
@@ -65,6 +69,10 @@ struct Entry {
 }
 
 impl SaveSink for Sink<'_> {
+    fn wants_params(&self) -> bool {
+        self.params
+    }
+
     fn table(&mut self, entries: &[SavedEntry]) -> io::Result<()> {
         let mut tensors = Vec::new();
         for entry in entries {

@@ -45,9 +45,10 @@ fn checkpoints(folder: &Path) -> Checkpoints {
 #[test]
 #[ignore = "the other tests start it"]
 fn victim() {
-    let own = tempfile::tempdir().unwrap();
-    let folder = env::var_os(FOLDER).map_or_else(|| own.path().to_owned(), Into::into);
-    let checkpoints = checkpoints(&folder);
+    let given = env::var_os(FOLDER);
+    let own = given.is_none().then(|| tempfile::tempdir().unwrap());
+    let folder = given.as_deref().map(Path::new).or(own.as_ref().map(|folder| folder.path()));
+    let checkpoints = checkpoints(folder.expect("one of both"));
     let mut optimizer = build(&gpu());
     let mut step = 0;
     match checkpoints.latest().unwrap() {

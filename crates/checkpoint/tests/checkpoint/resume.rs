@@ -4,9 +4,9 @@ use fallline::{
     AdamW, Dtype, DynamicScale, Group, LoadOptions, LossScaler, Optimizer, Options, Precision,
     StateFormat,
 };
-use fallline_checkpoint::Checkpoint;
+use fallline_checkpoint::{Checkpoint, Checkpoints};
 
-use crate::common::{begin, differ, gpu, held, optimizer, run, scratch, specs};
+use crate::common::{begin, differ, gpu, held, optimizer, run, says, scratch, specs};
 
 const KEPT: [(Dtype, Precision); 7] = [
     (Dtype::F32, Precision::Nearest),
@@ -84,7 +84,52 @@ fn the_loss_scale_resumes() {
     assert_eq!(differ(&held(&straight), &held(&resumed)), [""; 0]);
 }
 
-/// State of 20 million elements comes in several chunks, and blocks are read from the middle of tiles.
+#[test]
+fn parameters_may_lie_elsewhere() {
+    let gpu = gpu();
+    let group = Group::new("all", AdamW::new()).state(StateFormat::Bf16);
+    for kept in KEPT {
+        let specs = specs(kept.0, kept.1);
+        let mut straight = optimizer(&gpu, &group, &specs, 17);
+        begin(&straight);
+        run(&mut straight, 0..4);
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = Checkpoints::new(folder.path()).without_params();
+        checkpoints.save(&straight, 4, &()).unwrap();
+        let checkpoint = checkpoints.latest().unwrap().unwrap();
+        assert!(checkpoint.entries().iter().all(|entry| entry.what != "param"));
+
+        let mut resumed = optimizer(&gpu, &group, &specs, 5);
+        let error = says(&checkpoint.load(&mut resumed).unwrap_err());
+        assert!(error.ends_with("param of tensor 'layer.0/weight' was not saved"), "{error}");
+        // The caller has them as values.
+        for (id, _) in straight.tensors() {
+            resumed.write_param(id, &straight.read_param(id).unwrap()).unwrap();
+        }
+        let keep = LoadOptions::new().keep_params();
+        checkpoint.load_with(&mut resumed, keep).unwrap();
+        assert_eq!(differ(&held(&straight), &held(&resumed)), [""; 0], "{kept:?}");
+        run(&mut straight, 4..6);
+        run(&mut resumed, 4..6);
+        assert_eq!(differ(&held(&straight), &held(&resumed)), [""; 0], "{kept:?}");
+
+        // Those that were saved are not loaded either, if that is asked for.
+        let whole = folder.path().join("whole.safetensors");
+        Checkpoint::save(&whole, &straight, 6, &()).unwrap();
+        begin(&resumed);
+        let before: Vec<_> = read_params(&resumed);
+        for options in [keep, keep.convert()] {
+            Checkpoint::open(&whole).unwrap().load_with(&mut resumed, options).unwrap();
+            assert_eq!(read_params(&resumed), before, "{kept:?}");
+        }
+    }
+}
+
+fn read_params(optimizer: &Optimizer) -> Vec<Vec<f32>> {
+    optimizer.tensors().map(|(id, _)| optimizer.read_param(id).unwrap()).collect()
+}
+
+/// State of 17 million elements comes in several chunks, and blocks are read from the middle of tiles.
 #[test]
 fn other_formats_are_converted_only_when_that_is_asked_for() {
     let gpu = gpu();
@@ -99,7 +144,7 @@ fn other_formats_are_converted_only_when_that_is_asked_for() {
 
     let mut exact = optimizer(&gpu, &group(StateFormat::F32), &specs, 0);
     let checkpoint = Checkpoint::open(&path).unwrap();
-    let error = crate::common::says(&checkpoint.load(&mut exact).unwrap_err());
+    let error = says(&checkpoint.load(&mut exact).unwrap_err());
     let expected = format!(
         "cannot load {}: state/exp_avg of tensor 'large' must be f32 [17000000], but was saved as \
          int8 [17000000]",

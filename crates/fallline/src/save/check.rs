@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::{Encoding, SavedEntry};
+use super::{Encoding, LoadOptions, PARAM, SavedEntry};
 use crate::{Error, Result};
 
 /// For each entry that is needed, the number of the saved one.
 pub(super) fn matched(
     needed: &[SavedEntry],
     saved: &[SavedEntry],
-    convert: bool,
+    LoadOptions { convert, keep_params }: LoadOptions,
 ) -> Result<Vec<Option<usize>>> {
     let mut known: HashMap<(Option<&str>, &str), usize> = HashMap::new();
     for (number, entry) in saved.iter().enumerate() {
@@ -29,6 +29,10 @@ pub(super) fn matched(
     let mut numbers = Vec::with_capacity(needed.len());
     for entry in needed {
         let found = known.remove(&(entry.tensor.as_deref(), entry.what.as_str()));
+        if keep_params && entry.what == PARAM {
+            numbers.push(None);
+            continue;
+        }
         // What is kept beside a parameter is made of its values.
         let derived = convert && ["master", "remainder"].contains(&entry.what.as_str());
         let Some(number) = found else {
@@ -38,7 +42,7 @@ pub(super) fn matched(
             }
             return Err(Error::SavedMissing { entry: entry.to_string() });
         };
-        let converts = entry.what == "param" || derived || entry.what.starts_with("state/");
+        let converts = entry.what == PARAM || derived || entry.what.starts_with("state/");
         let same_encoding = saved[number].encoding == entry.encoding || convert && converts;
         if !same_encoding || saved[number].shape != entry.shape {
             let describe = |entry: &SavedEntry| format!("{} {:?}", entry.encoding, entry.shape);

@@ -16,19 +16,29 @@ pub struct LoadOptions {
     /// Whether what was saved in other formats is converted: state through its values, parameters through
     /// theirs with what was kept beside them. The run is then not the same to the bit.
     pub convert: bool,
+    /// Whether parameters stay as they are, also those that were saved: the caller has brought those that belong to what is
+    /// loaded. Master copies and remainders are loaded.
+    pub keep_params: bool,
 }
 
 impl LoadOptions {
     /// Only what was saved in the formats of this optimizer.
     #[must_use]
     pub const fn new() -> Self {
-        Self { convert: false }
+        Self { convert: false, keep_params: false }
     }
 
     /// Converts what was saved in other formats.
     #[must_use]
     pub const fn convert(mut self) -> Self {
         self.convert = true;
+        self
+    }
+
+    /// Leaves parameters as they are.
+    #[must_use]
+    pub const fn keep_params(mut self) -> Self {
+        self.keep_params = true;
         self
     }
 }
@@ -70,7 +80,7 @@ impl Optimizer {
         let saved = source.table().map_err(failed("the table".into()))?;
         let needed = self.saved_entries(Mode::Train)?;
         self.check_writable()?;
-        let numbers = check::matched(&needed, &saved, options.convert)?;
+        let numbers = check::matched(&needed, &saved, options)?;
         let mut read = |number: usize, offset: u64, bytes: &mut [u8]| {
             source.read(number, offset, bytes).map_err(failed(saved[number].to_string()))
         };
@@ -92,7 +102,8 @@ impl Optimizer {
             self.gpu.checked("load", || self.gpu.queue().submit([]))?;
         }
         if !converted.is_empty() {
-            let all = Conversion { needed: &needed, saved: &saved, numbers: &numbers };
+            let (needed, saved, numbers) = (&needed[..], &saved[..], &numbers[..]);
+            let all = Conversion { needed, saved, numbers, keep_params: options.keep_params };
             self.convert(all, &mut read).await?;
         }
         self.write_small(&small)?;
@@ -189,7 +200,10 @@ impl Optimizer {
             let mut whole = |what: &str| all.read(&name, what, read);
             let param_differs =
                 ["param", "master", "remainder"].into_iter().any(|what| !all.is_same(&name, what));
-            if param_differs && let Some((param, bytes)) = whole("param")? {
+            if param_differs
+                && !all.keep_params
+                && let Some((param, bytes)) = whole("param")?
+            {
                 let values = match (whole("master")?, whole("remainder")?) {
                     (Some((_, master)), _) => Dtype::F32.decode(&master),
                     (_, Some((Encoding::Remainder { elem_bytes }, rests))) => {
@@ -227,6 +241,7 @@ struct Conversion<'a> {
     needed: &'a [SavedEntry],
     saved: &'a [SavedEntry],
     numbers: &'a [Option<usize>],
+    keep_params: bool,
 }
 
 impl Conversion<'_> {

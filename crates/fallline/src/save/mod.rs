@@ -109,14 +109,20 @@ impl std::fmt::Display for Encoding {
 
 /// Takes what an optimizer saves: the table of all entries first, and then their bytes.
 pub trait SaveSink {
+    /// Whether parameters are saved. Whoever keeps them elsewhere need not have them twice:
+    /// [`LoadOptions::keep_params`] loads what is left.
+    fn wants_params(&self) -> bool {
+        true
+    }
+
     /// All entries; called once, before any chunk.
     ///
     /// # Errors
     /// Whatever the sink's own are; saving ends with them.
     fn table(&mut self, entries: &[SavedEntry]) -> io::Result<()>;
 
-    /// Bytes of an entry, from byte `offset` of it on: at most 16 MiB. Chunks of an entry come in order; those
-    /// of different entries may alternate.
+    /// Bytes of an entry, from byte `offset` of it on: at most 16 MiB, of blocks whole tiles. Chunks of an entry come in
+    /// order; those of different entries may alternate.
     ///
     /// # Errors
     /// Whatever the sink's own are; saving ends with them.
@@ -185,6 +191,9 @@ impl LoadSource for Saved {
     }
 }
 
+/// What a parameter itself is called among the entries.
+const PARAM: &str = "param";
+
 /// Bytes of a chunk at most.
 const CHUNK_LEN: usize = 16 << 20;
 const CHUNK_BYTES: u64 = CHUNK_LEN as u64;
@@ -208,7 +217,10 @@ impl Optimizer {
     /// [`Error::DeviceLost`], [`Error::OutOfMemory`].
     pub async fn save_to<S: SaveSink + ?Sized>(&self, sink: &mut S) -> Result<()> {
         let (mode, kept) = self.fetch_mode().await?;
-        let table = self.saved_entries(mode)?;
+        let mut table = self.saved_entries(mode)?;
+        if !sink.wants_params() {
+            table.retain(|entry| entry.what != PARAM);
+        }
         let failed = |entry: String| move |source: io::Error| Error::Sink { entry, source };
         sink.table(&table).map_err(failed("the table".into()))?;
         let name = |entry: usize| table[entry].to_string();
