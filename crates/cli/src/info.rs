@@ -1,5 +1,7 @@
-//! `fallline info`: which adapters are there, and what do they give to an optimizer step? And which rules, and what do these keep?
+//! `fallline info`: which adapters are there, and what do they give to an optimizer step? Or which rules are there, and
+//! what do these keep? Or what is in a checkpoint?
 
+mod checkpoint;
 mod rules;
 
 use std::path::PathBuf;
@@ -35,6 +37,10 @@ pub(crate) struct Args {
     /// with which `fallline train` trains weights
     #[arg(long, conflicts_with = "kernel")]
     rules: bool,
+
+    /// Tell what is in a checkpoint instead, and whether it is as it was written
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "rules"])]
+    checkpoint: Option<PathBuf>,
 
     /// Print the WGSL of a rule's kernel instead, all files of it as one page
     #[arg(long, value_name = "RULE", value_enum, conflicts_with = "json")]
@@ -106,14 +112,15 @@ impl KernelName {
 }
 
 const HELP: &str = "\
-Fails if there is no adapter or none can be used.
+Fails if there is no adapter or none can be used, or if a checkpoint is not as it was written.
 
 Examples:
   fallline info
   fallline info --backend vulkan --json adapters.json
   fallline info --rules
   fallline info --kernel adamw --param bf16 --state int8 | less
-  fallline info --kernel adafactor --stage margins";
+  fallline info --kernel adafactor --stage margins
+  fallline info --checkpoint runs/digits/checkpoint-1000.safetensors";
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     if let Some(rule) = args.kernel {
@@ -122,6 +129,9 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     let numerics = args.precision.numerics().map_err(usage)?;
     if numerics != Numerics::default() {
         return Err(usage(anyhow!("formats are those of a kernel: they need --kernel RULE")));
+    }
+    if let Some(path) = &args.checkpoint {
+        return checkpoint::print(path, args.json.as_deref());
     }
     let json = Outputs::default().open_any(args.json.as_deref())?;
     if args.rules {

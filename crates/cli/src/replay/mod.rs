@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, ensure};
 use fallline::{Dtype, Estimate, Gpu, Optimizer, Step, StepReport, TensorId, TensorSpec};
-
+use fallline_checkpoint::Checkpoint;
 use safetensors::tensor::TensorView;
 
 use crate::{
@@ -40,6 +40,14 @@ pub(crate) struct Args {
     /// evaluated, if the trace expects that
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+
+    /// Begin with a checkpoint instead of the initial parameters, behind its step
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+
+    /// Save a checkpoint here after the last step
+    #[arg(long, value_name = "FILE")]
+    save: Option<PathBuf>,
 
     /// Write the report here
     #[arg(long, value_name = "FILE")]
@@ -118,11 +126,13 @@ A value passes if |found - expected| <= atol + rtol * |expected|; the defaults a
 expect_report/skipped must be the same. max_ulp is counted in the format of the expectation; mean_abs
 is the mean of |found - expected| over all elements, which shows how far a rounded state drifts.
 In --json, groups tells the rule of each group, what comes around it and in what it keeps its state.
-tools/record_torch.py records such a trace from any PyTorch optimizer.
+tools/record_torch.py records such a trace from any PyTorch optimizer, and tools/convert_checkpoint.py makes
+checkpoints of these. With --resume, reports are compared for the steps that are left.
 
 Examples:
   fallline replay run.safetensors --config run.toml
-  fallline replay run.safetensors --config run.toml --json report.json --out final.safetensors";
+  fallline replay run.safetensors --config run.toml --json report.json --out final.safetensors
+  fallline replay run.safetensors --config run.toml --resume torch.safetensors";
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let tolerance = Tolerance::new(args.rtol, args.atol).map_err(usage)?;
@@ -130,6 +140,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let mut outputs = Outputs::beside(&[&args.trace, &args.config]);
     let out = outputs.open_any(args.out.as_deref())?;
     let json = outputs.open_any(args.json.as_deref())?;
+    let resumed = args.resume.as_ref().map(Checkpoint::open).transpose()?;
     let bytes = tensorfile::read(&args.trace)?;
     let trace = Trace::parse(&bytes).with_context(|| args.trace.display().to_string())?;
     let specs = config
@@ -144,7 +155,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     }
 
     let gpu = device.open()?;
-    let replayed = train(&gpu, &config, &specs, &trace)?;
+    let replayed = train(&gpu, &config, &specs, &trace, resumed.as_ref())?;
     let report = Report {
         adapter: AdapterReport::new(&gpu.adapter_info()),
         config: &config,
@@ -153,6 +164,9 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
         tolerance,
         tensors: compare::all(&replayed, &trace, tolerance)?,
     };
+    if let Some(path) = &args.save {
+        Checkpoint::save(path, &replayed.optimizer, trace.steps.into(), &())?;
+    }
     if let Some(out) = out {
         write_result(&replayed, &out)?;
     }
@@ -178,12 +192,13 @@ struct Replayed {
 /// How many reports the GPU keeps.
 const REPORTS_KEPT: u32 = 64;
 
-/// Feeds every recorded gradient to the engine.
+/// Feeds every recorded gradient to the engine, or those behind a checkpoint.
 fn train(
     gpu: &Gpu,
     config: &Config,
     specs: &[TensorSpec],
     trace: &Trace<'_>,
+    resumed: Option<&Checkpoint>,
 ) -> anyhow::Result<Replayed> {
     let options = config.options(gpu)?;
     let mut optimizer = Optimizer::arena_with(gpu, &config.groups, specs, &options)?;
@@ -192,9 +207,18 @@ fn train(
     for (id, view) in ids.iter().zip(trace.params.values()) {
         optimizer.write_param(*id, &tensorfile::values(view)?)?;
     }
+    let mut taken = 0;
+    if let Some(checkpoint) = resumed {
+        checkpoint.load(&mut optimizer)?;
+        let is_within = |step: &u32| *step <= trace.steps;
+        taken = u32::try_from(checkpoint.step()).ok().filter(is_within).with_context(|| {
+            let (path, step) = (checkpoint.path().display(), checkpoint.step());
+            format!("{path} is of step {step}, but the trace ends with step {}", trace.steps)
+        })?;
+    }
     let mut reports = Vec::new();
-    let bar = print::progress(trace.steps as usize, "replay");
-    for t in 1..=trace.steps {
+    let bar = print::progress((trace.steps - taken) as usize, "replay");
+    for t in taken + 1..=trace.steps {
         let write = |optimizer: &Optimizer, views: Option<&BTreeMap<String, TensorView<'_>>>| {
             let mut absent = Vec::new();
             for (id, name) in ids.iter().zip(trace.params.keys()) {
@@ -220,8 +244,8 @@ fn train(
     }
     gpu.wait()?;
     bar.finish_and_clear();
-    let whole = !config.measures() || reports.iter().map(|r| r.step).eq(1..=trace.steps);
-    ensure!(whole, "the GPU reported {} of {} steps", reports.len(), trace.steps);
+    let whole = !config.measures() || reports.iter().map(|r| r.step).eq(taken + 1..=trace.steps);
+    ensure!(whole, "the GPU reported {} of {} steps", reports.len(), trace.steps - taken);
     let mut evaluated = Vec::new();
     if trace.expected.iter().any(|expected| matches!(expected.what, What::Eval)) {
         optimizer.eval()?;

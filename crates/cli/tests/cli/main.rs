@@ -4,6 +4,7 @@
 //! own.
 
 mod bench;
+mod checkpoint;
 mod headers;
 mod info;
 mod mixed_precision;
