@@ -24,12 +24,11 @@ def tables(results):
     def by_format(rule, cell):
         return [cell(means[rule, state, "fallline"]) for state in formats]
 
-    drift = [[rule, f"{mean(paths):.3f}", *by_format(rule, lambda it: _percent(it["drift"]))]
+    drift = [[rule, f"{mean(paths):.3f}", *by_format(rule, lambda it: _drift(it["drift"]))]
              for rule, paths in went.items()]
-    quality = [[rule, *by_format(rule, lambda it: f"{it['loss']:.3f}, {it['accuracy']:.1%}")]
-               for rule in went]
+    quality = [[rule, *by_format(rule, _quality)] for rule in went]
     has_others = {rule for rule, _, who in means if who not in ("fallline", "reference")}
-    others = [[*key, _percent(it["drift"]), f"{it['max_abs']:.2g}", f"{it['small_part']:.0%}"]
+    others = [[*key, _drift(it["drift"]), f"{it['max_abs']:.2g}", _percent(it["small_part"], 0)]
               for key, it in means.items()
               if key[0] in has_others and key[1] != "`f32`"]
     parts = [(["rule", "went", *formats], drift), (["rule", *formats], quality),
@@ -38,8 +37,16 @@ def tables(results):
     return "\n".join(_table(head, rows) for head, rows in parts if rows)
 
 
-def _percent(part):
-    return "0" if part < 1e-5 else f"{part:.2%}" if part < 0.01 else f"{part:.1%}"
+def _drift(part):
+    return "0" if part < 1e-5 else _percent(part, 2 if part < 0.01 else 1)
+
+
+def _quality(row):
+    return f"{row['loss']:.3f}, {_percent(row['accuracy'], 1)}"
+
+
+def _percent(part, digits):
+    return f"{100 * part:.{digits}f} %"
 
 
 def _table(head, rows):
