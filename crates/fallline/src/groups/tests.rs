@@ -139,6 +139,46 @@ fn what_is_wrong_is_named_and_nothing_changes() {
     assert_eq!(assign(&clipped(1.0), &mut [TensorSpec::new("w", [2, 2])]).len(), 1);
 }
 
+/// A rule that sums over its group, of which parts would have sums of their own.
+#[derive(Debug)]
+struct OfGroup;
+
+impl Rule for OfGroup {
+    fn source(&self) -> crate::Source {
+        crate::Source { path: "of_group", text: "" }
+    }
+
+    fn lr(&self) -> f64 {
+        0.1
+    }
+
+    fn check(&self) -> Result<(), crate::OutOfRange> {
+        Ok(())
+    }
+
+    fn slots(&self, _: &TensorSpec) -> Vec<crate::Slot> {
+        Vec::new()
+    }
+
+    fn hyper(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Group
+    }
+}
+
+#[test]
+fn a_rule_that_looks_at_its_group_has_one() {
+    let groups = Groups::new().rest(Group::new("all", OfGroup));
+    assert_eq!(assign(&groups.clone().no_decay(), &mut tensors()).len(), 1);
+    assert_eq!(
+        says(&groups.layer_decay(0.5, ["blocks.#.*"])),
+        "group 'all' cannot have a rule that looks at its group: it is split into several groups"
+    );
+}
+
 #[test]
 fn what_is_permitted_is_no_error() {
     let groups = Groups::new()
