@@ -46,6 +46,11 @@ PyTorch's names, or those of the package that has the rule; [optimizer] is param
     state = "f32"               # in what the replay keeps the state, in other groups too: a format
                                 # of `fallline bench --state`
     min_state_elems = 4096      # smaller tensors keep their state in f32
+    no_decay = true             # no weight decay of biases, norms and what has at most one
+                                # dimension; or globs of others besides. The recorder, here and
+                                # below, writes out the groups that come of it
+    layer_decay = 0.75          # learning rates fall by this factor from the last layer to the first
+    layers = ["*embed*", "blocks.#.*"]  # by globs, a # being a number; others are the last layer
     lookahead_k = 5             # both or neither: after so many steps of a tensor Lookahead moves
     lookahead_alpha = 0.5       # its slow weights this far to the parameter, which returns to them
     ema_decay = 0.999           # of the moving average of each parameter, a copy in its first step
@@ -71,6 +76,7 @@ PyTorch's names, or those of the package that has the rule; [optimizer] is param
     state = "f32"               # instead of [optimizer]'s; min_state_elems likewise
     clip_norm = 0.1             # of this group's gradients, instead of [clip] norm, which then
                                 # limits the other groups alone, but is still the norm of all
+    frozen = { from_step = 3, to_step = 9 }  # or true; the recorder leaves gradients out instead
 
 Record a run of your own. Make the recorder before the first step and save after the last one.
 Gradients are taken as `step()` finds them; learning rates may take any course, each group its own,

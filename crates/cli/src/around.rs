@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use fallline::{Group, Lookahead, Swa};
 use serde::{Deserialize, Serialize};
 
-use self::choice::Choice;
+pub(crate) use self::choice::Choice;
 
 const HEADING: &str = "Around the rule";
 

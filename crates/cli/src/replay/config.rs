@@ -1,19 +1,22 @@
 //! The optimizer and its groups, from TOML, under torch's names.
 
 mod amp;
+mod frozen;
+mod grouping;
 mod members;
 mod rules;
 mod state;
 
-use std::{collections::HashSet, path::Path};
+use std::path::Path;
 
-use anyhow::{Context, anyhow, bail, ensure};
-use fallline::{Gpu, Group, Options, TensorSpec};
+use anyhow::{Context, anyhow, ensure};
+use fallline::{Error, Gpu, Group, Groups, Options, Select, TensorSpec};
 use serde::{Deserialize, de::DeserializeOwned};
 use toml::Table;
 
-use amp::{Clip, Kept, LossScale};
-use members::Members;
+use amp::{Clip, Kept, LossScale, Rounding};
+use frozen::Frozen;
+use grouping::Grouping;
 use state::KeptState;
 
 use crate::around::Around;
@@ -33,13 +36,29 @@ struct File {
 /// The groups, and what holds for all of them.
 #[derive(Debug)]
 pub(crate) struct Config {
-    /// The base first, then one for each `[[group]]`.
-    pub(crate) groups: Vec<Group>,
+    /// The base first, then one for each `[[group]]`, before they are split.
+    groups: Vec<Configured>,
+    chosen: Groups,
     pub(crate) clip: Clip,
     pub(crate) loss_scale: Option<LossScale>,
     kept: Kept,
-    /// One for each `[[group]]`.
-    members: Vec<Members>,
+}
+
+/// A group as the file has it.
+#[derive(Debug)]
+struct Configured {
+    group: Group,
+    rounding: Rounding,
+    frozen: Option<Frozen>,
+}
+
+/// Tensors in their groups.
+#[derive(Debug)]
+pub(crate) struct Assigned {
+    pub(crate) specs: Vec<TensorSpec>,
+    pub(crate) groups: Vec<Group>,
+    /// Tensors that are frozen in some steps.
+    pub(crate) frozen: Vec<(Frozen, Select)>,
 }
 
 impl Config {
@@ -55,22 +74,27 @@ impl Config {
         let mut base = file.optimizer;
         ensure!(base.contains_key("rule"), "[optimizer] must name its rule");
         let kept = Kept::split_off(&mut base).context("[optimizer]")?;
+        let rounding = Rounding::split_off(&mut base, Rounding::default());
+        let rounding = rounding.context("[optimizer]")?;
         let state = KeptState::split_off(&mut base).context("[optimizer]")?;
         let around = split_off_around(&mut base).context("[optimizer]")?;
+        let grouping = Grouping::split_off(&mut base).context("[optimizer]")?;
+        let frozen = Frozen::split_off(&mut base).context("[optimizer]")?;
         let rule = rules::parse(base.clone()).context("[optimizer]")?;
         let clip = Clip::parse(file.clip).context("[clip]")?;
         let loss_scale = file.loss_scale.map(LossScale::parse).transpose();
         let loss_scale = loss_scale.context("[loss_scale]")?;
-        let mut groups = vec![around.of(state.of(Group::new("optimizer", rule)))];
-        let mut members = Vec::new();
+        let group = around.of(state.of(Group::new("optimizer", rule)));
+        let mut chosen = Groups::new().rest(group.clone());
+        let mut groups = vec![Configured { group, rounding, frozen }];
         for (index, table) in file.group.into_iter().enumerate() {
             let name = format!("[[group]] number {}", index + 1);
-            let (group, own) =
-                parse_group(&base, (state, around), &name, table).with_context(|| name.clone())?;
-            groups.push(group);
-            members.push(own);
+            let base = Base { table: &base, state, around, rounding };
+            let (own, select) = parse_group(base, &name, table).with_context(|| name.clone())?;
+            chosen = chosen.group(own.group.clone(), select);
+            groups.push(own);
         }
-        Ok(Self { groups, clip, loss_scale, kept, members })
+        Ok(Self { groups, chosen: grouping.of(chosen), clip, loss_scale, kept })
     }
 
     /// What holds for all groups, with a loss scaler on this device.
@@ -89,75 +113,75 @@ impl Config {
     pub(crate) fn measures(&self) -> bool {
         self.clip.norm.is_some()
             || self.loss_scale.is_some()
-            || self.groups.iter().any(|group| group.max_norm.is_some())
+            || self.groups.iter().any(|own| own.group.max_norm.is_some())
     }
 
     /// The base rule's name.
     pub(crate) fn rule_name(&self) -> &'static str {
-        self.groups[0].rule.name()
+        self.groups[0].group.rule.name()
     }
 
     /// Puts every tensor into the group that lists it, and keeps its parameter as configured.
     pub(crate) fn assign(
         &self,
         specs: impl Iterator<Item = TensorSpec>,
-    ) -> anyhow::Result<Vec<TensorSpec>> {
-        let mut used: HashSet<usize> = HashSet::new();
-        let mut assigned = Vec::new();
-        for mut spec in specs {
-            spec.precision = self.kept.precision(spec.dtype);
-            let matching: Vec<usize> =
-                (0..self.members.len()).filter(|&i| self.members[i].has(&spec.name)).collect();
-            used.extend(&matching);
-            assigned.push(match matching.as_slice() {
-                [] => spec,
-                [one] => spec.in_group(&self.groups[one + 1].name),
-                [one, two, ..] => bail!(
-                    "tensor '{}' belongs to [[group]] number {} and to number {}",
-                    spec.name,
-                    one + 1,
-                    two + 1
-                ),
-            });
-        }
-        let known: HashSet<&str> = assigned.iter().map(|spec| spec.name.as_str()).collect();
-        for (index, members) in self.members.iter().enumerate() {
-            let number = index + 1;
-            if let Some(unknown) = members.names.iter().find(|name| !known.contains(name.as_str()))
-            {
-                bail!("[[group]] number {number}: names: the trace has no tensor '{unknown}'");
+    ) -> anyhow::Result<Assigned> {
+        let mut specs: Vec<TensorSpec> = specs.collect();
+        let groups = self.chosen.assign(&mut specs).map_err(|error| match error {
+            // The key has another name here.
+            Error::GroupOption { group, option: "max_norm", reason } => {
+                anyhow!("{group}: clip_norm: {reason}")
             }
-            ensure!(
-                used.contains(&index) || members.is_empty(),
-                "[[group]] number {number}: its tensors match no tensor of the trace"
-            );
+            error => error.into(),
+        })?;
+        let mut names = vec![Vec::new(); self.groups.len()];
+        for spec in &mut specs {
+            let number = self.number(spec.group.as_deref().unwrap_or_default());
+            spec.precision = self.groups[number].rounding.precision(spec.dtype);
+            names[number].push(spec.name.clone());
         }
-        Ok(assigned)
+        let frozen = self.groups.iter().zip(names).filter(|(_, names)| !names.is_empty());
+        let frozen = frozen.filter_map(|(own, names)| Some((own.frozen?, Select::names(names))));
+        let frozen = frozen.collect();
+        Ok(Assigned { specs, groups, frozen })
     }
 
-    /// The learning rate of each group in a step for which the trace has these: one for each group,
-    /// or the base's, to which the others keep their ratio. The configured ones if it has none.
-    pub(crate) fn rates(&self, recorded: Option<&[f64]>) -> anyhow::Result<Vec<f64>> {
-        let groups = &self.groups;
-        match recorded {
-            None => Ok(groups.iter().map(|group| group.rule.lr()).collect()),
-            Some(&[base]) => groups.iter().map(|group| self.in_ratio(group, base)).collect(),
-            Some(rates) => {
-                ensure!(
-                    rates.len() == groups.len(),
-                    "must hold one learning rate, or one for [optimizer] and for each [[group]], {} \
-                     in all, found {}",
-                    groups.len(),
-                    rates.len()
-                );
-                Ok(rates.to_vec())
-            }
+    /// The number of the configured group that one of this name is, or is a part of.
+    fn number(&self, name: &str) -> usize {
+        let is_of = |own: &Configured| {
+            let rest = name.strip_prefix(own.group.name.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.groups.iter().position(is_of).unwrap_or(0)
+    }
+
+    /// The learning rate of each of these groups in a step for which the trace has such: one for each that is
+    /// configured, or the base's, to which the others keep their ratio. The configured ones if it has none.
+    pub(crate) fn rates(
+        &self,
+        groups: &[Group],
+        recorded: Option<&[f64]>,
+    ) -> anyhow::Result<Vec<f64>> {
+        if let Some(rates) = recorded {
+            ensure!(
+                [1, self.groups.len()].contains(&rates.len()),
+                "must hold one learning rate, or one for [optimizer] and for each [[group]], {} in \
+                 all, found {}",
+                self.groups.len(),
+                rates.len()
+            );
         }
+        let rate = |group: &Group| match recorded {
+            None => Ok(group.lr()),
+            Some(&[base]) => Ok(self.in_ratio(group, base)? * group.lr_scale),
+            Some(rates) => Ok(rates[self.number(&group.name)] * group.lr_scale),
+        };
+        groups.iter().map(rate).collect()
     }
 
     /// The learning rate that keeps a group's ratio to the base.
     fn in_ratio(&self, group: &Group, base: f64) -> anyhow::Result<f64> {
-        let (own, configured) = (group.rule.lr(), self.groups[0].rule.lr());
+        let (own, configured) = (group.rule.lr(), self.groups[0].group.rule.lr());
         if own == configured {
             // Exact also where the ratio would be rounded.
             return Ok(base);
@@ -171,26 +195,37 @@ impl Config {
     }
 }
 
+/// What groups inherit.
+#[derive(Clone, Copy, Debug)]
+struct Base<'a> {
+    /// The rule and its options.
+    table: &'a Table,
+    state: KeptState,
+    around: Around,
+    rounding: Rounding,
+}
+
 /// A group and its tensors. What it does not say is the base's; for a group of another rule only the
-/// base's learning rate, format of the state and what comes around the rule are.
+/// base's learning rate, formats and what comes around the rule are.
 fn parse_group(
-    base: &Table,
-    (base_state, base_around): (KeptState, Around),
+    base: Base<'_>,
     name: &str,
     mut table: Table,
-) -> anyhow::Result<(Group, Members)> {
-    let members = Members::split_off(&mut table)?;
+) -> anyhow::Result<(Configured, Select)> {
+    let select = members::split_off_select(&mut table)?;
     let max_norm = amp::group_norm(&mut table)?;
-    let state = KeptState::split_off(&mut table)?.or(base_state);
-    let around = split_off_around(&mut table)?.or(base_around);
-    let same_rule = table.get("rule").is_none_or(|rule| base.get("rule") == Some(rule));
-    let inherited = base.iter().filter(|(key, _)| same_rule || key.as_str() == "lr");
+    let rounding = Rounding::split_off(&mut table, base.rounding)?;
+    let state = KeptState::split_off(&mut table)?.or(base.state);
+    let around = split_off_around(&mut table)?.or(base.around);
+    let frozen = Frozen::split_off(&mut table)?;
+    let same_rule = table.get("rule").is_none_or(|rule| base.table.get("rule") == Some(rule));
+    let inherited = base.table.iter().filter(|(key, _)| same_rule || key.as_str() == "lr");
     for (key, value) in inherited {
         table.entry(key).or_insert_with(|| value.clone());
     }
-    let mut group = Group::new(name, rules::parse(table)?);
+    let mut group = around.of(state.of(Group::new(name, rules::parse(table)?)));
     group.max_norm = max_norm;
-    Ok((around.of(state.of(group)), members))
+    Ok((Configured { group, rounding, frozen }, select))
 }
 
 /// Takes what comes around the rule out of a table: as the format of the state, a group of another rule inherits it.

@@ -21,7 +21,7 @@ use crate::{
     tensorfile::{self, Tensor},
 };
 use compare::Tolerance;
-use config::Config;
+use config::{Assigned, Config};
 use report::Report;
 use trace::{Trace, What};
 
@@ -104,6 +104,13 @@ CONFIG, with torch's names:
   state = \"f32\"                in what the state is kept, in groups too: a format of
                                `fallline bench --state`; bf16 is rounded by chance, from seed
   min_state_elems = 4096       smaller tensors keep their state in f32
+  no_decay = false             true: weight_decay 0 for biases, norms and tensors of at most one
+                               dimension, in all groups; or globs of others that are not decayed
+  layer_decay = 0.75           learning rates fall by this factor from the last layer to the first,
+  layers = [\"*embed*\", \"blocks.#.*\"]   by globs from the input to the output: a | is between
+                               globs of one layer, a # any number, each a layer; others come last
+  first_match_wins = false     whether a tensor that several groups list belongs to the first
+  permit_unused = false        whether globs and names may match no tensor
   [clip]                       with both, norm first
   norm = 1.0                   of all gradients; inf only measures it
   value = 0.5                  of every element
@@ -116,16 +123,21 @@ CONFIG, with torch's names:
   [[group]]                    any number of them
   tensors = [\"*.bias\"]         which tensors, by globs; or beside these, or instead:
   names = [\"block[0].w\"]       by names, which stand for themselves; [] is a group without tensors
+  max_dims = 1                 and of these, or of all, those with at most so many dimensions
   weight_decay = 0.0           what differs; a group with its own lr keeps its ratio to the base,
                                where the trace has no lr for each
-  state = \"f32\"                and min_state_elems, caution, lookahead_k, ..., where they differ;
-                               false switches off what the base has
+  state = \"f32\"                and min_state_elems, master, caution, lookahead_k, ..., where they
+                               differ; false switches off what the base has
   clip_norm = 0.1              of this group's gradients, instead of [clip] norm, which then
-                               limits the other groups alone, but is still the norm of all
+                               limits the other groups alone, but is still the norm of all; false
+                               exempts the group
+  frozen = false               true: none of its tensors takes a step, whatever gradients there
+                               are; or { from_step = 3, to_step = 9 }; in [optimizer] too
 A value passes if |found - expected| <= atol + rtol * |expected|; the defaults are torch's for f32.
 expect_report/skipped must be the same. max_ulp is counted in the format of the expectation; mean_abs
 is the mean of |found - expected| over all elements, which shows how far a rounded state drifts.
-In --json, groups tells the rule of each group, what comes around it and in what it keeps its state.
+In --json, groups tells the rule of each group, what its learning rate is scaled by, what comes around
+it and in what it keeps its state.
 tools/record_torch.py records such a trace from any PyTorch optimizer, and tools/convert_checkpoint.py makes
 checkpoints of these. With --resume, reports are compared for the steps that are left.
 
@@ -143,19 +155,19 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let resumed = args.resume.as_ref().map(Checkpoint::open).transpose()?;
     let bytes = tensorfile::read(&args.trace)?;
     let trace = Trace::parse(&bytes).with_context(|| args.trace.display().to_string())?;
-    let specs = config
+    let assigned = config
         .assign(trace.specs()?.into_iter())
         .with_context(|| args.config.display().to_string())
         .map_err(usage)?;
     for (t, lr) in &trace.lrs {
         let key = || format!("{}: tensor 'lr/{t}'", args.trace.display());
-        let rates = config.rates(Some(lr)).with_context(key);
+        let rates = config.rates(&assigned.groups, Some(lr)).with_context(key);
         // A single rate fails by those of the config; of many there are too many or too few.
         if lr.len() == 1 { rates.map_err(usage) } else { rates }?;
     }
 
     let gpu = device.open()?;
-    let replayed = train(&gpu, &config, &specs, &trace, resumed.as_ref())?;
+    let replayed = train(&gpu, &config, &assigned, &trace, resumed.as_ref())?;
     let report = Report {
         adapter: AdapterReport::new(&gpu.adapter_info()),
         config: &config,
@@ -196,12 +208,13 @@ const REPORTS_KEPT: u32 = 64;
 fn train(
     gpu: &Gpu,
     config: &Config,
-    specs: &[TensorSpec],
+    assigned: &Assigned,
     trace: &Trace<'_>,
     resumed: Option<&Checkpoint>,
 ) -> anyhow::Result<Replayed> {
     let options = config.options(gpu)?;
-    let mut optimizer = Optimizer::arena_with(gpu, &config.groups, specs, &options)?;
+    let Assigned { specs, groups, frozen } = assigned;
+    let mut optimizer = Optimizer::arena_with(gpu, groups, specs, &options)?;
     compare::check(&optimizer, config, trace)?;
     let ids: Vec<TensorId> = optimizer.tensors().map(|(id, _)| id).collect();
     for (id, view) in ids.iter().zip(trace.params.values()) {
@@ -219,6 +232,15 @@ fn train(
     let mut reports = Vec::new();
     let bar = print::progress((trace.steps - taken) as usize, "replay");
     for t in taken + 1..=trace.steps {
+        for (frozen, select) in frozen {
+            // Which tensors are frozen is no part of a checkpoint.
+            let was_frozen = t > taken + 1 && frozen.is_in(t - 1);
+            match (was_frozen, frozen.is_in(t)) {
+                (false, true) => optimizer.freeze(select.clone())?,
+                (true, false) => optimizer.unfreeze(select.clone())?,
+                _ => {}
+            }
+        }
         let write = |optimizer: &Optimizer, views: Option<&BTreeMap<String, TensorView<'_>>>| {
             let mut absent = Vec::new();
             for (id, name) in ids.iter().zip(trace.params.keys()) {
@@ -234,7 +256,7 @@ fn train(
             optimizer.estimate(&Estimate::diagonal().without(&absent))?;
         }
         let absent = write(&optimizer, trace.grads.get(&t))?;
-        let rates = config.rates(trace.lrs.get(&t).map(Vec::as_slice))?;
+        let rates = config.rates(groups, trace.lrs.get(&t).map(Vec::as_slice))?;
         let step = Step::lr_per_group(&rates).without_grad(&absent);
         optimizer.step(&step).with_context(|| format!("step {t}"))?;
         if config.measures() && (t % REPORTS_KEPT == 0 || t == trace.steps) {

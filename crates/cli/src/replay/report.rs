@@ -28,6 +28,11 @@ impl Report<'_> {
         self.tensors.iter().all(|tensor| tensor.passed)
     }
 
+    /// The groups that there were, the base or its first part first.
+    fn groups(&self) -> &[Group] {
+        self.replayed.optimizer.groups()
+    }
+
     /// In which formats the groups keep their state, if not all in f32.
     fn state(&self) -> Option<String> {
         let kept = |g: &Group| match g.state {
@@ -48,7 +53,7 @@ impl Report<'_> {
 
     /// What is said of the base, and of each group of which something else is.
     fn of_groups(&self, say: impl Fn(&Group) -> String) -> Vec<String> {
-        let groups = &self.config.groups;
+        let groups = self.groups();
         let base = say(&groups[0]);
         let others = groups[1..].iter().map(|g| (say(g), &g.name)).filter(|(own, _)| *own != base);
         let others: Vec<String> = others.map(|(own, name)| format!("{own} of {name}")).collect();
@@ -63,7 +68,7 @@ impl Report<'_> {
         let skipped = count(|report| report.skipped);
 
         let of_group = |(name, norm): (&String, f64)| format!("norm {norm} of {name}");
-        let own = self.config.groups.iter().filter_map(|g| Some((&g.name, g.max_norm?)));
+        let own = self.groups().iter().filter_map(|g| Some((&g.name, g.max_norm?)));
         let norm = self.config.clip.norm.map(|norm| format!("norm {norm}"));
         let mut clip: Vec<String> = norm.into_iter().chain(own.map(of_group)).collect();
         if !clip.is_empty() {
@@ -111,6 +116,7 @@ impl Report<'_> {
             json!({
                 "name": g.name,
                 "rule": g.rule.name(),
+                "lr_scale": g.lr_scale,
                 "state": g.state.to_string(),
                 "min_state_elems": g.min_state_elems,
                 "around": Around::in_group(g),
@@ -119,7 +125,7 @@ impl Report<'_> {
         let mut report = json!({
             "adapter": self.adapter,
             "rule": self.config.rule_name(),
-            "groups": self.config.groups.iter().map(group).collect::<Vec<_>>(),
+            "groups": self.groups().iter().map(group).collect::<Vec<_>>(),
             "steps": self.steps,
             "rtol": self.tolerance.rtol,
             "atol": self.tolerance.atol,

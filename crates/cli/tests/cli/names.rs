@@ -73,17 +73,17 @@ fn messages_about_groups_and_steps_spell_names_out() {
     };
     refuses(
         "[[group]]\nnames = ['a', \"NAME\"]\n",
-        "[[group]] number 1: names: the trace has no tensor 'a'",
+        "no tensor matches the name 'a' of group '[[group]] number 1'",
     );
     refuses(
         "[[group]]\nnames = [\"NAME\", \"NAME.w\"]\n",
-        "[[group]] number 1: names: the trace has no tensor 'NAME.w'",
+        "no tensor matches the name 'NAME.w' of group '[[group]] number 1'",
     );
     refuses(
         "[[group]]\nnames = [\"NAME\"]\n[[group]]\ntensors = ['a*']\n",
-        "tensor 'NAME' belongs to [[group]] number 1 and to number 2",
+        "tensor 'NAME' is selected by group '[[group]] number 1' and by group '[[group]] number 2'",
     );
-    refuses("[[group]]\ntensors = [\"{NAME\"]\n", "[[group]] number 1: the glob '{NAME': ");
+    refuses("[[group]]\ntensors = [\"[NAME\"]\n", "[[group]] number 1: the glob '[NAME': ");
 
     let sgd = config("control far.toml", "[optimizer]\nrule = 'sgd'\n");
     let far = trace("control.far", &[(&param, &[1], 1.0), (&grad, &[1], 1.0)]);

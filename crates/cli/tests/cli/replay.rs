@@ -444,15 +444,75 @@ fn malformed_configs_are_named() {
         "[optimizer]: invalid value: integer `-1`, expected u64: in `min_state",
     );
     let glob = "[optimizer]\nrule = 'sgd'\n[[group]]\ntensors = ['[w']\n";
-    bad("k8.toml", glob, "k8.toml: [[group]] number 1: the glob '[w': unclosed character class");
+    bad(
+        "k8.toml",
+        glob,
+        "k8.toml: [[group]] number 1: the glob '[w': invalid range pattern (at 0)",
+    );
     replay(&path, &scratch("no such.toml"), &[]).refuses("cannot read ");
     let idle = "[optimizer]\nrule = 'sgd'\n[[group]]\ntensors = ['v']\n";
-    bad("k5.toml", idle, "[[group]] number 1: its tensors match no tensor of the trace");
+    bad("k5.toml", idle, "k5.toml: no tensor matches the glob 'v' of group '[[group]] number 1'");
     let unknown = "[optimizer]\nrule = 'sgd'\n[[group]]\nnames = ['w', 'v']\n";
-    bad("k9.toml", unknown, "k9.toml: [[group]] number 1: names: the trace has no tensor 'v'");
+    bad(
+        "k9.toml",
+        unknown,
+        "k9.toml: no tensor matches the name 'v' of group '[[group]] number 1'",
+    );
     let both = "[optimizer]\nrule = 'sgd'\n[[group]]\nnames = ['w']\n[[group]]\ntensors = ['*']\n";
-    bad("k10.toml", both, "k10.toml: tensor 'w' belongs to [[group]] number 1 and to number 2");
+    bad(
+        "k10.toml",
+        both,
+        "k10.toml: tensor 'w' is selected by group '[[group]] number 1' and by group '[[group]] number 2'",
+    );
     replay(&path, &sgd(), &["--rtol", "nan"]).refuses("--rtol must be finite and >= 0, found NaN");
     replay(&path, &sgd(), &["--out", "/no/such/folder/x"]).says("cannot write /no/such/folder/x");
     assert_eq!(replay(&path, &sgd(), &["--frobnicate"]).code, Some(2));
+}
+
+#[test]
+fn groups_are_split_by_layers_and_decay_and_may_be_frozen() {
+    let mut tensors = vec![
+        ("param/h.0.w", &[2, 2][..], 1.0),
+        ("param/h.1.w", &[2, 2], 1.0),
+        ("param/h.1.b", &[2], 1.0),
+        ("param/head", &[2, 2], 1.0),
+        // Rates of 1/8, 1/4, 1/4 and 1/2.
+        ("expect/h.0.w", &[2, 2], 0.875),
+        ("expect/h.1.w", &[2, 2], 0.53125),
+        ("expect/h.1.b", &[2], 0.75),
+        ("expect/head", &[2, 2], 0.125),
+    ];
+    let grads =
+        ["h.0.w", "h.1.w", "h.1.b", "head"].map(|name| [1, 2].map(|t| format!("grad/{t}/{name}")));
+    for grad in grads.as_flattened() {
+        let shape = if grad.ends_with('b') { &[2][..] } else { &[2, 2] };
+        tensors.push((grad, shape, 0.5));
+    }
+    let path = trace("split.safetensors", &tensors);
+    let text = "[optimizer]\nrule = 'sgd'\nlr = 0.5\nweight_decay = 0.5\nno_decay = true\n\
+                layer_decay = 0.5\nlayers = ['h.#.*']\n\
+                [[group]]\ntensors = ['h.0.*']\nfrozen = { from_step = 2 }\n";
+    let json = scratch("split.json");
+    let more = ["--rtol", "0", "--atol", "0", "--json", json.to_str().unwrap()];
+    replay(&path, &config("split.toml", text), &more).good();
+    let report: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let groups: Vec<_> = report["groups"].as_array().unwrap().iter().collect();
+    let found: Vec<_> = groups.iter().map(|g| (&g["name"], &g["lr_scale"])).collect();
+    let expected = [
+        ("optimizer.layer_1", 0.5),
+        ("optimizer.layer_1.no_decay", 0.5),
+        ("optimizer.layer_2", 1.0),
+        ("[[group]] number 1.layer_0", 0.25),
+    ];
+    assert_eq!(found.len(), expected.len());
+    for ((name, scale), expected) in found.into_iter().zip(expected) {
+        assert_eq!((name.as_str().unwrap(), scale.as_f64().unwrap()), expected);
+    }
+    // A limit to the norm is the group's as a whole.
+    let limited = config("limited.toml", &text.replace("tensors =", "clip_norm = 1.0\ntensors ="));
+    replay(&path, &limited, &["--rtol", "0"]).good();
+    let text = text.replace("'h.0.*'", "'h.*'").replace("tensors =", "clip_norm = 1.0\ntensors =");
+    replay(&path, &config("split limit.toml", &text), &[]).refuses(
+        "split limit.toml: [[group]] number 1: clip_norm: it is split into several groups, and each",
+    );
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use toml::Table;
 
 use super::{one_line, split_off};
-use crate::precision::Master;
+use crate::{around::Choice, precision::Master};
 
 /// `[clip]`: limits to the norm of all gradients and to each of their elements.
 #[derive(Debug, Deserialize)]
@@ -29,17 +29,20 @@ impl Clip {
     }
 }
 
-/// Takes a group's own limit out of its table.
+/// Takes a group's own limit out of its table; `false` exempts it from that of all.
 pub(super) fn group_norm(table: &mut Table) -> anyhow::Result<Option<f64>> {
     #[derive(Deserialize)]
     struct Own {
-        clip_norm: Option<f64>,
+        clip_norm: Option<Choice<f64>>,
     }
     let Own { clip_norm } = split_off(table, &["clip_norm"])?;
-    if let Some(norm) = clip_norm {
-        check_norm("clip_norm", norm)?;
-    }
-    Ok(clip_norm)
+    let norm = match clip_norm {
+        None => return Ok(None),
+        Some(Choice::Off) => f64::INFINITY,
+        Some(Choice::On(norm)) => norm,
+    };
+    check_norm("clip_norm", norm)?;
+    Ok(Some(norm))
 }
 
 /// `[loss_scale]`.
@@ -99,28 +102,52 @@ impl LossScale {
     }
 }
 
-/// How parameters of 16 bits are kept: what `[optimizer]` says beside its rule.
+/// What `[optimizer]` alone says beside its rule.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Kept {
-    master: Master,
-    stochastic_rounding: bool,
     pub(super) seed: u32,
 }
 
 impl Kept {
     /// Takes its keys out of the table: groups do not inherit them.
     pub(super) fn split_off(table: &mut Table) -> anyhow::Result<Self> {
-        let kept: Self = split_off(table, &["master", "stochastic_rounding", "seed"])?;
+        split_off(table, &["seed"])
+    }
+}
+
+/// How parameters of 16 bits are kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Rounding {
+    master: Master,
+    stochastic_rounding: bool,
+}
+
+impl Rounding {
+    /// Takes its keys out of a table, with the base's word where that says nothing. A group's own master is rounded to
+    /// nearest, whatever the base's parameters are.
+    pub(super) fn split_off(table: &mut Table, base: Self) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Own {
+            master: Option<Master>,
+            stochastic_rounding: Option<bool>,
+        }
+        let own: Own = split_off(table, &["master", "stochastic_rounding"])?;
+        let has_master = own.master.is_some_and(|master| master != Master::NONE);
+        let stochastic = base.stochastic_rounding && !has_master;
+        let stochastic_rounding = own.stochastic_rounding.unwrap_or(stochastic);
+        let inherited =
+            if own.stochastic_rounding == Some(true) { Master::NONE } else { base.master };
+        let master = own.master.unwrap_or(inherited);
         ensure!(
-            kept.master == Master::NONE || !kept.stochastic_rounding,
+            master == Master::NONE || !stochastic_rounding,
             "stochastic_rounding needs master = \"none\": a master loses nothing by rounding"
         );
-        Ok(kept)
+        Ok(Self { master, stochastic_rounding })
     }
 
     /// How a parameter of this format is kept.
-    pub(super) fn precision(&self, dtype: Dtype) -> Precision {
+    pub(super) fn precision(self, dtype: Dtype) -> Precision {
         match dtype {
             Dtype::F32 => Precision::Nearest,
             _ => self.master.precision(self.stochastic_rounding),

@@ -1,53 +1,41 @@
 //! Which tensors a group has.
 
-use std::collections::BTreeSet;
-
-use anyhow::{Context, anyhow, ensure};
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use anyhow::{Context, bail};
+use fallline::Select;
 use toml::Table;
 
-use super::one_line;
+use super::{one_line, split_off};
 
-/// The tensors that a `[[group]]` lists, by name or by glob.
-#[derive(Debug)]
-pub(super) struct Members {
-    /// Names, in which no character stands for others.
-    pub(super) names: BTreeSet<String>,
-    globs: GlobSet,
+/// Takes out of a `[[group]]` what says its tensors: names, globs, the most dimensions. Lists without entries make a
+/// group without tensors, which torch allows.
+pub(super) fn split_off_select(table: &mut Table) -> anyhow::Result<Select> {
+    let names = list(table, "names", "names")?;
+    let globs = list(table, "tensors", "globs")?;
+    let max_dims = max_dims(table)?.map(Select::max_dims);
+    let listed = (names.is_some() || globs.is_some()).then(|| {
+        let (names, globs) = (names.unwrap_or_default(), globs.unwrap_or_default());
+        Select::names(names).or(Select::globs(globs))
+    });
+    let select = match (listed, max_dims) {
+        (Some(listed), Some(max_dims)) => listed.and(max_dims),
+        (Some(select), None) | (None, Some(select)) => select,
+        (None, None) => bail!("the key 'names', 'tensors' or 'max_dims' is missing"),
+    };
+    select.check()?;
+    Ok(select)
 }
 
-impl Members {
-    /// Takes its keys out of the table. Lists without entries make a group without tensors, which
-    /// torch allows.
-    pub(super) fn split_off(table: &mut Table) -> anyhow::Result<Self> {
-        let names = list(table, "names", "names")?;
-        let patterns = list(table, "tensors", "globs")?;
-        ensure!(
-            names.is_some() || patterns.is_some(),
-            "the key 'names' or the key 'tensors' is missing"
-        );
-        let mut globs = GlobSetBuilder::new();
-        for pattern in patterns.unwrap_or_default() {
-            // Its kind alone: the error names the glob again.
-            let glob = Glob::new(&pattern);
-            globs.add(glob.map_err(|error| anyhow!("the glob '{pattern}': {}", error.kind()))?);
-        }
-        let names = names.unwrap_or_default().into_iter().collect();
-        Ok(Self { names, globs: globs.build()? })
+fn max_dims(table: &mut Table) -> anyhow::Result<Option<usize>> {
+    #[derive(serde::Deserialize)]
+    struct Own {
+        max_dims: Option<usize>,
     }
-
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.names.contains(name) || self.globs.is_match(name)
-    }
-
-    /// Whether it lists nothing.
-    pub(super) fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.globs.is_empty()
-    }
+    let Own { max_dims } = split_off(table, &["max_dims"])?;
+    Ok(max_dims)
 }
 
 /// An array of texts, if the table has the key.
-fn list(table: &mut Table, key: &str, of: &str) -> anyhow::Result<Option<Vec<String>>> {
+pub(super) fn list(table: &mut Table, key: &str, of: &str) -> anyhow::Result<Option<Vec<String>>> {
     let Some(value) = table.remove(key) else { return Ok(None) };
     let texts: Result<Vec<String>, toml::de::Error> = value.try_into();
     let texts = texts.map_err(|error| one_line(&error));

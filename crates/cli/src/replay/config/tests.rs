@@ -17,17 +17,17 @@ fn a_group_overrides_what_it_says_and_keeps_its_ratio() {
     )
     .unwrap();
     let names = ["w", "a.bias", "ln_1", "head"].map(|name| TensorSpec::new(name, []));
-    let groups: Vec<_> =
-        config.assign(names.into_iter()).unwrap().into_iter().map(|s| s.group).collect();
-    let second = Some("[[group]] number 1".to_owned());
-    assert_eq!(groups[..3], [None, second.clone(), second]);
-    let bias: &AdamW = config.groups[1].rule.downcast_ref().unwrap();
+    let Assigned { specs, groups, .. } = config.assign(names.into_iter()).unwrap();
+    let of: Vec<_> = specs.iter().map(|spec| spec.group.as_deref().unwrap()).collect();
+    let [first, second] = ["[[group]] number 1", "[[group]] number 2"];
+    assert_eq!(of, ["optimizer", first, first, second]);
+    let bias: &AdamW = groups[1].rule.downcast_ref().unwrap();
     assert_eq!((bias.lr, bias.weight_decay, bias.betas), (2e-3, 0.0, (0.8, 0.9)));
     // Another rule: its own defaults, but the base's learning rate.
-    let head: &Lion = config.groups[2].rule.downcast_ref().unwrap();
+    let head: &Lion = groups[2].rule.downcast_ref().unwrap();
     assert_eq!((head.lr, head.weight_decay, head.betas), (1e-3, 0.0, (0.9, 0.99)));
-    assert_eq!(config.rates(None).unwrap(), [1e-3, 2e-3, 1e-3]);
-    assert_eq!(config.rates(Some(&[0.5])).unwrap(), [0.5, 1.0, 0.5]);
+    assert_eq!(config.rates(&groups, None).unwrap(), [1e-3, 2e-3, 1e-3]);
+    assert_eq!(config.rates(&groups, Some(&[0.5])).unwrap(), [0.5, 1.0, 0.5]);
 }
 
 #[test]
@@ -36,19 +36,25 @@ fn a_rate_of_each_group_needs_no_ratio() {
         let groups = "[[group]]\ntensors = ['a']\nlr = 2.0\n[[group]]\nnames = []\n";
         Config::parse(&format!("[optimizer]\nrule = 'sgd'\nlr = {lr:?}\n{groups}")).unwrap()
     };
+    let rates = |lr, recorded: &[f64]| {
+        let config = config(lr);
+        let tensors = ["a", "b"].map(|name| TensorSpec::new(name, []));
+        let groups = config.assign(tensors.into_iter()).unwrap().groups;
+        config.rates(&groups, Some(recorded))
+    };
     for lr in [1.0, 0.0] {
-        assert_eq!(config(lr).rates(Some(&[0.5, 0.0, 0.25])).unwrap(), [0.5, 0.0, 0.25]);
+        assert_eq!(rates(lr, &[0.5, 0.0, 0.25]).unwrap(), [0.5, 0.0, 0.25]);
         for wrong in [&[0.5, 1.0][..], &[], &[0.5; 4]] {
             let expected = format!(
                 "must hold one learning rate, or one for [optimizer] and for each [[group]], 3 in \
                  all, found {}",
                 wrong.len()
             );
-            assert_eq!(config(lr).rates(Some(wrong)).unwrap_err().to_string(), expected);
+            assert_eq!(rates(lr, wrong).unwrap_err().to_string(), expected);
         }
     }
-    assert_eq!(config(1.0).rates(Some(&[0.5])).unwrap(), [0.5, 1.0, 0.5]);
-    let none = config(0.0).rates(Some(&[0.5])).unwrap_err().to_string();
+    assert_eq!(rates(1.0, &[0.5]).unwrap(), [0.5, 1.0, 0.5]);
+    let none = rates(0.0, &[0.5]).unwrap_err().to_string();
     assert_eq!(none, "[[group]] number 1: its lr 2 has no ratio to the base's, which is 0");
 }
 
@@ -74,7 +80,7 @@ fn what_is_wrong_is_named() {
     assert!(place.contains("line 3, column 5"), "{place}");
     assert_eq!(
         says("[optimizer]\nrule = 'lion'\n[[group]]\nlr = 0.9\n"),
-        "[[group]] number 1: the key 'names' or the key 'tensors' is missing"
+        "[[group]] number 1: the key 'names', 'tensors' or 'max_dims' is missing"
     );
     let kind = says("[optimizer]\nrule = 'lion'\n[[group]]\nnames = 'a'\n");
     let expected = "[[group]] number 1: the key 'names' must be an array of names: invalid type: ";
@@ -83,19 +89,15 @@ fn what_is_wrong_is_named() {
     let expected =
         "[[group]] number 1: the key 'tensors' must be an array of globs: invalid type: ";
     assert!(kind.starts_with(expected) && !kind.contains('\n'), "{kind}");
-    let glob = says("[optimizer]\nrule = 'lion'\n[[group]]\ntensors = ['a{b']\n");
-    assert!(glob.starts_with("[[group]] number 1: the glob 'a{b': "), "{glob}");
+    let glob = says("[optimizer]\nrule = 'lion'\n[[group]]\ntensors = ['a[b']\n");
+    assert_eq!(glob, "[[group]] number 1: the glob 'a[b': invalid range pattern (at 1)");
 }
 
 /// The group of each tensor, 0 for the base, in a config of these groups.
 fn groups_of(groups: &str, names: &[&str]) -> anyhow::Result<Vec<usize>> {
     let config = Config::parse(&format!("[optimizer]\nrule = 'sgd'\n{groups}"))?;
     let assigned = config.assign(names.iter().map(|name| TensorSpec::new(*name, [])))?;
-    let number = |spec: &TensorSpec| {
-        let own = |group: &Group| Some(&group.name) == spec.group.as_ref();
-        config.groups.iter().position(own).unwrap_or(0)
-    };
-    Ok(assigned.iter().map(number).collect())
+    Ok(assigned.specs.iter().map(|spec| config.number(spec.group.as_deref().unwrap())).collect())
 }
 
 #[test]
@@ -123,7 +125,9 @@ fn a_group_without_tensors_keeps_its_number() {
     let text = "[[group]]\ntensors = []\n[[group]]\nnames = ['b']\n[[group]]\nnames = []\nlr = 2\n";
     assert_eq!(groups_of(text, &["a", "b"]).unwrap(), [0, 2]);
     let config = Config::parse(&format!("[optimizer]\nrule = 'sgd'\nlr = 1\n{text}")).unwrap();
-    assert_eq!(config.rates(None).unwrap(), [1.0, 1.0, 1.0, 2.0]);
+    let tensors = ["a", "b"].map(|name| TensorSpec::new(name, []));
+    let groups = config.assign(tensors.into_iter()).unwrap().groups;
+    assert_eq!(config.rates(&groups, None).unwrap(), [1.0, 1.0, 1.0, 2.0]);
 }
 
 #[test]
@@ -131,9 +135,10 @@ fn a_name_of_no_tensor_and_one_of_two_groups_are_errors() {
     let says = |text: &str| groups_of(text, &["a.b", "c"]).unwrap_err().to_string();
     assert_eq!(
         says("[[group]]\nnames = ['c']\n[[group]]\nnames = ['a.b', 'a.*']\n"),
-        "[[group]] number 2: names: the trace has no tensor 'a.*'"
+        "no tensor matches the name 'a.*' of group '[[group]] number 2'"
     );
-    let both = "tensor 'a.b' belongs to [[group]] number 1 and to number 2";
+    let both =
+        "tensor 'a.b' is selected by group '[[group]] number 1' and by group '[[group]] number 2'";
     assert_eq!(says("[[group]]\nnames = ['a.b']\n[[group]]\nnames = ['c', 'a.b']\n"), both);
     assert_eq!(says("[[group]]\ntensors = ['a.?']\n[[group]]\nnames = ['a.b']\n"), both);
 }
@@ -149,8 +154,11 @@ fn a_tensor_in_two_groups_and_a_group_without_tensors_are_errors() {
         let specs = [TensorSpec::new("a.b", [])].into_iter();
         config(globs).assign(specs).unwrap_err().to_string()
     };
-    assert_eq!(assign(["a*", "*b"]), "tensor 'a.b' belongs to [[group]] number 1 and to number 2");
-    assert_eq!(assign(["a*", "c"]), "[[group]] number 2: its tensors match no tensor of the trace");
+    assert_eq!(
+        assign(["a*", "*b"]),
+        "tensor 'a.b' is selected by group '[[group]] number 1' and by group '[[group]] number 2'"
+    );
+    assert_eq!(assign(["a*", "c"]), "no tensor matches the glob 'c' of group '[[group]] number 2'");
 }
 
 #[test]
@@ -185,7 +193,7 @@ fn a_master_is_for_parameters_of_16_bits() {
         let config = Config::parse(&format!("[optimizer]\nrule = 'sgd'\n{text}")).unwrap();
         let specs = Dtype::ALL.iter().map(|d| TensorSpec::new("w", []).dtype(*d));
         let assigned = config.assign(specs).unwrap();
-        assigned.iter().map(|spec| spec.precision).collect::<Vec<_>>()
+        assigned.specs.iter().map(|spec| spec.precision).collect::<Vec<_>>()
     };
     let all = |precision| vec![Precision::Nearest, precision, precision];
     assert_eq!(kept(""), all(Precision::Nearest));
@@ -196,13 +204,128 @@ fn a_master_is_for_parameters_of_16_bits() {
     assert_eq!(kept("stochastic_rounding = true"), all(Precision::Stochastic));
 }
 
+/// The name of each tensor's group, in a config of this.
+fn names_of_groups(text: &str, tensors: &[(&str, usize)]) -> anyhow::Result<Vec<String>> {
+    let config = Config::parse(&format!("[optimizer]\nrule = 'adamw'\nlr = 1\n{text}"))?;
+    let spec = |(name, dims): &(&str, usize)| TensorSpec::new(*name, vec![2; *dims]);
+    let assigned = config.assign(tensors.iter().map(spec))?;
+    Ok(assigned.specs.into_iter().map(|spec| spec.group.unwrap()).collect())
+}
+
+#[test]
+fn a_group_may_have_what_has_few_dimensions() {
+    let tensors = [("a.w", 2), ("a.b", 1), ("b.b", 1), ("s", 0)];
+    let text = "[[group]]\nmax_dims = 0\n[[group]]\ntensors = ['a.*']\nmax_dims = 1\n";
+    let [base, first, second] = ["optimizer", "[[group]] number 1", "[[group]] number 2"];
+    assert_eq!(names_of_groups(text, &tensors).unwrap(), [base, second, base, first]);
+    let overlap = "[[group]]\nmax_dims = 0\n[[group]]\nmax_dims = 1\n";
+    let error = names_of_groups(overlap, &tensors).unwrap_err().to_string();
+    assert_eq!(error, format!("tensor 's' is selected by group '{first}' and by group '{second}'"));
+    let permitted = format!("first_match_wins = true\n{overlap}");
+    assert_eq!(names_of_groups(&permitted, &tensors).unwrap(), [base, second, second, first]);
+    let unused = "[[group]]\ntensors = ['s', 'x']\n";
+    let error = names_of_groups(unused, &tensors).unwrap_err().to_string();
+    assert_eq!(error, format!("no tensor matches the glob 'x' of group '{first}'"));
+    let permitted = format!("permit_unused = true\n{unused}");
+    assert_eq!(names_of_groups(&permitted, &tensors).unwrap(), [base, base, base, first]);
+}
+
+#[test]
+fn groups_are_split_by_decay_and_by_layers() {
+    let text = "[optimizer]\nrule = 'adamw'\nlr = 1\nweight_decay = 0.1\nno_decay = ['pos']\n\
+                layer_decay = 0.5\nlayers = ['pos', 'h.#.*']\n\
+                [[group]]\ntensors = ['head.*']\nlr = 3\n";
+    let config = Config::parse(text).unwrap();
+    let tensors = [("pos", 2), ("h.0.w", 2), ("h.0.b", 1), ("h.1.w", 2), ("head.w", 2)];
+    let spec = |(name, dims)| TensorSpec::new(name, vec![2; dims]);
+    let Assigned { specs, groups, .. } = config.assign(tensors.into_iter().map(spec)).unwrap();
+    let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+    let expected = [
+        "optimizer.layer_0.no_decay",
+        "optimizer.layer_1",
+        "optimizer.layer_1.no_decay",
+        "optimizer.layer_2",
+        "[[group]] number 1.layer_3",
+    ];
+    assert_eq!(names, expected);
+    let of: Vec<_> = specs.iter().map(|spec| spec.group.as_deref().unwrap()).collect();
+    assert_eq!(of, expected);
+    let decay = |group: &Group| group.rule.downcast_ref::<AdamW>().unwrap().weight_decay;
+    assert_eq!(groups.iter().map(decay).collect::<Vec<_>>(), [0.0, 0.1, 0.0, 0.1, 0.1]);
+    // Those of [optimizer] and of each [[group]], times what is left of them in each layer.
+    let rates = |recorded| config.rates(&groups, recorded).unwrap();
+    assert_eq!(rates(None), [0.125, 0.25, 0.25, 0.5, 3.0]);
+    assert_eq!(rates(Some(&[2.0])), [0.25, 0.5, 0.5, 1.0, 6.0]);
+    assert_eq!(rates(Some(&[2.0, 7.0])), [0.25, 0.5, 0.5, 1.0, 7.0]);
+    let wrong = config.rates(&groups, Some(&[1.0; 5])).unwrap_err().to_string();
+    assert!(wrong.ends_with("2 in all, found 5"), "{wrong}");
+}
+
+/// The tenth is not a part of the first.
+#[test]
+fn a_part_of_a_group_is_known_by_its_name() {
+    let groups: String = (0..11).map(|i| format!("[[group]]\nnames = ['t{i}']\n")).collect();
+    let config = Config::parse(&format!("[optimizer]\nrule = 'sgd'\n{groups}")).unwrap();
+    for (name, number) in [
+        ("optimizer", 0),
+        ("optimizer.layer_1", 0),
+        ("[[group]] number 1.no_decay", 1),
+        ("[[group]] number 10", 10),
+        ("[[group]] number 11.layer_1", 11),
+    ] {
+        assert_eq!(config.number(name), number, "{name}");
+    }
+}
+
+#[test]
+fn a_group_may_be_frozen_for_some_steps() {
+    let frozen = |text: &str| {
+        let text = format!("[optimizer]\nrule = 'sgd'\n[[group]]\nnames = ['a']\n{text}");
+        let config = Config::parse(&text).unwrap();
+        let tensors = ["a", "b"].map(|name| TensorSpec::new(name, []));
+        let Assigned { specs, frozen, .. } = config.assign(tensors.into_iter()).unwrap();
+        let of = |(frozen, select): &(Frozen, Select)| (*frozen, select.of(&specs).unwrap());
+        frozen.iter().map(of).collect::<Vec<_>>()
+    };
+    let in_steps = |text: &str| {
+        let frozen = frozen(text);
+        assert_eq!(frozen[0].1, [0]);
+        (1..=5).filter(|t| frozen[0].0.is_in(*t)).collect::<Vec<_>>()
+    };
+    assert_eq!(in_steps("frozen = true"), [1, 2, 3, 4, 5]);
+    assert_eq!(in_steps("frozen = { from_step = 4 }"), [4, 5]);
+    assert_eq!(in_steps("frozen = { to_step = 2 }"), [1, 2]);
+    assert_eq!(in_steps("frozen = { from_step = 2, to_step = 3 }"), [2, 3]);
+    assert!(frozen("frozen = false").is_empty() && frozen("").is_empty());
+}
+
+#[test]
+fn a_group_keeps_its_parameters_in_its_own_way() {
+    let kept = |base: &str, own: &str| {
+        let text = format!("[optimizer]\nrule = 'sgd'\n{base}\n[[group]]\nnames = ['a']\n{own}");
+        let config = Config::parse(&text).unwrap();
+        let tensors = ["a", "b"].map(|name| TensorSpec::new(name, []).dtype(Dtype::Bf16));
+        let specs = config.assign(tensors.into_iter()).unwrap().specs;
+        (specs[0].precision, specs[1].precision)
+    };
+    let (nearest, stochastic, master) =
+        (Precision::Nearest, Precision::Stochastic, Precision::Master);
+    assert_eq!(kept("", "master = 'f32'"), (master, nearest));
+    assert_eq!(kept("master = 'f32'", ""), (master, master));
+    assert_eq!(kept("master = 'f32'", "master = 'none'"), (nearest, master));
+    assert_eq!(kept("master = 'f32'", "stochastic_rounding = true"), (stochastic, master));
+    assert_eq!(kept("stochastic_rounding = true", "master = 'f32'"), (master, stochastic));
+    let nearer = kept("stochastic_rounding = true", "stochastic_rounding = false");
+    assert_eq!(nearer, (nearest, stochastic));
+}
+
 #[test]
 fn a_limit_to_the_norm_is_the_groups_own() {
     let text = "[optimizer]\nrule = 'sgd'\n[[group]]\ntensors = ['a']\nclip_norm = 2\n\
-                [[group]]\ntensors = ['b']\n";
+                [[group]]\ntensors = ['b']\n[[group]]\ntensors = ['c']\nclip_norm = false\n";
     let config = Config::parse(text).unwrap();
-    let limits: Vec<_> = config.groups.iter().map(|group| group.max_norm).collect();
-    assert_eq!(limits, [None, Some(2.0), None]);
+    let limits: Vec<_> = config.groups.iter().map(|own| own.group.max_norm).collect();
+    assert_eq!(limits, [None, Some(2.0), None, Some(f64::INFINITY)]);
     assert!(config.measures());
 }
 
@@ -213,7 +336,11 @@ fn groups_inherit_the_format_of_the_state() {
                       rule = 'lion'\nmin_state_elems = 0\n";
         let text = format!("[optimizer]\nrule = 'adamw'\n{text}\n{groups}");
         let config = Config::parse(&text).unwrap();
-        config.groups.iter().map(|g| (g.state, g.min_state_elems)).collect::<Vec<_>>()
+        config
+            .groups
+            .iter()
+            .map(|own| (own.group.state, own.group.min_state_elems))
+            .collect::<Vec<_>>()
     };
     let (f32, int8) = (StateFormat::F32, StateFormat::Int8);
     let default = Group::new("", AdamW::new()).min_state_elems;
@@ -232,7 +359,7 @@ fn groups_inherit_what_comes_after_the_rule() {
         let of = |group: &Group| {
             (group.lookahead.map(|lookahead| (lookahead.k, lookahead.alpha)), group.ema_decay)
         };
-        config.groups.iter().map(of).collect::<Vec<_>>()
+        config.groups.iter().map(|own| of(&own.group)).collect::<Vec<_>>()
     };
     let quarter = Some((5, 0.25));
     assert_eq!(after(""), [(None, None), (quarter, None), (None, Some(0.5))]);
@@ -252,7 +379,7 @@ fn groups_switch_off_what_they_would_inherit() {
                 [[group]]\ntensors = ['c']\nlookahead_alpha = false\nswa_every = 4\n\
                 [[group]]\ntensors = ['d']\nrule = 'sgd'\ncautious_decay = false\nema_warmup = false\n";
     let config = Config::parse(text).unwrap();
-    let around = |number: usize| Around::in_group(&config.groups[number]).in_words();
+    let around = |number: usize| Around::in_group(&config.groups[number].group).in_words();
     let whole = "caution, cautious decay, directions of an RMS of at most 0.5, \
                  lookahead with k 3 and alpha 0.5, an average of decay 0.9";
     let [first, caution] =
@@ -268,7 +395,7 @@ fn groups_switch_off_what_they_would_inherit() {
                 [[group]]\ntensors = ['a']\nema_decay = 0.5\n\
                 [[group]]\ntensors = ['b']\nswa_start = false\n";
     let config = Config::parse(text).unwrap();
-    let around = |number: usize| Around::in_group(&config.groups[number]).in_words();
+    let around = |number: usize| Around::in_group(&config.groups[number].group).in_words();
     assert_eq!(around(1).unwrap(), "an average of decay 0.5");
     assert_eq!(around(2), None);
 }
@@ -281,7 +408,7 @@ fn every_format_of_the_state_has_its_name() {
     assert!(unknown.ends_with(", found \"int9\": in `state`"), "{unknown}");
     for state in StateFormat::ALL {
         let config = Config::parse(&text(&state.to_string())).unwrap();
-        assert_eq!(config.groups[0].state, *state);
+        assert_eq!(config.groups[0].group.state, *state);
         assert!(unknown.contains(&format!("\"{state}\"")), "{unknown}");
     }
 }
@@ -364,8 +491,46 @@ fn what_is_wrong_with_mixed_precision_is_named() {
             "[[group]] number 1: invalid type: boolean `true`, expected f64: in `clip_norm`",
         ),
         (
-            "[[group]]\ntensors = ['a']\nmaster = 'f32'",
-            "[[group]] number 1: rule 'sgd': unknown field `master`",
+            "master = 'f32'\n[[group]]\ntensors = ['a']\nstochastic_rounding = true\nmaster = 'f32'",
+            "[[group]] number 1: stochastic_rounding needs master = \"none\": a master loses nothing",
+        ),
+        (
+            "[[group]]\ntensors = ['a']\nseed = 1",
+            "[[group]] number 1: rule 'sgd': unknown field `seed`",
+        ),
+        (
+            "no_decay = 1",
+            "[optimizer]: the key 'no_decay' must be an array of globs, or true: inva",
+        ),
+        ("no_decay = ['[a']", "[optimizer]: no_decay: the glob '[a': invalid range pattern (at 0)"),
+        ("layer_decay = 0.5", "[optimizer]: layer_decay needs layers, globs from the input to the"),
+        ("layers = ['a']", "[optimizer]: layers are for layer_decay, which is missing"),
+        (
+            "layer_decay = 0.0\nlayers = ['a']",
+            "[optimizer]: layer_decay must be finite and > 0, found 0",
+        ),
+        (
+            "layer_decay = 0.5\nlayers = ['a#b#']",
+            "[optimizer]: layers: the glob 'a#b#': there is more than one '#'",
+        ),
+        ("first_match_wins = 1", "[optimizer]: invalid type: integer `1`, expected a boolean: in "),
+        ("frozen = 3", "[optimizer]: invalid type: integer `3`, expected a map: in `frozen`"),
+        ("frozen = { from_step = 0 }", "[optimizer]: frozen: from_step must be >= 1, found 0"),
+        (
+            "frozen = { from_step = 3, to_step = 2 }",
+            "[optimizer]: frozen: to_step must be >= from_step, which is 3, found 2",
+        ),
+        (
+            "[[group]]\nmax_dims = 1\nfrozen = { until = 2 }",
+            "[[group]] number 1: frozen: unknown field `until`, expected `from_step` or `to_step`",
+        ),
+        (
+            "[[group]]\nmax_dims = -1",
+            "[[group]] number 1: invalid value: integer `-1`, expected usize: in `max_dims`",
+        ),
+        (
+            "[[group]]\nmax_dims = 1\nlayer_decay = 0.5",
+            "[[group]] number 1: rule 'sgd': unknown field `layer_decay`",
         ),
     ];
     for (text, expected) in cases {
