@@ -40,7 +40,8 @@ from recording import Recorder  # noqa: E402
 def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1, missing=None,
            start=1.0, groups=None, schedule=None, loss_scale=None, planted=None, clip_norm=None,
            clip_value=None, master="none", dtypes=None, grad_dtypes=None, native=False,
-           globs=False, sizes=None, drift=None, lookahead=None, average=None, hessian=None):
+           globs=False, sizes=None, drift=None, lookahead=None, average=None, hessian=None,
+           frozen=None, config=None):
     """Run one case and write `<case>.safetensors` and `<case>.toml`.
 
     seed         a text, on which the random numbers depend; without it the case's name. Where a
@@ -61,6 +62,9 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
                  so that there is a way downhill
     lookahead    arguments of Lookahead
     average      by what the parameters are averaged: arguments of that kind for the Recorder
+    frozen       function (step, name): is this tensor frozen in this step? It has a gradient in
+                 the trace, of which PyTorch sees nothing
+    config       the config, where it says in other words what the recorder found
     hessian      of estimates of the Hessian: their number of steps `every` and the batch size `bs`;
                  `signed` if they may be negative, else they are squares
     """
@@ -126,6 +130,9 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
             if not (missing and missing(step, name)):
                 parameter.grad = gradient.to(parameter.dtype)
         recorder.gradients()
+        for name, parameter in parameters.items():
+            if frozen and frozen(step, name):
+                parameter.grad = None
         scaler.unscale_(optimizer)
         clip(optimizer, clip_norm, clip_value)
         scaler.step(optimizer, **({"bs": hessian["bs"]} if hessian else {}))
@@ -137,10 +144,11 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
         if master == "none" and not native:
             for name, parameter in parameters.items():
                 parameter.data = rounded(parameter.data, name, dtypes)
-    config = recorder.save(HERE / f"{case}.safetensors")
+    path = recorder.save(HERE / f"{case}.safetensors")
     if globs:
-        text = config.read_text(encoding="utf-8").replace("\nnames = [", "\ntensors = [")
-        config.write_text(text, encoding="utf-8", newline="\n")
+        config = path.read_text(encoding="utf-8").replace("\nnames = [", "\ntensors = [")
+    if config:
+        path.write_text(config, encoding="utf-8", newline="\n")
 
 
 def averaged_model(model, ema_decay=None, ema_warmup=False, **_):
