@@ -72,14 +72,16 @@ impl<'a> Step<'a> {
     /// group's own, from [`Group::lr`] on.
     ///
     /// ```
-    /// use fallline::{Group, Step};
+    /// use fallline::{Group, Step, schedule::{CosineAnnealing, Schedule}};
     ///
-    /// let warm_up = |lr: f64, t: f64| lr * (t / 100.0).min(1.0);
-    /// let lr_of = |group: &Group| match group.name.as_str() {
+    /// # fn train(optimizer: &mut fallline::Optimizer, t: u64) -> fallline::Result<()> {
+    /// let schedule = CosineAnnealing::new(1000);
+    /// optimizer.step(&Step::lr_of_group(&|group: &Group| match group.name.as_str() {
     ///     "head" => group.lr(),
-    ///     _ => warm_up(group.lr(), 7.0),
-    /// };
-    /// let step = Step::lr_of_group(&lr_of);
+    ///     _ => schedule.lr(group.lr(), t),
+    /// }))?;
+    /// # Ok(())
+    /// # }
     /// ```
     #[must_use]
     pub const fn lr_of_group(lr_of: &'a (dyn Fn(&Group) -> f64 + Sync)) -> Self {
