@@ -49,11 +49,13 @@
 //!
 //! # Tensors, groups, rules
 //!
-//! A [`TensorSpec`] says a tensor's name, shape, format and group; a [`Group`] has a rule with its
+//! A [`TensorSpec`] says a tensor's name, shape, format and group, into which [`Groups`] puts it by name and shape, with no
+//! decay of biases and norms and rates by layer where that is wanted. A [`Group`] has a rule with its
 //! hyperparameters, the format of its state ([`StateFormat`]), and what it has around any rule: caution, cautious
 //! weight decay, a limit to directions, [`Lookahead`], an average. [`Optimizer::encode_eval`] puts averages where the
 //! parameters are, and [`Optimizer::encode_train`] these back. [`Rule`] is a trait: a page of WGSL and its constants make an optimizer of
 //! yours, which may look at single elements, rows and columns, tensors, or all of them ([`Scope`]).
+//! [`Optimizer::freeze`] lets tensors stand still for a while.
 //! [`Options`] are for clipping, loss scaling and overflow checks.
 //!
 //! # A step
