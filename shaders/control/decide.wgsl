@@ -6,6 +6,9 @@
 //   skipped     <- a gradient, or the norm of all, is not finite            with SKIP_NON_FINITE
 //               or a group's largest |g|, unscaled and clipped, reaches the bound of its rule
 //
+//   not_finite  <- the first tensor with a gradient that is not finite, in the order in which they were given
+//   first       <- such a tensor and its step: kept until a report of it has been handed out, whatever comes then
+//
 //   if some step since the last update overflowed:
 //       scale   <- max(scale * backoff_factor, min_scale);  growth_tracker <- 0
 //   else growth_tracker <- growth_tracker + 1, and at growth_interval
@@ -32,6 +35,7 @@
 //   3 loss_scale   (in and out)
 //   4 decision     (out)
 //   5 history      the last HISTORY_LEN decisions, for reports (out)
+//   6 measured     totals of each group that control/total.wgsl left: which tensor is not finite, they alone tell
 
 @group(0) @binding(0) var<storage, read> step_input: StepInput;
 @group(0) @binding(1) var<storage, read> spans: array<Span>;
@@ -39,6 +43,7 @@
 @group(0) @binding(3) var<storage, read_write> loss_scale: LossScale;
 @group(0) @binding(4) var<storage, read_write> decision: Decision;
 @group(0) @binding(5) var<storage, read_write> history: array<u32>;
+@group(0) @binding(6) var<storage, read> measured: array<Total>;
 
 // At least as many lanes as limbs.
 override WORKGROUP_SIZE: u32 = 64u;
@@ -71,6 +76,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     workgroupBarrier();
     if (lane == 0u) {
         var all = Total();
+        var not_finite = NO_TENSOR;
         var above = 0u;
         for (var i = 0u; i < LIMBS; i++) {
             let limb = sum[i] + above;
@@ -80,7 +86,9 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         for (var g = 0u; g < groups; g++) {
             all.infinite |= totals[g].infinite;
             all.not_a_number |= totals[g].not_a_number;
+            not_finite = min(not_finite, measured[g].not_finite);
         }
+        decision.not_finite = not_finite;
         norm_of_all = norm_of(all);
         global_factor = clip_factor(norm_of_all, spans[0].max_norm);
         decision.norms[0] = Norm(bitcast<f32>(norm_of_all), global_factor);
@@ -195,6 +203,14 @@ fn begin_step(norm: u32, is_beyond: bool) {
     decision.loss_scale = loss_scale.scale;
     decision.unscale = loss_scale.reciprocal;
     loss_scale.found_inf |= select(0u, 1u, overflow);
+    // Behind what has been told, what comes next is the first.
+    if (decision.first_step <= step_input.reported) {
+        decision.first_step = 0u;
+    }
+    if (decision.first_step == 0u && decision.not_finite != NO_TENSOR) {
+        decision.first_step = decision.step;
+        decision.first_tensor = decision.not_finite;
+    }
 }
 
 // Writes the decision to its place in the history.
@@ -205,6 +221,9 @@ fn remember() {
     history[at + 1u] = decision.skipped;
     history[at + 2u] = decision.skipped_total;
     history[at + 3u] = bitcast<u32>(decision.loss_scale);
+    history[at + 5u] = decision.not_finite;
+    history[at + 6u] = decision.first_step;
+    history[at + 7u] = decision.first_tensor;
     for (var s = 0u; s < norms; s++) {
         history[at + HEAD_LEN + 2u * s] = bitcast<u32>(decision.norms[s].norm);
         history[at + HEAD_LEN + 2u * s + 1u] = bitcast<u32>(decision.norms[s].clip_factor);

@@ -1,6 +1,6 @@
 // Measure: one partial for each row of 64 tiles of a tensor, for the norm and the overflow test.
 //
-//   partial <- (sum of grad^2 as sum * 4^(exponent - 127),  are all of them finite?)
+//   partial <- (sum of grad^2 as sum * 4^(exponent - 127),  are all of them finite? if not, whose?)
 //
 // The squares of gradients leave the range of f32 long before the gradients do. So each lane scales
 // its 32 elements of a tile by a power of two that makes the largest about 1, and sums carry the
@@ -74,13 +74,21 @@ fn main(
     }
     workgroupBarrier();
     if (lane == 0u) {
-        partials[run.first + row - run.first_workgroup] = add_eight(
+        let all = add_eight(
             vec4<f32>(row_sums[0], row_sums[1], row_sums[2], row_sums[3]),
             vec4<u32>(row_exponents[0], row_exponents[1], row_exponents[2], row_exponents[3]),
             vec4<f32>(row_sums[4], row_sums[5], row_sums[6], row_sums[7]),
             vec4<u32>(row_exponents[4], row_exponents[5], row_exponents[6], row_exponents[7]),
         );
+        partials[run.first + row - run.first_workgroup] =
+            Partial(all.sum, with_tensor(all.exponent, run.tensor));
     }
+}
+
+// A mark with the tensor that it is of. (What is beyond these bits is told as the last tensor that they hold.)
+fn with_tensor(exponent: u32, tensor: u32) -> u32 {
+    let number = min(tensor, 0xffffffffu >> MARK_BITS);
+    return exponent | select(0u, number << MARK_BITS, exponent >= INFINITE);
 }
 
 // The sum of the squares of a lane's 32 elements of a tile, which is counted with the lead.

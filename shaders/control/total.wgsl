@@ -1,6 +1,6 @@
 // Total: adds up the partials of each group, exactly.
 //
-//   total[g] <- sum of the partials of group g
+//   total[g] <- sum of the partials of group g;  the first tensor of which one is not finite
 //
 // As a whole number of 704 bits, so that the sum has no order and no rounding: however partials are
 // distributed over dispatches, optimizers or devices, the sum of all is the same.
@@ -28,6 +28,7 @@ var<workgroup> limbs: array<atomic<u32>, LIMBS>;
 var<workgroup> largest: atomic<u32>;
 var<workgroup> infinite: atomic<u32>;
 var<workgroup> not_a_number: atomic<u32>;
+var<workgroup> not_finite: atomic<u32>;
 
 @compute @workgroup_size(64)
 fn main(
@@ -46,6 +47,7 @@ fn main(
         atomicStore(&largest, 0u);
         atomicStore(&infinite, 0u);
         atomicStore(&not_a_number, 0u);
+        atomicStore(&not_finite, NO_TENSOR);
     }
     workgroupBarrier();
     let span = spans[group + 1u];
@@ -67,12 +69,14 @@ fn main(
         totals[group].largest = atomicLoad(&largest);
         totals[group].infinite = atomicLoad(&infinite);
         totals[group].not_a_number = atomicLoad(&not_a_number);
+        totals[group].not_finite = atomicLoad(&not_finite);
     }
 }
 
 fn add(partial: Partial) {
     if (partial.exponent >= INFINITE) {
-        if (partial.exponent == NOT_A_NUMBER) {
+        atomicMin(&not_finite, partial.exponent >> MARK_BITS);
+        if ((partial.exponent & NOT_A_NUMBER) != 0u) {
             atomicAdd(&not_a_number, 1u);
         } else {
             atomicAdd(&infinite, 1u);

@@ -10,9 +10,11 @@ struct Decision {
     loss_scale: f32,
     // 1 / loss_scale
     unscale: f32,
-    padding0: u32,
-    padding1: u32,
-    padding2: u32,
+    // The first tensor with a gradient that is not finite, or NO_TENSOR.
+    not_finite: u32,
+    // The first step with such a tensor that no report has told of, and this tensor; step 0: there was none.
+    first_step: u32,
+    first_tensor: u32,
     // Of all tensors first, then of each group.
     norms: array<Norm>,
 }

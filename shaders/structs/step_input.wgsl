@@ -7,7 +7,8 @@ struct StepInput {
     zero_grads: u32,
     // Whether the loss scale stays, because another optimizer that shares it steps after this one.
     keep_loss_scale: u32,
-    padding0: u32,
+    // Reports of steps up to this one have been handed out.
+    reported: u32,
     // The learning rate of each tensor.
     rates: array<f32>,
 }

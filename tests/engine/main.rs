@@ -23,6 +23,7 @@ mod halves;
 mod hyperparameters;
 mod matrices;
 mod measure;
+mod monitor;
 mod norm;
 mod options;
 mod pairs;

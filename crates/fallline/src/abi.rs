@@ -48,7 +48,7 @@ pub(crate) struct StepInput {
     pub(crate) grad_factor: f32,
     pub(crate) zero_grads: u32,
     pub(crate) keep_loss_scale: u32,
-    pub(crate) padding0: u32,
+    pub(crate) reported: u32,
 }
 
 /// `Group` of `structs/group.wgsl`.
@@ -165,8 +165,11 @@ pub(crate) struct Total {
     pub(crate) largest: u32,
     pub(crate) infinite: u32,
     pub(crate) not_a_number: u32,
-    pub(crate) padding0: u32,
+    pub(crate) not_finite: u32,
 }
+
+/// `NO_TENSOR` of `structs/total.wgsl`.
+pub(crate) const NO_TENSOR: u32 = u32::MAX;
 
 /// Limbs of an exact sum.
 pub(crate) const LIMBS: usize = 44;
@@ -194,9 +197,9 @@ pub(crate) struct Decision {
     pub(crate) skipped_total: u32,
     pub(crate) loss_scale: f32,
     pub(crate) unscale: f32,
-    pub(crate) padding0: u32,
-    pub(crate) padding1: u32,
-    pub(crate) padding2: u32,
+    pub(crate) not_finite: u32,
+    pub(crate) first_step: u32,
+    pub(crate) first_tensor: u32,
 }
 
 /// `Norm` of `structs/decision.wgsl`.

@@ -152,7 +152,7 @@ pub use optimizer::{
 };
 pub use options::Options;
 pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
-pub use report::{SkipReason, StepReport};
+pub use report::{NonFinite, SkipReason, StepReport};
 pub use rules::*;
 pub use save::{Encoding, LoadOptions, LoadSource, SaveSink, Saved, SavedEntry};
 pub use scaler::{DynamicScale, LossScaler};

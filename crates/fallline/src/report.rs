@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wgpu::{Buffer, BufferUsages};
 
 use crate::{
-    Error, Gpu, Result,
-    abi::{Decision, Norm},
+    Error, Gpu, Result, TensorId,
+    abi::{Decision, NO_TENSOR, Norm},
     control::entry_bytes,
     fits::fits,
     transfer, wait,
@@ -24,6 +24,12 @@ pub struct StepReport {
     pub skip_reason: Option<SkipReason>,
     /// Steps skipped so far.
     pub skipped_total: u32,
+    /// The first tensor, in the order of ids, with an element of its gradient infinite or NaN. `None` also where
+    /// gradients are finite and only their norm is not, or only those of another [part](crate::Sums).
+    pub non_finite: Option<TensorId>,
+    /// The first such tensor and its step among all steps that no report handed out before has told of: however many of
+    /// these there were, and whether or not they were skipped.
+    pub first_non_finite: Option<NonFinite>,
     /// Norm of all gradients, unscaled and before clipping; infinite or NaN if one of them is.
     pub norm: f32,
     /// Norm of each group's gradients.
@@ -34,6 +40,16 @@ pub struct StepReport {
     pub clip_factor_per_group: Vec<f32>,
     /// The loss scale of this step's gradients.
     pub loss_scale: f32,
+}
+
+/// Where a gradient was infinite or NaN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct NonFinite {
+    /// The optimizer's step, counted from 1.
+    pub step: u32,
+    /// The first tensor with such an element, in the order of ids.
+    pub tensor: TensorId,
 }
 
 /// Why a step was skipped.
@@ -116,6 +132,11 @@ impl Reports {
             staging.buffer = gpu.buffer("fallline report", self.history.size(), usage)?;
         }
         Ok(())
+    }
+
+    /// The last step that was handed out.
+    pub(crate) fn delivered(&self) -> u32 {
+        self.delivered
     }
 
     /// Hands out no step that another has handed out.
@@ -220,11 +241,15 @@ fn report(entry: &[u8]) -> StepReport {
     let (head, norms) = entry.split_at(size_of::<Decision>());
     let head: Decision = bytemuck::pod_read_unaligned(head);
     let norms: Vec<Norm> = bytemuck::pod_collect_to_vec(norms);
+    let tensor = |number: u32| (number != NO_TENSOR).then_some(TensorId(number as usize));
+    let first = tensor(head.first_tensor).map(|tensor| NonFinite { step: head.first_step, tensor });
     StepReport {
         step: head.step,
         skipped: head.skipped != 0,
         skip_reason: SkipReason::from_code(head.skipped),
         skipped_total: head.skipped_total,
+        non_finite: tensor(head.not_finite),
+        first_non_finite: first.filter(|_| head.first_step != 0),
         norm: norms[0].norm,
         norm_per_group: norms[1..].iter().map(|norm| norm.norm).collect(),
         clip_factor: norms[0].clip_factor,

@@ -106,15 +106,16 @@ fn decide(
     [spans, totals, scale, decision, history]: [&Buffer; 5],
 ) -> Result<[Dispatch; 2]> {
     let (input, _) = inputs.bindings();
-    let dispatch = |totals: BindingResource<'_>| {
+    let dispatch = |sums: BindingResource<'_>| {
         let entire = Buffer::as_entire_binding;
         let bound = [
             input.clone(),
             entire(spans),
-            totals,
+            sums,
             entire(scale),
             entire(decision),
             entire(history),
+            entire(totals),
         ];
         let bind_group = bind(gpu, "fallline decide", kernel, &bound)?;
         Ok(Dispatch { kernel: kernel.clone(), bind_group, workgroups: [1, 1, 1] })

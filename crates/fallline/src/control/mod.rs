@@ -23,7 +23,7 @@ pub use sums::Sums;
 use self::reduce::Reduce;
 use crate::{
     Error, Gpu, Group, Options, Result,
-    abi::{self, Placement},
+    abi::{self, NO_TENSOR, Placement},
     compile,
     dispatch::{BindGroups, Dispatch, PartDispatch, bind, part},
     kernel::{self, HYPERS_BYTES, Kernel, KernelKey, Margins, Recipe},
@@ -193,7 +193,9 @@ impl Control {
 
     /// Sets how many steps there were, and how many of them were skipped.
     pub(crate) fn write_decision(&self, gpu: &Gpu, step: u32, skipped_total: u32) -> Result<()> {
-        gpu.write("fallline decision", &self.decision, 0, &[step, 0, skipped_total])
+        gpu.write("fallline decision", &self.decision, 0, &[step, 0, skipped_total])?;
+        let none = std::mem::offset_of!(abi::Decision, not_finite) as u64;
+        gpu.write("fallline decision", &self.decision, none, &[NO_TENSOR, 0, NO_TENSOR])
     }
 
     /// Other inputs, without places of the beginning.
@@ -386,7 +388,13 @@ fn is_margins(rows: &PartDispatch) -> bool {
 
 /// The decision before the first step, and in every step of an optimizer that has nothing to decide.
 fn first_decision(gpu: &Gpu, groups: usize) -> Result<Buffer> {
-    let head = abi::Decision { loss_scale: 1.0, unscale: 1.0, ..bytemuck::Zeroable::zeroed() };
+    let head = abi::Decision {
+        loss_scale: 1.0,
+        unscale: 1.0,
+        not_finite: NO_TENSOR,
+        first_tensor: NO_TENSOR,
+        ..bytemuck::Zeroable::zeroed()
+    };
     let norms = vec![abi::Norm { norm: 0.0, clip_factor: 1.0 }; 1 + groups];
     let bytes = [bytemuck::bytes_of(&head), bytemuck::cast_slice(&norms)].concat();
     let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;

@@ -105,7 +105,7 @@ impl Recipe {
             }
             Recipe::Measure { .. } => vec![READ_AT, READ_AT, WRITE, WRITE],
             Recipe::Total => vec![READ, READ, WRITE],
-            Recipe::Decide { .. } => vec![READ_AT, READ, READ_AT, WRITE, WRITE, WRITE],
+            Recipe::Decide { .. } => vec![READ_AT, READ, READ_AT, WRITE, WRITE, WRITE, READ],
             Recipe::Advance { .. } => {
                 vec![READ_AT, READ_AT, READ_AT, READ, READ, WRITE, WRITE, WRITE]
             }

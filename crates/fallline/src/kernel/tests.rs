@@ -131,6 +131,7 @@ fn shaders_and_engine_agree_on_constants() {
     has(tables::TENSORS_UNIFORM, format!("array<Tensor, {MAX_UNIFORM_TENSORS}>"));
     has(structs::TOTAL, format!("const LIMBS: u32 = {}u;", abi::LIMBS));
     has(structs::TOTAL, format!("array<u32, {}>", abi::LIMBS));
+    has(structs::TOTAL, format!("const NO_TENSOR: u32 = {:#x}u;", abi::NO_TENSOR));
     has(control::DECIDE, format!("const HISTORY_LEN: u32 = {}u;", crate::control::HISTORY_LEN));
     let head = size_of::<abi::Decision>() / 4;
     has(control::DECIDE, format!("const HEAD_LEN: u32 = {head}u;"));
@@ -232,7 +233,7 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
     );
     assert_same_layout!(&measure, Partial { sum, exponent });
     let decide = module(Recipe::Decide { skip_non_finite: true });
-    assert_same_layout!(&decide, Total { limbs, largest, infinite, not_a_number, padding0 });
+    assert_same_layout!(&decide, Total { limbs, largest, infinite, not_a_number, not_finite });
     assert_same_layout!(&decide, Span { first, end, max_norm, own, bound_exponent });
     assert_same_layout!(&decide, Norm { norm, clip_factor });
     assert_same_layout!(
@@ -262,13 +263,13 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
         "skipped_total",
         "loss_scale",
         "unscale",
-        "padding0",
-        "padding1",
-        "padding2",
+        "not_finite",
+        "first_step",
+        "first_tensor",
     ];
     assert_eq!(head(&decide, "Decision", &decision), size_of::<abi::Decision>());
     assert_eq!(std::mem::offset_of!(abi::Decision, unscale), 16);
-    let input = ["grad_factor", "zero_grads", "keep_loss_scale", "padding0"];
+    let input = ["grad_factor", "zero_grads", "keep_loss_scale", "reported"];
     assert_eq!(head(&advance, "StepInput", &input), size_of::<abi::StepInput>());
     assert_eq!(std::mem::offset_of!(abi::StepInput, keep_loss_scale), 8);
     for update in updates() {

@@ -288,6 +288,7 @@ impl Optimizer {
     fn prepare(&mut self, step: &Step<'_>) -> Result<Option<Written>> {
         self.needs_trained("a step")?;
         let mut input = step.input(&self.groups, self.infos.iter().map(|info| info.group))?;
+        input.head.reported = self.reports.as_ref().map_or(0, Reports::delivered);
         input.absent.extend(self.gone().chain(self.frozen()));
         if let Lies::Borrowed(borrowed) = &self.lies {
             if input.head.zero_grads != 0
