@@ -17,7 +17,7 @@
 //   1 absent       one bit for each tensor: no gradient in this step
 //   2 groups       constants of each group
 //   3 placements   what is known of each tensor once and for all
-//   4 decision     from control/decide.wgsl; what it is at first, if nothing is to be decided
+//   4 decision     from control/decide.wgsl; what it was before, if nothing is to be decided (in and out)
 //   5 steps        the step counters
 //   6 kept         the scalars that rules keep: of each tensor, then what tensors have in common
 //   7 tensors      the records (out)
@@ -26,7 +26,7 @@
 @group(0) @binding(1) var<storage, read> absent: array<u32>;
 @group(0) @binding(2) var<storage, read> groups: array<Group>;
 @group(0) @binding(3) var<storage, read> placements: array<Placement>;
-@group(0) @binding(4) var<storage, read> decision: Decision;
+@group(0) @binding(4) var<storage, read_write> decision: Decision;
 @group(0) @binding(5) var<storage, read_write> steps: array<u32>;
 @group(0) @binding(6) var<storage, read_write> kept_scalars: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> tensors: array<Tensor>;
@@ -48,6 +48,10 @@ fn main(
     let index = (workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x) * 64u + lane;
     if (index >= arrayLength(&placements)) {
         return;
+    }
+    // The optimizer's own steps are counted where something is decided, or else here: by one lane of the first rule.
+    if (index == 0u && RULE == 0u && COUNTS && step_input.decides == 0u) {
+        decision.step += 1u;
     }
     let placement = placements[index];
     let group = groups[placement.group];

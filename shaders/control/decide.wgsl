@@ -26,7 +26,7 @@
 // A norm that is not finite, in a step that is not skipped, gives torch's factors: 0 for infinity,
 // NaN for NaN.
 //
-// Joined with: structs/{step_input,span,total,loss_scale,decision}.wgsl.
+// Joined with: structs/{step_input,span,total,loss_scale,decision}.wgsl, functions/norm.wgsl.
 //
 // Bindings (group 0):
 //   0 step_input   what this step brings
@@ -89,7 +89,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             not_finite = min(not_finite, measured[g].not_finite);
         }
         decision.not_finite = not_finite;
-        norm_of_all = norm_of(all);
+        norm_of_all = norm_of(all, loss_scale.reciprocal, step_input.grad_factor);
         global_factor = clip_factor(norm_of_all, spans[0].max_norm);
         decision.norms[0] = Norm(bitcast<f32>(norm_of_all), global_factor);
     }
@@ -97,7 +97,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     for (var g = lane; g < groups; g += WORKGROUP_SIZE) {
         let total = totals[g];
         let span = spans[g + 1u];
-        let norm = norm_of(total);
+        let norm = norm_of(total, loss_scale.reciprocal, step_input.grad_factor);
         var factor = global_factor;
         if (span.own != 0u) {
             factor = clip_factor(norm, span.max_norm);
@@ -114,52 +114,6 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         remember();
         update_scale();
     }
-}
-
-// 2^n, n from -126 to 127.
-fn power_of_two(n: i32) -> f32 {
-    return bitcast<f32>(u32(clamp(n, -126, 127) + 127) << 23u);
-}
-
-// The bits of sqrt(total) * unscale * grad_factor, whose parts are multiplied and whose exponents are
-// added: nothing leaves the range of f32 on the way. Infinite if the norm itself does, so that
-// gradients that are finite only as long as they are scaled are seen.
-fn norm_of(total: Total) -> u32 {
-    if (total.not_a_number != 0u) {
-        return 0x7fc00000u;
-    }
-    if (total.infinite != 0u) {
-        return 0x7f800000u;
-    }
-    // The three highest limbs that count, of at least 33 bits.
-    var limbs = total.limbs;
-    var top = 2u;
-    for (var i = 3u; i < LIMBS; i++) {
-        top = select(top, i, limbs[i] != 0u);
-    }
-    let lower = f32(limbs[top - 1u] * 65536u + limbs[top - 2u]);
-    let sum = f32(limbs[top]) * 4294967296.0 + lower;
-    if (sum == 0.0) {
-        return 0u;
-    }
-    let doubled = 16 * (i32(top) - 2) - 404;
-    let root = sqrt(sum * select(1.0, 2.0, (doubled & 1) == 1));
-    let mantissa = root * mantissa_of(loss_scale.reciprocal) * mantissa_of(step_input.grad_factor);
-    let exponent =
-        (doubled >> 1u) + exponent_of(loss_scale.reciprocal) + exponent_of(step_input.grad_factor);
-    if (exponent_of(mantissa) + exponent > 127) {
-        return 0x7f800000u;
-    }
-    let half = exponent / 2;
-    return bitcast<u32>(mantissa * power_of_two(half) * power_of_two(exponent - half));
-}
-
-fn mantissa_of(value: f32) -> f32 {
-    return bitcast<f32>((bitcast<u32>(value) & 0x7fffffu) | 0x3f800000u);
-}
-
-fn exponent_of(value: f32) -> i32 {
-    return i32(bitcast<u32>(value) >> 23u) - 127;
 }
 
 fn clip_factor(norm: u32, max_norm: f32) -> f32 {

@@ -10,7 +10,7 @@
 //
 // Joined with: roles.wgsl; arena.wgsl or borrowed.wgsl; a rule (see fallline_shaders); for parameter and
 // gradient packing, format and codec; a precision; a codec for the state; structs/{tensor,place,slots,
-// proposal}.wgsl, functions/gradient.wgsl, tables/hyper.wgsl, and tables/tensors_uniform.wgsl or
+// proposal}.wgsl, functions/gradient.wgsl, functions/no_update_sums.wgsl or update_sums.wgsl, tables/hyper.wgsl, and tables/tensors_uniform.wgsl or
 // tensors_storage.wgsl.
 //
 // Bindings (group 0), beside those of roles.wgsl:
@@ -73,4 +73,5 @@ fn main(
         let of_b = bounded(slots_of(proposal_b.state), grad_b);
         store_slots(a, b, of_a, of_b, tensor);
     }
+    store_update_sums(workgroup, a, b, param_a, param_b);
 }

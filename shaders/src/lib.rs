@@ -287,6 +287,10 @@ sources! {
         FINISH = "finish",
         /// Adds up what a rule wanted summed over many tensors.
         GATHER = "gather",
+        /// What a monitored step tells of each tensor.
+        TENSOR_NORMS = "tensor_norms",
+        /// What a monitored step tells of each group.
+        GROUP_NORMS = "group_norms",
         /// What a rule wants averaged over rows and columns, in parts.
         MARGINS = "margins",
         /// What a rule keeps of rows and columns.
@@ -339,6 +343,8 @@ sources! {
         MATRICES = "matrices",
         /// The loss scale and its rule.
         LOSS_SCALE = "loss_scale",
+        /// What a monitored step tells.
+        MONITORED = "monitored",
         /// A sum of squares beyond the range of f32.
         PARTIAL = "partial",
         /// A part of a tensor's gradient.
@@ -431,6 +437,12 @@ sources! {
         LERP = "lerp",
         /// A gradient with an L2 penalty.
         L2 = "l2",
+        /// The norm that an exact sum of squares gives.
+        NORM = "norm",
+        /// What a monitored update adds up.
+        UPDATE_SUMS = "update_sums",
+        /// In its place: nothing.
+        NO_UPDATE_SUMS = "no_update_sums",
         /// Whether a sum is a number.
         SUM_BITS = "sum_bits",
         /// The larger of two numbers that are not negative.

@@ -49,6 +49,10 @@ pub(crate) struct StepInput {
     pub(crate) zero_grads: u32,
     pub(crate) keep_loss_scale: u32,
     pub(crate) reported: u32,
+    pub(crate) decides: u32,
+    pub(crate) monitored: u32,
+    pub(crate) padding0: u32,
+    pub(crate) padding1: u32,
 }
 
 /// `Group` of `structs/group.wgsl`.

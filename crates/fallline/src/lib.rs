@@ -73,7 +73,8 @@
 //!
 //! Norms, clip factors, the loss scale and whether a step is skipped are decided on the GPU.
 //! [`Optimizer::poll_reports`] gives the [`StepReport`]s that have arrived and never waits;
-//! [`Optimizer::fetch_reports`] waits for the rest.
+//! [`Optimizer::fetch_reports`] waits for the rest. A [`Monitor`] has some steps tell more: how far parameters go, and of
+//! each tensor.
 //!
 //! # Saving
 //!
@@ -150,9 +151,9 @@ pub use kernel::{KernelPlaces, KernelStage, kernel_wgsl};
 pub use optimizer::{
     Accumulator, Estimate, MeasuredStep, MicroGrad, Mode, Optimizer, Step, Traffic,
 };
-pub use options::Options;
+pub use options::{Monitor, Options};
 pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
-pub use report::{NonFinite, SkipReason, StepReport};
+pub use report::{Monitored, NonFinite, Norms, SkipReason, StepReport};
 pub use rules::*;
 pub use save::{Encoding, LoadOptions, LoadSource, SaveSink, Saved, SavedEntry};
 pub use scaler::{DynamicScale, LossScaler};

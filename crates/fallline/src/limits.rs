@@ -84,7 +84,7 @@ fn max_tiles(limits: &wgpu::Limits) -> u64 {
 pub(crate) fn workgroup_tiles(gpu: &Gpu, stage: Stage) -> u64 {
     let lanes = match stage {
         Stage::Reduce => REDUCE_LANES,
-        Stage::Update | Stage::Estimate { .. } => TILE_LANES,
+        Stage::Update | Stage::MonitoredUpdate | Stage::Estimate { .. } => TILE_LANES,
     };
     u64::from(kernel::workgroup_size(gpu.limits()) / lanes)
 }

@@ -5,7 +5,7 @@ use crate::{
     factors::{check, positive},
 };
 
-/// Clipping, loss scaling and overflow checks. The default does none of these.
+/// Clipping, loss scaling, overflow checks and monitoring. The default does none of these.
 ///
 /// Their order in a step: gradients are unscaled, looked at for overflow, measured, clipped to a norm,
 /// clipped by value; then the rules see them.
@@ -45,11 +45,44 @@ pub struct Options {
     pub skip_non_finite: bool,
     /// Seed of stochastic rounding.
     pub seed: u32,
+    /// What steps tell beside what they do; nothing by default.
+    pub monitor: Option<Monitor>,
+}
+
+/// Which steps are monitored, and what they tell ([`StepReport::monitored`](crate::StepReport::monitored)): norms of
+/// gradients, of updates and of weights, learning rates.
+///
+/// A step that is not monitored is the step of an optimizer without a monitor, dispatch by dispatch. One that is adds up
+/// what its update loads and stores anyway; where no option looks at gradients in every step, this one does.
+///
+/// ```
+/// use fallline::{Monitor, Options};
+///
+/// let monitor = Monitor { per_tensor: true, ..Monitor::default() };
+/// let options = Options { max_norm: Some(1.0), monitor: Some(monitor), ..Options::default() };
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Monitor {
+    /// Every this many steps one is monitored; at least 1. 20 by default.
+    pub interval: u32,
+    /// Whether it tells of each tensor, or of groups only.
+    pub per_tensor: bool,
+}
+
+impl Default for Monitor {
+    fn default() -> Self {
+        Self { interval: 20, per_tensor: false }
+    }
 }
 
 impl Options {
-    /// Whether a step looks at all gradients before it updates.
+    /// Whether some step looks at all gradients before it updates.
     pub(crate) fn measures(&self, groups: &[Group]) -> bool {
+        self.monitor.is_some() || self.always_measures(groups)
+    }
+
+    /// Whether every step does.
+    pub(crate) fn always_measures(&self, groups: &[Group]) -> bool {
         self.max_norm.is_some()
             || self.skips()
             || groups.iter().any(|group| group.max_norm.is_some())
@@ -72,6 +105,9 @@ impl Options {
         if let Some(value) = self.clip_value {
             let ok = positive(value);
             check("clip_value".into(), "finite and >= 2^-126", value, ok)?;
+        }
+        if let Some(Monitor { interval: 0, .. }) = self.monitor {
+            check("the interval of the monitor".into(), ">= 1", 0.0, false)?;
         }
         match &self.loss_scaler {
             Some(scaler) if !scaler.gpu().is_same(gpu) => Err(Error::ForeignScaler),

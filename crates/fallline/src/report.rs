@@ -7,7 +7,7 @@ use wgpu::{Buffer, BufferUsages};
 use crate::{
     Error, Gpu, Result, TensorId,
     abi::{Decision, NO_TENSOR, Norm},
-    control::entry_bytes,
+    control::{Entries, HISTORY_LEN, Measure, entry_bytes},
     fits::fits,
     transfer, wait,
 };
@@ -40,6 +40,50 @@ pub struct StepReport {
     pub clip_factor_per_group: Vec<f32>,
     /// The loss scale of this step's gradients.
     pub loss_scale: f32,
+    /// What the step tells besides, if it is one of those that are [monitored](crate::Options::monitor).
+    pub monitored: Option<Monitored>,
+}
+
+/// What a monitored step tells.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Monitored {
+    /// Of each group; a learning rate is the largest of its tensors.
+    pub per_group: Vec<Norms>,
+    /// Of each tensor in the order of ids, if that was [asked for](crate::Monitor::per_tensor); else empty. A tensor that
+    /// was taken out still has its place, and what stands there does not matter.
+    pub per_tensor: Vec<Norms>,
+}
+
+/// Norms of a group or a tensor in one step: roots of sums of squares, within a relative 1e-5.
+///
+/// ```text
+/// update_norm = ‖p after the step - p before it‖,  weight_norm = ‖p before it‖
+/// ```
+///
+/// Of a parameter with a master copy or a remainder, p is that which these keep; else it is what its format holds, so
+/// that an update that rounding loses counts as none. Squares are f32: what is below 1e-19 counts as zero, and beyond
+/// 1e19 a norm is infinite. A tensor without gradient and any tensor of a skipped step counts with 0 in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Norms {
+    /// Of the gradient, unscaled and before clipping; infinite or NaN if an element is.
+    pub grad_norm: f32,
+    /// Of the change of the parameter.
+    pub update_norm: f32,
+    /// Of the parameter before the step.
+    pub weight_norm: f32,
+    /// The learning rate.
+    pub lr: f32,
+}
+
+impl Norms {
+    /// By how much of itself the parameter changes: `update_norm / weight_norm`. `None` where the parameter was zero, or
+    /// takes no step.
+    #[must_use]
+    pub fn update_ratio(&self) -> Option<f32> {
+        (self.weight_norm != 0.0).then(|| self.update_norm / self.weight_norm)
+    }
 }
 
 /// Where a gradient was infinite or NaN.
@@ -82,7 +126,9 @@ const STAGING: usize = 3;
 #[derive(Debug)]
 pub(crate) struct Reports {
     history: Buffer,
+    /// Of a decision.
     entry_bytes: usize,
+    entries: Option<Entries>,
     staging: Vec<Staging>,
     /// The staging buffer to be used next: they take turns.
     next: usize,
@@ -105,7 +151,8 @@ enum State {
 }
 
 impl Reports {
-    pub(crate) fn new(gpu: &Gpu, history: &Buffer, groups: usize) -> Result<Self> {
+    pub(crate) fn new(gpu: &Gpu, measure: &Measure, groups: usize) -> Result<Self> {
+        let history = &measure.history;
         let usage = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
         let staging = || {
             let buffer = gpu.buffer("fallline report", history.size(), usage)?;
@@ -114,6 +161,7 @@ impl Reports {
         Ok(Self {
             history: history.clone(),
             entry_bytes: fits(entry_bytes(groups), "an entry is short"),
+            entries: measure.entries,
             staging: (0..STAGING).map(|_| staging()).collect::<Result<_>>()?,
             next: 0,
             delivered: 0,
@@ -180,8 +228,14 @@ impl Reports {
     }
 
     fn parse(&self, bytes: &[u8]) -> impl Iterator<Item = StepReport> {
-        let entries = bytes.chunks_exact(self.entry_bytes);
-        let reports: Vec<_> = entries.map(report).filter(|report| report.step > 0).collect();
+        let decisions = bytes.chunks_exact(self.entry_bytes).take(HISTORY_LEN as usize);
+        let mut reports: Vec<_> = decisions.map(report).filter(|report| report.step > 0).collect();
+        if let Some(entries) = &self.entries {
+            for (step, monitored) in monitored(bytes, entries) {
+                let of_step = reports.iter_mut().find(|report| report.step == step);
+                of_step.into_iter().for_each(|report| report.monitored = Some(monitored.clone()));
+            }
+        }
         reports.into_iter()
     }
 
@@ -255,5 +309,22 @@ fn report(entry: &[u8]) -> StepReport {
         clip_factor: norms[0].clip_factor,
         clip_factor_per_group: norms[1..].iter().map(|norm| norm.clip_factor).collect(),
         loss_scale: head.loss_scale,
+        monitored: None,
     }
+}
+
+/// What monitored steps tell, with the step.
+fn monitored(bytes: &[u8], entries: &Entries) -> Vec<(u32, Monitored)> {
+    let behind = bytes.get(fits::<usize>(entries.offset, "within a buffer")..).unwrap_or_default();
+    let rows: Vec<[u32; 4]> = bytemuck::pod_collect_to_vec(&behind[..behind.len() / 16 * 16]);
+    let norms = |row: &[u32; 4]| {
+        let [grad_norm, update_norm, weight_norm, lr] = row.map(f32::from_bits);
+        Norms { grad_norm, update_norm, weight_norm, lr }
+    };
+    let entry = |rows: &[[u32; 4]]| {
+        let (groups, tensors) = rows[1..].split_at(entries.groups);
+        let per_group = groups.iter().map(norms).collect();
+        (rows[0][0], Monitored { per_group, per_tensor: tensors.iter().map(norms).collect() })
+    };
+    rows.chunks_exact(entries.rows).map(entry).collect()
 }

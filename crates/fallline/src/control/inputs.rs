@@ -70,6 +70,7 @@ pub(crate) struct Written {
     pub(crate) totals: u32,
     /// Where [`places`](StepInputs::places) begin.
     pub(crate) places: u32,
+    pub(crate) is_monitored: bool,
     pub(crate) entry: Entry,
 }
 
@@ -222,7 +223,8 @@ impl StepInputs {
         }
         gpu.write("step", &self.buffer, at.into(), &bytes)?;
         let places = if places.is_empty() { self.first_places() } else { moved };
-        Ok(Written { input: at, absent, groups, hypers, totals, places, entry })
+        let is_monitored = input.head.monitored != 0;
+        Ok(Written { input: at, absent, groups, hypers, totals, places, is_monitored, entry })
     }
 
     /// Writes sums of the outside into the entry of a step that is not submitted.

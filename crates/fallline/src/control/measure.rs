@@ -2,7 +2,7 @@
 
 use wgpu::{BindingResource, Buffer, BufferUsages, ComputePass};
 
-use super::{Written, inputs::StepInputs};
+use super::{RowPieces, Written, inputs::StepInputs, monitor::Entries};
 use crate::{
     Gpu, Group, LossScaler, Options, Result,
     abi::{Decision, Norm, Partial, Span, Total},
@@ -20,8 +20,12 @@ pub(crate) const HISTORY_LEN: u64 = 64;
 pub(crate) struct Measure {
     /// Its own where the options name no scaler: a scale of 1.
     scaler: LossScaler,
-    /// The last decisions.
+    /// Whether every step does, or only those that are monitored.
+    pub(crate) always: bool,
+    /// The last decisions, and what the last monitored steps told.
     pub(crate) history: Buffer,
+    /// Where this lies, if any are monitored.
+    pub(crate) entries: Option<Entries>,
     pub(crate) partials: Buffer,
     spans: Buffer,
     decision: Buffer,
@@ -37,16 +41,22 @@ impl Measure {
         gpu: &Gpu,
         groups: &[Group],
         options: &Options,
-        starts: &[u32],
+        rows: &RowPieces,
         inputs: &StepInputs,
         decision: &Buffer,
     ) -> Result<Self> {
+        let starts = &rows.starts;
         let scaler = match &options.loss_scaler {
             Some(scaler) => scaler.clone(),
             None => LossScaler::fixed(gpu, 1.0)?,
         };
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
-        let history_bytes = HISTORY_LEN * entry_bytes(groups.len());
+        let decisions_bytes = HISTORY_LEN * entry_bytes(groups.len());
+        let counts = (groups.len(), rows.partials.len());
+        let entries = options.monitor.map(|m| Entries::new(gpu, m, counts, decisions_bytes));
+        let entries = entries.transpose()?;
+        let behind = entries.map(|entries| entries.offset + entries.size_bytes());
+        let history_bytes = behind.unwrap_or(decisions_bytes);
         let history = gpu.buffer("fallline history", history_bytes, usage)?;
         let partials_len = starts.last().map_or(0, |end| u64::from(*end));
         let partials_bytes = partials_len * size_of::<Partial>() as u64;
@@ -63,7 +73,19 @@ impl Measure {
         let buffers = [&spans, &totals, scaler.buffer(), decision, &history];
         let decide = decide(gpu, &kernel, inputs, buffers)?;
         let decision = decision.clone();
-        Ok(Self { scaler, history, partials, spans, decision, totals, total, decide })
+        let always = options.always_measures(groups);
+        Ok(Self {
+            scaler,
+            always,
+            history,
+            entries,
+            partials,
+            spans,
+            decision,
+            totals,
+            total,
+            decide,
+        })
     }
 
     /// The same with other inputs.
@@ -72,6 +94,11 @@ impl Measure {
         let buffers = [spans, totals, scaler.buffer(), decision, history];
         let decide = decide(gpu, &self.decide[0].kernel, inputs, buffers)?;
         Ok(Self { decide, ..self.clone() })
+    }
+
+    /// Whether this step does.
+    pub(crate) fn is_in(&self, written: &Written) -> bool {
+        self.always || written.is_monitored
     }
 
     pub(crate) fn record(

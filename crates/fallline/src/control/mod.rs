@@ -3,6 +3,7 @@
 
 mod inputs;
 mod measure;
+mod monitor;
 mod reduce;
 mod rows;
 mod sums;
@@ -10,9 +11,8 @@ mod sums;
 use wgpu::{BindGroup, BindingResource, Buffer, BufferUsages, ComputePass};
 
 pub(crate) use inputs::{EntrySizes, Input, StepConstants, StepInputs, Written};
-#[cfg(test)]
-pub(crate) use measure::HISTORY_LEN;
-pub(crate) use measure::{Measure, entry_bytes};
+pub(crate) use measure::{HISTORY_LEN, Measure, entry_bytes};
+pub(crate) use monitor::Entries;
 #[cfg(test)]
 pub(crate) use reduce::SMALL_TILES;
 #[cfg(test)]
@@ -20,7 +20,7 @@ pub(crate) use rows::ROW_TILES;
 pub(crate) use rows::{Measured, RowDispatch, RowPieces, RowWindow, Summed};
 pub use sums::Sums;
 
-use self::reduce::Reduce;
+use self::{monitor::Monitoring, reduce::Reduce};
 use crate::{
     Error, Gpu, Group, Options, Result,
     abi::{self, NO_TENSOR, Placement},
@@ -53,6 +53,8 @@ pub(crate) struct Control {
     pub(crate) kept: Buffer,
     pub(crate) records: Records,
     measure: Option<Measure>,
+    /// What comes behind a monitored update.
+    monitoring: Option<Monitoring>,
     /// For each rule.
     advance: Vec<Dispatch>,
     /// What rules sum, and what becomes of that.
@@ -109,7 +111,7 @@ impl Control {
         let records_of_places = placements.to_vec();
         let placements = gpu.filled("fallline placements", BufferUsages::STORAGE, placements)?;
         let measure = measures
-            .then(|| Measure::new(gpu, groups, options, &rows.starts, &inputs, &decision))
+            .then(|| Measure::new(gpu, groups, options, &rows, &inputs, &decision))
             .transpose()?;
         let buffers = [&placements, &decision, &steps, &kept, &records.buffer];
         // A lane for each tensor.
@@ -128,6 +130,15 @@ impl Control {
             kept: &kept,
         };
         let reduce = Reduce::new(gpu, rules, sums, bound, &records_of_places, groups.len())?;
+        let monitoring = match (options.monitor, &measure, reduce.for_elements().0) {
+            (Some(monitor), Some(measure), Some(sums)) => {
+                let (placements, records, decision) = (&placements, &records.buffer, &decision);
+                let inputs = &inputs;
+                let bound = monitor::Bound { inputs, placements, records, decision, sums, measure };
+                Some(Monitoring::new(gpu, monitor, bound, &rows.partials, groups.len())?)
+            }
+            _ => None,
+        };
         let keys = rules.keys.iter().enumerate();
         let margins = keys.map(|(rule, key)| (key.clone(), rules.offset(rule) as u64)).collect();
         Ok(Self {
@@ -140,6 +151,7 @@ impl Control {
             kept,
             records,
             measure,
+            monitoring,
             advance,
             reduce,
             rows,
@@ -182,12 +194,16 @@ impl Control {
 
     /// Copies what was decided about the last steps.
     pub(crate) fn copy_decisions(&self, into: &Self, encoder: &mut wgpu::CommandEncoder) {
-        let mut copy = |from: &Buffer, to: &Buffer| {
-            encoder.copy_buffer_to_buffer(from, 0, to, 0, from.size().min(to.size()));
+        let mut copy = |from: &Buffer, to: &Buffer, size: u64| {
+            encoder.copy_buffer_to_buffer(from, 0, to, 0, size);
         };
-        copy(&self.decision, &into.decision);
+        copy(&self.decision, &into.decision, self.decision.size());
         if let (Some(from), Some(to)) = (&self.measure, &into.measure) {
-            copy(&from.history, &to.history);
+            // What monitored steps told of other tensors has another form: it is left behind.
+            let decisions_bytes = HISTORY_LEN * entry_bytes(self.constants.groups.len());
+            let is_same = from.history.size() == to.history.size();
+            let size = if is_same { from.history.size() } else { decisions_bytes };
+            copy(&from.history, &to.history, size);
         }
     }
 
@@ -222,7 +238,15 @@ impl Control {
         let (records, inputs_of) = (&records.buffer, &inputs);
         let bound = reduce::Bound { inputs: inputs_of, placements, records, kept };
         let reduce = self.reduce.with_inputs(gpu, bound)?;
-        Ok(Self { measure, advance, reduce, inputs, ..self.clone() })
+        let monitoring = match (&self.monitoring, &measure, reduce.for_elements().0) {
+            (Some(monitoring), Some(measure), Some(sums)) => {
+                let inputs = &inputs;
+                let bound = monitor::Bound { inputs, placements, records, decision, sums, measure };
+                Some(monitoring.with_inputs(gpu, bound)?)
+            }
+            _ => None,
+        };
+        Ok(Self { measure, monitoring, advance, reduce, inputs, ..self.clone() })
     }
 
     /// Dispatches that make records of what may be evaluated, one for each rule.
@@ -260,7 +284,14 @@ impl Control {
         self.reduce.record_decide(pass, written);
     }
 
-    /// What a step measures, if anything.
+    /// Records what a monitored step tells, behind its update.
+    pub(crate) fn record_monitoring(&self, pass: &mut ComputePass<'_>, written: &Written) {
+        if let Some(monitoring) = self.monitoring.as_ref().filter(|_| written.is_monitored) {
+            monitoring.record(pass, written);
+        }
+    }
+
+    /// What some steps measure, if anything.
     pub(crate) fn measure(&self) -> Option<&Measure> {
         self.measure.as_ref()
     }
@@ -272,7 +303,7 @@ impl Control {
         written: &Written,
         rows: &[PartDispatch],
     ) {
-        if let Some(measure) = &self.measure {
+        if let Some(measure) = self.measure.as_ref().filter(|measure| measure.is_in(written)) {
             measure.record(pass, written, rows);
         }
     }
@@ -286,7 +317,7 @@ impl Control {
         rows: &[PartDispatch],
         outside: bool,
     ) {
-        if let Some(measure) = &self.measure {
+        if let Some(measure) = self.measure.as_ref().filter(|measure| measure.is_in(written)) {
             measure.record_decide(pass, written, outside);
         }
         for advance in &self.advance {
@@ -382,7 +413,7 @@ fn workgroups(gpu: &Gpu, expected: u64) -> Result<(u32, u32)> {
 }
 
 /// Whether a dispatch sums rows and columns.
-fn is_margins(rows: &PartDispatch) -> bool {
+pub(crate) fn is_margins(rows: &PartDispatch) -> bool {
     matches!(*rows.dispatch.kernel.recipe, Recipe::Margins(_))
 }
 

@@ -5,7 +5,7 @@
 //! of a group lie together, tensor by tensor. For the rows and columns of matrices, a piece is blocks of 64
 //! rows.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use crate::{
     Dtype, Error, Result,
@@ -61,6 +61,8 @@ pub(crate) struct RowPieces {
     dtypes: Vec<Dtype>,
     /// Where the partials of each group begin, with the end of all.
     pub(crate) starts: Vec<u32>,
+    /// The partials of each tensor.
+    pub(crate) partials: Vec<Range<u32>>,
     half_bytes: u64,
     max_binding_bytes: u64,
     max_workgroups: u32,
@@ -98,8 +100,8 @@ impl RowPieces {
         let max_workgroups =
             fits(max_workgroups, "workgroups of a dispatch are counted in 32 bits");
         let dtypes = measured.iter().map(|measured| measured.dtype).collect();
-        let (pieces, starts) = (Vec::new(), vec![0]);
-        Self { pieces, dtypes, starts, half_bytes, max_binding_bytes, max_workgroups }
+        let (pieces, starts, partials) = (Vec::new(), vec![0], vec![0..0; measured.len()]);
+        Self { pieces, dtypes, starts, partials, half_bytes, max_binding_bytes, max_workgroups }
     }
 
     /// With all gradients for the norms of the groups.
@@ -113,7 +115,8 @@ impl RowPieces {
                     (self.half_bytes / row_bytes).clamp(1, self.max_workgroups.into()) * ROW_TILES;
                 let ragged = !len_elems.is_multiple_of(4);
                 let whole = tiles_of(len_elems) - u64::from(ragged);
-                let mut add = |tiles: std::ops::Range<u64>, lead: u64, ragged: bool| {
+                let first_partial = partial;
+                let mut add = |tiles: Range<u64>, lead: u64, ragged: bool| {
                     let end = (tiles.end * TILE_ELEMS).min(len_elems);
                     let rows = number((lead + tiles.end - tiles.start).div_ceil(ROW_TILES));
                     self.pieces.push(Piece {
@@ -138,6 +141,7 @@ impl RowPieces {
                 if ragged {
                     add(whole..whole + 1, 0, true);
                 }
+                self.partials[tensor as usize] = first_partial..partial;
             }
             self.starts.push(partial);
         }

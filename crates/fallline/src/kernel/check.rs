@@ -61,9 +61,10 @@ pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
     text.validate(&advance, &module)?;
     // Of the formats one of each kind: what is wrong with a rule is so in any.
     for state in [StateFormat::F32, StateFormat::Bf16, StateFormat::Int8] {
-        let program = Program::plain(key.clone(), Formats { state, ..Formats::default() });
+        let formats = Formats { state, ..Formats::default() };
+        let program = Program { is_monitored: true, ..Program::plain(key.clone(), formats) };
         let estimate = key.takes_estimates().then_some(Stage::Estimate { squares: true });
-        for stage in program.stages().iter().copied().chain(estimate) {
+        for stage in program.stages().chain(estimate) {
             let update = Recipe::Update(program.update(Frame::Arena, TableIn::Uniform, stage));
             text.validate(&update, &text.parse(&update)?)?;
         }

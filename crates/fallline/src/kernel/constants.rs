@@ -31,7 +31,7 @@ impl Recipe {
                         ("SQUARES", flag(squares)),
                         ("STORED_SLOTS", f64::from(update.key.estimated)),
                     ],
-                    Stage::Reduce | Stage::Update => Vec::new(),
+                    Stage::Reduce | Stage::Update | Stage::MonitoredUpdate => Vec::new(),
                 };
                 update
                     .key
@@ -85,6 +85,10 @@ impl Recipe {
                 let rows = [("WHOLE_ROWS", flag(key.whole_rows)), lane];
                 let clip = ("CLIP_VALUE", flag(*clip_value));
                 key.constants().chain([row, clip]).chain(rows).collect()
+            }
+            Recipe::TensorNorms { per_tensor } | Recipe::GroupNorms { per_tensor } => {
+                let size = ("WORKGROUP_SIZE", f64::from(workgroup_size(limits)));
+                vec![row, size, ("PER_TENSOR", flag(*per_tensor))]
             }
             Recipe::Measure { .. } | Recipe::Total | Recipe::Expand => vec![row],
         }

@@ -88,6 +88,10 @@ pub(crate) enum Recipe {
         key: KernelKey,
         group: u32,
     },
+    /// `control/tensor_norms.wgsl`
+    TensorNorms { per_tensor: bool },
+    /// `control/group_norms.wgsl`
+    GroupNorms { per_tensor: bool },
     /// `control/margins.wgsl` for one rule
     Margins(Margins),
     /// `control/vectors.wgsl` for one rule
@@ -148,6 +152,8 @@ pub(crate) enum Stage {
     Reduce,
     /// Updates parameter and state.
     Update,
+    /// Does that, and sums how far parameters go and how large they were.
+    MonitoredUpdate,
     /// Outside of a step: takes an estimate of the Hessian's diagonal, or of values to be squared.
     Estimate { squares: bool },
 }
@@ -395,6 +401,8 @@ pub(crate) struct Program {
     pub(crate) key: KernelKey,
     pub(crate) formats: Formats,
     pub(crate) clip_value: bool,
+    /// Whether some steps are monitored.
+    pub(crate) is_monitored: bool,
     /// Whether all groups of the rule have the same hyperparameters.
     pub(crate) one_hyper: bool,
     /// Where these begin among those of all rules.
@@ -404,7 +412,8 @@ pub(crate) struct Program {
 impl Program {
     /// A kernel that is no step, and has no hyperparameters to tell apart.
     pub(crate) fn plain(key: KernelKey, formats: Formats) -> Self {
-        Self { key, formats, clip_value: false, one_hyper: true, hypers_at: 0 }
+        let (clip_value, is_monitored) = (false, false);
+        Self { key, formats, clip_value, is_monitored, one_hyper: true, hypers_at: 0 }
     }
 
     /// The kernel that steps this rule in this frame.
@@ -420,13 +429,15 @@ impl Program {
         }
     }
 
-    /// What it does in a step, in order.
-    pub(crate) fn stages(&self) -> &'static [Stage] {
-        match self.key.kind {
-            Kind::Exchange if !self.key.is_evaluated() => &[],
-            _ if self.key.reduces() => &[Stage::Reduce, Stage::Update],
-            _ => &[Stage::Update],
-        }
+    /// What it does in a step, in order, and what it does instead in one that is monitored.
+    pub(crate) fn stages(&self) -> impl Iterator<Item = Stage> + use<> {
+        let Self { key, is_monitored, .. } = self;
+        let reduces = key.reduces().then_some(Stage::Reduce);
+        let updates = key.kind != Kind::Exchange || key.is_evaluated();
+        let monitored = *is_monitored && key.kind == Kind::Rule;
+        let update = updates.then_some(Stage::Update);
+        let monitored = monitored.then_some(Stage::MonitoredUpdate);
+        [reduces.filter(|_| updates), update, monitored].into_iter().flatten()
     }
 
     /// Bytes of a tile in all state slots together.
@@ -446,7 +457,8 @@ impl Program {
     pub(crate) fn window_tiles(&self) -> u32 {
         // In every format of parameters and gradients a tile is a multiple of 256 bytes anyway.
         let of_state = 1 << 8u32.saturating_sub(self.state_bytes().trailing_zeros());
-        if self.key.reduces() { of_state.max(SUM_TILES) } else { of_state }
+        let sums = self.key.reduces() || self.is_monitored;
+        if sums { of_state.max(SUM_TILES) } else { of_state }
     }
 
     /// Bytes of a tile in the largest of all its buffers.

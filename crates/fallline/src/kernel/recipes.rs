@@ -100,9 +100,14 @@ fn frames() -> Vec<Frame> {
 
 pub(super) fn updates() -> Vec<Update> {
     let mut updates = Vec::new();
+    let adamw = KernelKey::of_rule(&AdamW::new(), &tensors()[0]);
     let mut add = |key: &KernelKey, formats, tensors_in| {
         let one_hyper = tensors_in == TableIn::Uniform;
-        let stages = Program::plain(key.clone(), formats).stages();
+        let program = Program::plain(key.clone(), formats);
+        // What a monitored update adds up knows neither the rule nor the state.
+        let is_monitored =
+            (*key == adamw || key.has_vectors()) && formats.state == StateFormat::F32;
+        let stages = Program { is_monitored, ..program }.stages();
         let update = |stage, frame| Update {
             stage,
             frame,
@@ -114,7 +119,7 @@ pub(super) fn updates() -> Vec<Update> {
         };
         let is_estimated = key.takes_estimates() && key.kind == Kind::Rule;
         let estimate = is_estimated.then_some(Stage::Estimate { squares: one_hyper });
-        for stage in stages.iter().copied().chain(estimate) {
+        for stage in stages.chain(estimate) {
             updates.extend(frames().into_iter().map(|frame| update(stage, frame)));
         }
     };
@@ -126,7 +131,6 @@ pub(super) fn updates() -> Vec<Update> {
         }
     }
     // Formats do not know the rule, nor the rule the formats.
-    let adamw = KernelKey::of_rule(&AdamW::new(), &tensors()[0]);
     for formats in StateFormat::ALL.iter().copied().flat_map(formats) {
         add(&adamw, formats, TableIn::Storage);
         add(&adamw.traffic(), formats, TableIn::Storage);
@@ -205,6 +209,8 @@ pub(super) fn recipes() -> Vec<Recipe> {
         recipes.push(Recipe::Means { key, number: 1 });
     }
     recipes.extend([0, 1].map(|from_step| Recipe::Enlist { from_step }));
+    recipes.extend([false, true].map(|per_tensor| Recipe::TensorNorms { per_tensor }));
+    recipes.extend([false, true].map(|per_tensor| Recipe::GroupNorms { per_tensor }));
     recipes.extend([Recipe::Expand, Recipe::Total]);
     recipes
 }
@@ -216,6 +222,7 @@ pub(super) fn name(recipe: &Recipe) -> String {
         Recipe::Update(Update { stage, frame, tensors_in, key, formats, .. }) => {
             match stage {
                 Stage::Update => {}
+                Stage::MonitoredUpdate => name += " monitored",
                 Stage::Reduce => name += " reduce",
                 Stage::Estimate { squares } => name += &format!(" estimate squares:{squares}"),
             }
@@ -247,6 +254,9 @@ pub(super) fn name(recipe: &Recipe) -> String {
         | Recipe::Means { key, .. } => name += &format!(" {}{}", key.rule.stem(), switches(key)),
         Recipe::Decide { skip_non_finite } => {
             name += &format!(" skip_non_finite:{skip_non_finite}")
+        }
+        Recipe::TensorNorms { per_tensor } | Recipe::GroupNorms { per_tensor } => {
+            name += &format!(" per_tensor:{per_tensor}");
         }
         Recipe::Enlist { from_step } => name += &format!(" from_step:{from_step}"),
         Recipe::Total | Recipe::Expand => {}

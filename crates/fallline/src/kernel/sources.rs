@@ -43,6 +43,7 @@ impl Recipe {
                 structs::TOTAL,
                 structs::LOSS_SCALE,
                 structs::DECISION,
+                functions::NORM,
             ],
             Recipe::Advance { key, .. } => {
                 let mut sources = control_sources(control::ADVANCE, key);
@@ -78,6 +79,23 @@ impl Recipe {
                 sources.push(structs::MATRICES);
                 sources
             }
+            Recipe::TensorNorms { .. } => vec![
+                control::TENSOR_NORMS,
+                structs::TENSOR,
+                structs::PLACEMENT,
+                structs::STEP_INPUT,
+                structs::DECISION,
+                structs::TOTAL,
+                structs::MONITORED,
+                functions::NORM,
+            ],
+            Recipe::GroupNorms { .. } => vec![
+                control::GROUP_NORMS,
+                structs::PLACEMENT,
+                structs::STEP_INPUT,
+                structs::DECISION,
+                structs::MONITORED,
+            ],
             Recipe::Margins(margins) => margins_sources(margins),
             Recipe::Total => {
                 vec![control::TOTAL, structs::PARTIAL, structs::SPAN, structs::TOTAL]
@@ -98,7 +116,8 @@ impl Recipe {
                 };
                 let mut bindings =
                     vec![tensors, tiles, WRITE, WRITE, WRITE, WRITE, UNIFORM_AT, last];
-                if update.stage == Stage::Reduce || update.key.has_vectors() {
+                let sums = matches!(update.stage, Stage::Reduce | Stage::MonitoredUpdate);
+                if sums || update.key.has_vectors() {
                     bindings.push(WRITE);
                 }
                 bindings
@@ -107,8 +126,10 @@ impl Recipe {
             Recipe::Total => vec![READ, READ, WRITE],
             Recipe::Decide { .. } => vec![READ_AT, READ, READ_AT, WRITE, WRITE, WRITE, READ],
             Recipe::Advance { .. } => {
-                vec![READ_AT, READ_AT, READ_AT, READ, READ, WRITE, WRITE, WRITE]
+                vec![READ_AT, READ_AT, READ_AT, READ, WRITE, WRITE, WRITE, WRITE]
             }
+            Recipe::TensorNorms { .. } => vec![READ_AT, READ, READ, READ, READ, WRITE, WRITE],
+            Recipe::GroupNorms { .. } => vec![READ_AT, READ, READ, READ, WRITE],
             Recipe::Enlist { .. } => vec![READ_AT, READ_AT, READ_AT, READ, READ, WRITE],
             Recipe::Finish { .. } => vec![READ_AT, READ, WRITE, WRITE, READ],
             Recipe::Gather { .. } => vec![READ_AT, READ, READ, WRITE, WRITE],
@@ -249,7 +270,7 @@ fn frame_sources(update: &Update) -> Vec<Source> {
     let tensors = tensors_table(update.tensors_in);
     let entry = match update.stage {
         Stage::Update if update.key.kind == Kind::Exchange => frames::EXCHANGE,
-        Stage::Update => frames::UPDATE,
+        Stage::Update | Stage::MonitoredUpdate => frames::UPDATE,
         Stage::Estimate { .. } => frames::ESTIMATE,
         Stage::Reduce if update.key.kind == Kind::Traffic => probes::REDUCE,
         Stage::Reduce => frames::REDUCE,
@@ -292,7 +313,7 @@ fn frame_sources(update: &Update) -> Vec<Source> {
     ]);
     if update.key.has_vectors() {
         sources.push(tables::VECTORS);
-    } else if update.stage == Stage::Reduce {
+    } else if matches!(update.stage, Stage::Reduce | Stage::MonitoredUpdate) {
         sources.extend([tables::SUMS, tables::NO_VECTORS]);
     } else {
         sources.push(tables::NO_VECTORS);
@@ -302,6 +323,12 @@ fn frame_sources(update: &Update) -> Vec<Source> {
         _ => functions::AFTER,
     });
     sources.push(steering_source(&update.key));
+    if entry == frames::UPDATE {
+        sources.push(match update.stage {
+            Stage::MonitoredUpdate => functions::UPDATE_SUMS,
+            _ => functions::NO_UPDATE_SUMS,
+        });
+    }
     if entry == frames::REDUCE {
         sources.push(match update.key.steering.sums() {
             true => functions::STEERING_SUMS,

@@ -269,9 +269,19 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
     ];
     assert_eq!(head(&decide, "Decision", &decision), size_of::<abi::Decision>());
     assert_eq!(std::mem::offset_of!(abi::Decision, unscale), 16);
-    let input = ["grad_factor", "zero_grads", "keep_loss_scale", "reported"];
+    let input = [
+        "grad_factor",
+        "zero_grads",
+        "keep_loss_scale",
+        "reported",
+        "decides",
+        "monitored",
+        "padding0",
+        "padding1",
+    ];
     assert_eq!(head(&advance, "StepInput", &input), size_of::<abi::StepInput>());
     assert_eq!(std::mem::offset_of!(abi::StepInput, keep_loss_scale), 8);
+    assert_eq!(std::mem::offset_of!(abi::StepInput, monitored), 20);
     for update in updates() {
         let frame = update.frame;
         let module = module(Recipe::Update(update));

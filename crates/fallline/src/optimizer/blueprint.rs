@@ -87,8 +87,14 @@ impl Blueprint {
                 |p: &Program| p.key == *key && p.formats == formats && p.hypers_at == hypers_at;
             let kernel = programs.iter().position(same).unwrap_or_else(|| {
                 let (key, one_hyper) = (key.clone(), rules.has_one_hyper(rule));
-                let clip_value = options.clip_value.is_some();
-                programs.push(Program { key, formats, clip_value, one_hyper, hypers_at });
+                programs.push(Program {
+                    key,
+                    formats,
+                    clip_value: options.clip_value.is_some(),
+                    is_monitored: options.monitor.is_some(),
+                    one_hyper,
+                    hypers_at,
+                });
                 programs.len() - 1
             });
             items.push(Item { kernel, len_elems });
@@ -140,7 +146,8 @@ impl Blueprint {
     /// What rules keep of rows and columns, and where what is summed over each tile lies, if a rule looks at whole
     /// tensors.
     pub(super) fn vectors(&self, gpu: &Gpu) -> Result<(Vectors, Option<TileSums>)> {
-        let reduces = self.rules.keys.iter().any(KernelKey::reduces);
+        let monitored = self.programs.iter().any(|program| program.is_monitored);
+        let reduces = monitored || self.rules.keys.iter().any(KernelKey::reduces);
         let size = self.layout.first_sum(self.layout.segments.len()) * SUM_BYTES;
         let size_bytes = if reduces { size.max(SUM_BYTES) } else { 0 };
         let placed = self.infos.iter().zip(&self.layout.places);
@@ -275,7 +282,7 @@ impl Blueprint {
         gpu.check_lost()?;
         let Self { infos, ids, programs, rules, layout } = self;
         let reports = match control.measure() {
-            Some(measure) => Some(Reports::new(gpu, &measure.history, groups.len())?),
+            Some(measure) => Some(Reports::new(gpu, measure, groups.len())?),
             None => None,
         };
         let mode_word = gpu.filled("fallline mode", BufferUsages::COPY_SRC, &[0u32])?;
@@ -295,6 +302,7 @@ impl Blueprint {
             lies,
             reports,
             options: options.clone(),
+            steps: 0,
             evaluating: None,
             mode_word,
         })

@@ -433,7 +433,7 @@ impl Ready {
         };
         record(pass, &self.updates.reduces);
         control.record_finish(pass, written);
-        record(pass, &self.updates.updates);
+        record(pass, self.updates.updates(written.is_monitored));
     }
 
     /// How many dispatches update.

@@ -37,7 +37,7 @@ impl Optimizer {
         encoder: &mut CommandEncoder,
         step: &Step<'_>,
     ) -> Result<MeasuredStep> {
-        if self.control.measure().is_none() {
+        if !self.always_measures() {
             return Err(Error::NothingToReport);
         }
         let written = self.prepare(step)?.ok_or(Error::NothingToReport)?;
@@ -91,6 +91,7 @@ impl Optimizer {
         let entry = match ready {
             Some(ready) => {
                 ready.record(&mut pass, &control, &written);
+                control.record_monitoring(&mut pass, &written);
                 written.entry
             }
             None => self.record_update(&mut pass, written),

@@ -36,9 +36,9 @@ use self::{
     evaluate::Evaluating,
 };
 use crate::{
-    BufferRange, Error, Gpu, Group, Options, Places, Result, Role, Slot, StateFormat, TensorId,
-    TensorSpec,
-    control::{Control, Written},
+    BufferRange, Error, Gpu, Group, Monitor, Options, Places, Result, Role, Slot, StateFormat,
+    TensorId, TensorSpec,
+    control::{Control, Written, is_margins},
     dispatch::{Dispatch, PartDispatch},
     kernel::Program,
     layout::Layout,
@@ -87,6 +87,8 @@ pub struct Optimizer {
     lies: Lies,
     pub(crate) reports: Option<Reports>,
     pub(crate) options: Options,
+    /// Steps that were recorded, with those before a load.
+    pub(crate) steps: u32,
     /// While parameters are those to be evaluated: the way back.
     evaluating: Option<Evaluating>,
     /// Whether they are, on the GPU: the mode as of what was submitted.
@@ -289,6 +291,9 @@ impl Optimizer {
         self.needs_trained("a step")?;
         let mut input = step.input(&self.groups, self.infos.iter().map(|info| info.group))?;
         input.head.reported = self.reports.as_ref().map_or(0, Reports::delivered);
+        let number = self.steps.wrapping_add(1);
+        input.head.monitored = self.entry_of(number);
+        input.head.decides = u32::from(self.always_measures() || input.head.monitored != 0);
         input.absent.extend(self.gone().chain(self.frozen()));
         if let Lies::Borrowed(borrowed) = &self.lies {
             if input.head.zero_grads != 0
@@ -307,7 +312,24 @@ impl Optimizer {
             Lies::Arena { .. } => control.inputs.write(gpu, &input, &control.constants, &[])?,
             Lies::Borrowed(borrowed) => borrowed.write(gpu, control, &input)?,
         };
+        self.steps = number;
         Ok(Some(written))
+    }
+
+    /// The entry that the step of this number fills, counted from 1, if it is monitored; else 0.
+    fn entry_of(&self, number: u32) -> u32 {
+        let entries = self.control.measure().and_then(|measure| measure.entries);
+        match (self.options.monitor, entries) {
+            (Some(Monitor { interval, .. }), Some(entries)) if number.is_multiple_of(interval) => {
+                number / interval % entries.len + 1
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether every step measures gradients.
+    fn always_measures(&self) -> bool {
+        self.control.measure().is_some_and(|measure| measure.always)
     }
 
     /// Records a step whose input lies here, and gives back its place in the ring.
@@ -325,12 +347,13 @@ impl Optimizer {
                     dispatch.record(pass, &[written.hypers]);
                 }
                 self.control.record_finish(pass, &written);
-                for dispatch in &updates.updates {
+                for dispatch in updates.updates(written.is_monitored) {
                     dispatch.record(pass, &[written.hypers]);
                 }
             }
             Lies::Borrowed(borrowed) => borrowed.ready().record(pass, &self.control, &written),
         }
+        self.control.record_monitoring(pass, &written);
         written.entry
     }
 
@@ -402,18 +425,20 @@ impl Optimizer {
         Ok(&self.info(id)?.slots)
     }
 
-    /// How many dispatches a step records, for tensors where they lie now.
+    /// How many dispatches a step records that is not monitored, for tensors where they lie now.
     #[must_use]
     pub fn dispatches(&self) -> usize {
         if !self.has_work() {
             return 0;
         }
-        let (updates, rows) = match &self.lies {
-            Lies::Arena { updates, rows } => (updates.len(), rows.len()),
-            Lies::Borrowed(borrowed) => (borrowed.ready().len(), borrowed.ready().rows.len()),
+        let updates = match &self.lies {
+            Lies::Arena { updates, .. } => updates.len(),
+            Lies::Borrowed(borrowed) => borrowed.ready().len(),
         };
         // Rows are added up, and something is decided.
-        let decides = 2 * usize::from(self.control.measure().is_some());
+        let decides = 2 * usize::from(self.always_measures());
+        let rows = self.lies.rows().iter();
+        let rows = rows.filter(|rows| self.always_measures() || is_margins(rows)).count();
         self.control.rule_dispatches() + rows + decides + updates
     }
 
@@ -434,7 +459,7 @@ impl Optimizer {
 
     /// Without tensors there may still be a loss scale to update, for others that share it.
     fn has_work(&self) -> bool {
-        !self.infos.is_empty() || self.control.measure().is_some()
+        !self.infos.is_empty() || self.always_measures()
     }
 
     /// Bytes of optimizer state in GPU memory, padding included: state slots, master copies,

@@ -152,7 +152,7 @@ impl<'a> Step<'a> {
             grad_factor: narrow(1.0 / f64::from(self.accumulated)),
             zero_grads: u32::from(self.zero_grads),
             keep_loss_scale: u32::from(self.keep_loss_scale),
-            reported: 0,
+            ..bytemuck::Zeroable::zeroed()
         };
         Ok(Input { head, rates, absent })
     }

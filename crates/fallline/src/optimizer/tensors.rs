@@ -107,6 +107,7 @@ impl Optimizer {
         if let (Some(new), Some(old)) = (&mut changed.reports, &self.reports) {
             new.go_on_after(old);
         }
+        changed.steps = self.steps;
         *self = changed;
         Ok((first..self.infos.len()).map(TensorId).collect())
     }

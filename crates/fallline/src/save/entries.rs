@@ -26,7 +26,7 @@ impl Optimizer {
             size_bytes: mode.name().len() as u64,
         };
         let mut entries = vec![counts("seed", 1), mode];
-        if self.control.measure().is_some() {
+        if self.control.measure().is_some_and(|measure| measure.always) {
             // Steps, and how many of them were skipped.
             entries.push(counts("reports", 2));
         }

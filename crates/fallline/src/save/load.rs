@@ -173,12 +173,14 @@ impl Optimizer {
         let gpu = &self.gpu;
         self.control.write_identity(gpu, &self.rules, small.seed, &small.numbers)?;
         transfer::write(gpu, &self.control.steps, 0, &small.steps)?;
-        if let Some([step, skipped_total]) = small.reports {
-            self.control.write_decision(gpu, step, skipped_total)?;
-            if let Some(reports) = &mut self.reports {
-                reports.reset(gpu, step)?;
-            }
+        // Where nothing is decided no step is skipped: there are as many as of the tensor with most.
+        let most = small.steps.iter().copied().max().unwrap_or(0);
+        let [step, skipped_total] = small.reports.unwrap_or([most, 0]);
+        self.control.write_decision(gpu, step, skipped_total)?;
+        if let Some(reports) = &mut self.reports {
+            reports.reset(gpu, step)?;
         }
+        self.steps = step;
         if let (Some(scaler), Some(bytes)) = (&self.options.loss_scaler, &small.scale) {
             transfer::write(gpu, scaler.buffer(), 0, bytes)?;
         }

@@ -66,7 +66,7 @@ pub(crate) fn arena_span(
             last: origins.part(index),
         };
         let tiles_len = u64::from(window.end - window.start);
-        for &stage in program.stages() {
+        for stage in program.stages() {
             let workgroups = tiles_len.div_ceil(workgroup_tiles(gpu, stage));
             let (x, y) = kernel::fold(workgroups, gpu.limits());
             let update = program.update(Frame::Arena, records.tensors_in, stage);

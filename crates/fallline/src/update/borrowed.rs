@@ -38,7 +38,7 @@ pub(crate) fn borrowed(
         let Windows { segment, ragged, ref param, ref grad, ref state } = *windows;
         let frame = Frame::Borrowed { ragged, shared: grad.is_none(), runs_in: table.runs_in };
         let program = &programs[layout.segments[segment].kernel];
-        for &stage in program.stages() {
+        for stage in program.stages() {
             let tiles_len = u64::from(tiles.end - tiles.start);
             let workgroups = tiles_len.div_ceil(workgroup_tiles(gpu, stage));
             let x = fits(workgroups, "no more than tiles, which are counted in 32 bits");

@@ -64,11 +64,13 @@ pub(crate) struct Staged<T> {
     /// Those that sum what rules want summed over tensors.
     pub(crate) reduces: Vec<T>,
     pub(crate) updates: Vec<T>,
+    /// In the place of these, where a step is monitored.
+    pub(crate) monitored: Vec<T>,
 }
 
 impl<T> Default for Staged<T> {
     fn default() -> Self {
-        Self { reduces: Vec::new(), updates: Vec::new() }
+        Self { reduces: Vec::new(), updates: Vec::new(), monitored: Vec::new() }
     }
 }
 
@@ -77,15 +79,23 @@ impl<T> Staged<T> {
         match stage {
             Stage::Reduce => self.reduces.push(dispatch),
             Stage::Update | Stage::Estimate { .. } => self.updates.push(dispatch),
+            Stage::MonitoredUpdate => self.monitored.push(dispatch),
         }
     }
 
+    /// What updates in a step.
+    pub(crate) fn updates(&self, is_monitored: bool) -> &[T] {
+        if is_monitored { &self.monitored } else { &self.updates }
+    }
+
+    /// Those of a step that is not monitored.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.reduces.iter().chain(&self.updates)
     }
 
+    /// All.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.reduces.iter_mut().chain(&mut self.updates)
+        self.reduces.iter_mut().chain(&mut self.updates).chain(&mut self.monitored)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -133,8 +143,10 @@ impl Bindings<'_> {
         bound.push(self.last.clone());
         if let (true, Some(vectors)) = (program.key.has_vectors(), update_inputs.vectors) {
             bound.push(vectors.as_entire_binding());
-        } else if let (Stage::Reduce, Some(TileSums { buffer: sums, offset, .. })) =
-            (stage, update_inputs.sums)
+        } else if let (
+            Stage::Reduce | Stage::MonitoredUpdate,
+            Some(TileSums { buffer: sums, offset, .. }),
+        ) = (stage, update_inputs.sums)
         {
             let first = offset + update_inputs.layout.first_sum(segment) * SUM_BYTES;
             bound.push(tiles_part(sums, first, tiles, SUM_BYTES));
