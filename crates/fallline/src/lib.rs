@@ -94,7 +94,7 @@
 //! - `wgpu_default`, on by default: wgpu's own default features, and so every backend. Without it wgpu has those
 //!   that the rest of the program asks for, and with none of them there is no adapter.
 //! - `serde`: rules and schedules from configuration files and into them (`deserialize_rule`, `serialize_rule`,
-//!   [`AnySchedule`](schedule::AnySchedule)), and formats by their names.
+//!   [`AnySchedule`](schedule::AnySchedule)), formats by their names, and logs of monitored runs (`monitor`).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -117,6 +117,8 @@ mod late;
 mod layout;
 mod limits;
 mod lost;
+#[cfg(feature = "serde")]
+pub mod monitor;
 mod optimizer;
 mod options;
 mod quantizer;
