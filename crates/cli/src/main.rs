@@ -13,6 +13,7 @@ mod info;
 mod names;
 mod output;
 mod picture;
+mod plot;
 mod precision;
 mod print;
 mod quantize;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The optimizer step for machine-learning runtimes on wgpu: train, replay, quantize, bench, info.
+/// The optimizer step for machine-learning runtimes on wgpu: train, replay, quantize, plot, bench, info.
 #[derive(Debug, Parser)]
 #[command(name = "fallline", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
@@ -52,6 +53,8 @@ enum Command {
     Quantize(quantize::Args),
     /// Turn such a file back into tensors
     Dequantize(quantize::dequantize::Args),
+    /// Draw the log of a monitored run: loss, gradient norm, update ratio, learning rate, loss scale
+    Plot(plot::Args),
     /// Measure steps of real models against the device's memory traffic and two baselines
     Bench(bench::Args),
 }
@@ -66,6 +69,7 @@ Examples:
                                                 does this GPU compute what PyTorch did?
   fallline quantize model.safetensors small.safetensors --format int4
                                                 what would four bits lose?
+  fallline plot run.jsonl -o run.svg            how did a run go?
   fallline bench --model gpt2-small --rule adamw
                                                 how fast is a step, and how fast could it be?
 
@@ -91,6 +95,7 @@ fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args, &cli.device),
         Command::Quantize(args) => quantize::run(args, &cli.device),
         Command::Dequantize(args) => quantize::dequantize::run(args, &cli.device),
+        Command::Plot(args) => plot::run(args),
         Command::Bench(args) => bench::run(args, &cli.device),
     };
     match outcome {

@@ -11,6 +11,7 @@ mod mixed_precision;
 mod names;
 #[cfg(unix)]
 mod outputs;
+mod plot;
 mod quantize;
 mod quantize_errors;
 mod race;

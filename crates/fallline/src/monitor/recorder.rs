@@ -33,8 +33,7 @@ impl Recorder {
 
     fn add(&mut self, optimizer: &Optimizer, report: &StepReport) -> Option<Record> {
         self.next.steps += 1;
-        let factors = report.clip_factor_per_group.iter();
-        let is_clipped = factors.chain([&report.clip_factor]).any(|factor| *factor != 1.0);
+        let is_clipped = report.clip_factor_per_group.iter().any(|factor| *factor != 1.0);
         self.next.clipped += u32::from(is_clipped && !report.skipped);
         if report.skipped {
             self.next.skipped.push(report.step);
