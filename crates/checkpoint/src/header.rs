@@ -181,9 +181,10 @@ fn check_crc(bytes: &[u8], expected: &str, path: &Path) -> Result<()> {
         bytes[digits..digits + NO_CRC.len()].copy_from_slice(&NO_CRC);
     }
     let found = crc32fast::hash(&bytes);
-    let expected = u32::from_str_radix(expected, 16).unwrap_or(!found);
-    if found == expected {
+    // As it is written: digits in capitals are not what was.
+    if format!("{found:08x}") == expected {
         return Ok(());
     }
+    let expected = u32::from_str_radix(expected, 16).unwrap_or(!found);
     Err(Error::Damaged { path: path.to_owned(), what: "the header".into(), expected, found })
 }
