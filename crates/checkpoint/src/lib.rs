@@ -35,7 +35,7 @@
 //! Whatever [`Optimizer::save_to`](fallline::Optimizer::save_to) gives: parameters (if wanted), every slot in its own format, codes
 //! and scales as they are, master copies, remainders, step counters, the loss scale; the caller's step and `extra`: the
 //! position in a schedule, the configuration, whatever serde takes. The rules and their hyperparameters are in it
-//! to be read; those of the optimizer that loads count.
+//! to be read; those of the optimizer that loads count. `docs/checkpoint.md` of the repository describes the format.
 //!
 //! # What may happen
 //!

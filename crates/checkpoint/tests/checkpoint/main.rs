@@ -3,6 +3,7 @@
 //! One binary, since each links all of wgpu and naga anew.
 
 mod files;
+mod golden;
 mod kill;
 #[cfg(target_os = "linux")]
 mod memory;
