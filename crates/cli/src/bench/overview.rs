@@ -1,16 +1,17 @@
 //! All rules in one table, in Markdown, as the README has it.
 
 use anyhow::{Context, Result};
-use fallline::{Group, Optimizer, Rule, Slot, SlotKind, SlotShape, StateFormat, TensorSpec};
+use fallline::{Dtype, Group, Optimizer, Rule, Slot, SlotKind, SlotShape, StateFormat, TensorSpec};
 use indicatif::ProgressBar;
 
 use super::{measure::Bench, models::Model, row::Row, rule};
 use crate::rule::RuleName;
 
-const HEAD: [&str; 8] = [
+const HEAD: [&str; 9] = [
     "rule",
     "numbers of",
     "slots",
+    "state formats",
     "state, B/param",
     "int8 state, B/param",
     "B/param moved",
@@ -37,21 +38,50 @@ pub(super) fn measure(
         bench.gpu.wait()?;
         let group = Group::new("all", rule.clone()).state(StateFormat::Int8);
         let in_int8 = Optimizer::arena(&bench.gpu, &[group], &specs)?.state_size_bytes();
-        table += &line(row.overview(&slots(&*rule), in_int8));
+        table += &line(row.overview([slots(&*rule), state_formats(&*rule)], in_int8));
         rows.push(row);
         bench.gpu.wait()?;
     }
-    Ok((rows, table))
+    Ok((rows, table + &legend()))
 }
 
-fn line(cells: [String; 8]) -> String {
+/// What "any" format is, and which parameters and gradients have.
+fn legend() -> String {
+    let any: Vec<String> = StateFormat::ALL.iter().map(ToString::to_string).collect();
+    let dtypes: Vec<String> = Dtype::ALL.iter().map(ToString::to_string).collect();
+    format!(
+        "\nState formats: any is {}, of slots that are not in f32. Parameters and gradients of any rule: {}.\n",
+        any.join(", "),
+        dtypes.join(", ")
+    )
+}
+
+fn line(cells: [String; 9]) -> String {
     format!("| {} |\n", cells.join(" | "))
+}
+
+fn slots_of_matrix(rule: &dyn Rule) -> Vec<Slot> {
+    rule.slots(&TensorSpec::new("", [1024, 1024]))
+}
+
+/// In which formats of its group a rule keeps anything.
+fn state_formats(rule: &dyn Rule) -> String {
+    let slots = slots_of_matrix(rule);
+    let is_kept =
+        |format: &&StateFormat| slots.iter().any(|slot| slot.format(**format) == **format);
+    let kept: Vec<String> =
+        StateFormat::ALL.iter().filter(is_kept).map(ToString::to_string).collect();
+    match kept.len() {
+        0 => "none".to_owned(),
+        all if all == StateFormat::ALL.len() => "any".to_owned(),
+        _ => kept.join(", "),
+    }
 }
 
 /// What a rule keeps for a matrix, by kind: what has the format of the group; what is always f32; rows and
 /// columns; scalars.
 fn slots(rule: &dyn Rule) -> String {
-    let slots = rule.slots(&TensorSpec::new("", [1024, 1024]));
+    let slots = slots_of_matrix(rule);
     let names = |fits: &dyn Fn(&Slot) -> bool, what: &str| {
         let names: Vec<String> =
             slots.iter().filter(|slot| fits(slot)).map(|slot| format!("`{}`", slot.name)).collect();
@@ -72,4 +102,36 @@ fn slots(rule: &dyn Rule) -> String {
     .flatten()
     .collect();
     if all.is_empty() { "none".to_owned() } else { all.join("; ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All that depends on no time.
+    #[test]
+    fn the_readme_has_the_table() {
+        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+        let readme = std::fs::read_to_string(readme).expect("the workspace has one");
+        assert!(readme.contains(&line(HEAD.map(str::to_owned))), "its head");
+        assert!(readme.contains(legend().trim()), "{}", legend());
+        for name in fallline::RULE_NAMES {
+            let rule = rule(RuleName::known(name).expect("a rule's name"));
+            let reference = fallline::rule_reference(name).unwrap_or("-");
+            let (slots, formats) = (slots(&*rule), state_formats(&*rule));
+            let row = format!("\n| `{name}` | `{reference}` | {slots} | {formats} | ");
+            assert!(readme.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
+    fn formats_go_by_slots() {
+        let formats =
+            |name: &str| state_formats(&*rule(RuleName::known(name).expect("a rule's name")));
+        assert_eq!(formats("adamw"), "any");
+        // One of its slots at least.
+        assert_eq!(formats("schedulefree_adamw"), "any");
+        assert_eq!(formats("schedulefree_sgd"), "f32");
+        assert_eq!(formats("adafactor"), "f32");
+    }
 }

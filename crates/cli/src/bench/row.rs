@@ -164,13 +164,18 @@ impl Row {
         ]
     }
 
-    /// The row's cells in the table of all rules, by what the rule keeps and its bytes in int8.
-    pub(super) fn overview(&self, slots: &str, int8_size_bytes: u64) -> [String; 8] {
+    /// The row's cells in the table of all rules, by what the rule keeps, in which formats, and its bytes in int8.
+    pub(super) fn overview(
+        &self,
+        [slots, formats]: [String; 2],
+        int8_size_bytes: u64,
+    ) -> [String; 9] {
         let reference = rule_reference(&self.rule).unwrap_or("-");
         [
             format!("`{}`", self.rule),
             format!("`{reference}`"),
-            slots.to_owned(),
+            slots,
+            formats,
             format!("{:.2}", self.state_bytes_per_param),
             format!("{:.2}", int8_size_bytes as f64 / self.params as f64),
             format!("{:.0}", self.bytes_per_param),

@@ -91,8 +91,10 @@ fn all_rules_are_one_table() {
     assert_eq!(of, fallline::RULE_NAMES);
     let adamw = lines.iter().find(|line| line.starts_with("| `adamw` |")).expect("a row");
     // A code for a byte and a scale for 256 of them, twice; what is padded is little.
-    let cells = "| `torch.optim.AdamW` | `exp_avg`, `exp_avg_sq` | 8.02 | 2.04 | 28 |";
+    let cells = "| `torch.optim.AdamW` | `exp_avg`, `exp_avg_sq` | any | 8.02 | 2.04 | 28 |";
     assert!(adamw.contains(cells), "{adamw}");
+    let legend = "any is f32, bf16, int8, int4, fp8, companded, of slots";
+    assert!(ran.out.contains(legend), "{}", ran.out);
     assert_eq!(rows(&path).len(), of.len());
     let ran = fallline(&["bench", "--all-rules", "--model", "one-big,resnet50"]);
     assert!(ran.code == Some(2) && ran.err.contains("one --model"), "{ran:?}");
