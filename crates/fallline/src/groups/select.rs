@@ -16,21 +16,17 @@ use crate::{Error, Result, TensorSpec};
 /// ```
 /// use fallline::{Select, TensorSpec};
 ///
+/// # fn main() -> fallline::Result<()> {
 /// let tensors = [
 ///     TensorSpec::new("embed.weight", [1000, 64]),
 ///     TensorSpec::new("blocks.0.weight", [64, 64]),
 ///     TensorSpec::new("blocks.0.bias", [64]),
 /// ];
-/// let names = |select: Select| -> fallline::Result<Vec<&str>> {
-///     Ok(select.of(&tensors)?.into_iter().map(|index| tensors[index].name.as_str()).collect())
-/// };
-/// # fn main() -> fallline::Result<()> {
-/// # let names = names;
-/// assert_eq!(names(Select::glob("blocks.*"))?, ["blocks.0.weight", "blocks.0.bias"]);
-/// assert_eq!(names(Select::max_dims(1))?, ["blocks.0.bias"]);
-/// assert_eq!(names(Select::glob("blocks.*").except(Select::max_dims(1)))?, ["blocks.0.weight"]);
+/// assert_eq!(Select::glob("blocks.*").of(&tensors)?, [1, 2]);
+/// assert_eq!(Select::max_dims(1).of(&tensors)?, [2]);
+/// assert_eq!(Select::glob("blocks.*").except(Select::max_dims(1)).of(&tensors)?, [1]);
 /// let large = Select::filter(|tensor| tensor.shape.iter().product::<usize>() > 4096);
-/// assert_eq!(names(large.or("*.bias"))?, ["embed.weight", "blocks.0.bias"]);
+/// assert_eq!(large.or("*.bias").of(&tensors)?, [0, 2]);
 /// # Ok(())
 /// # }
 /// ```
