@@ -10,8 +10,8 @@ use fallline::{
 fn main() -> fallline::Result<()> {
     let gpu = Gpu::from_env()?;
     let mut tensors = [
-        TensorSpec::new("layer.weight", [128, 64]),
-        TensorSpec::new("layer.bias", [128]),
+        TensorSpec::new("weight", [128, 64]),
+        TensorSpec::new("bias", [128]),
         TensorSpec::new("embedding", [1000, 64]),
     ];
     let groups = Groups::new()
@@ -38,9 +38,10 @@ fn main() -> fallline::Result<()> {
 
     println!("one pass of {} dispatches on {}", optimizer.dispatches(), gpu.adapter_info().name);
     let steps = optimizer.read_steps()?;
-    for ((id, _), steps) in optimizer.tensors().zip(&steps) {
+    for ((id, spec), steps) in optimizer.tensors().zip(&steps) {
         let (group, value) = (optimizer.group_of(id)?, optimizer.read_param(id)?[0]);
-        println!("{:10} {:6} {steps:2} steps: {value:.6}", group.name, group.rule.name());
+        let (rule, group) = (group.rule.name(), &group.name);
+        println!("{:10} {rule:6} {steps:2} steps: {value:.6}, in group '{group}'", spec.name);
     }
     assert_eq!(steps, [10, 10, 5]);
     Ok(())
