@@ -106,7 +106,9 @@ def cases():
     yield case("polynomial_default", {"kind": "polynomial"}, corners=[5])
     cosine = {"kind": "cosine_annealing", "T_max": 1000, "eta_min": 1e-4}
     yield case("cosine_annealing", cosine, corners=[500, 1000, 2000, 3000])
-    yield case("cosine_annealing_odd", {"kind": "cosine_annealing", "T_max": 7}, corners=[7, 14, 21])
+    # torch's recursion drifts: after 10,000 steps, 714 periods, it is 3e-12 off its own closed form.
+    odd = {"kind": "cosine_annealing", "T_max": 7}
+    yield case("cosine_annealing_odd", odd, corners=[7, 14, 21], steps=2000)
     restarts = {"kind": "cosine_annealing_warm_restarts", "T_0": 10}
     yield case("warm_restarts", restarts, corners=[10, 20, 5000])
     tripled = {**restarts, "T_mult": 3, "eta_min": 1e-5}
