@@ -2,8 +2,9 @@
 
 use fallline::{
     AdamW, BorrowedTensor, BufferRange, Error, Gpu, Group, Lion, NAdam, Optimizer, RULE_NAMES,
-    Rprop, Rule, Sgd, Step, TensorId, TensorSpec, deserialize_rule, rule_by_name, serialize_rule,
-    wgpu,
+    Rprop, Rule, Sgd, Step, TensorId, TensorSpec, deserialize_rule, rule_by_name,
+    schedule::{Exponential, OneCycle, Schedule, Scheduler},
+    serialize_rule, wgpu,
 };
 use serde_json::Value;
 
@@ -228,4 +229,43 @@ fn a_scale_out_of_its_range_and_one_of_a_fixed_rate_are_errors() {
         optimizer.step(&Step::lr_of_group(&lr_of)).unwrap_err().to_string(),
         "group 'b': the learning rate of a step must be finite and >= 0, found -0.5"
     );
+}
+
+/// Learning rate, momentum and weight decay, each by a schedule, against f64.
+#[test]
+fn all_of_these_follow_schedules() {
+    const GRAD: f64 = 0.25;
+    let bases = [0.1, 0.02];
+    let (cycle, decay) = (OneCycle::new(bases, 20), Exponential::new(0.8));
+    let rule = |t| {
+        let momentum = cycle.momentum(t).unwrap();
+        Sgd::new().momentum(momentum).weight_decay(decay.lr(0.1, t))
+    };
+    let names = ["a", "b"];
+    let specs = names.map(|name| TensorSpec::new(name, [1]).in_group(name));
+    let groups = names.map(|name| Group::new(name, rule(0)));
+    let mut optimizer = Optimizer::arena(&gpu(), &groups, &specs).unwrap();
+    for index in [0, 1] {
+        optimizer.write_param(TensorId::new(index), &[1.0]).unwrap();
+        optimizer.write_grad(TensorId::new(index), &[0.25]).unwrap();
+    }
+    let mut scheduler = Scheduler::new(cycle.clone(), bases).unwrap();
+    let mut expected = [(1.0, 0.0); 2];
+    for t in 0..20 {
+        for name in names {
+            optimizer.set_rule(name, rule(t)).unwrap();
+        }
+        optimizer.step(&Step::lr_per_group(scheduler.lrs())).unwrap();
+        let Sgd { momentum, weight_decay, .. } = rule(t);
+        for (group, (param, buffer)) in expected.iter_mut().enumerate() {
+            let grad = GRAD + weight_decay * *param;
+            *buffer = if t == 0 { grad } else { momentum * *buffer + grad };
+            *param -= cycle.lr_of_group(group, bases[group], t) * *buffer;
+        }
+        scheduler.step();
+    }
+    for (index, (expected, _)) in expected.into_iter().enumerate() {
+        let found = f64::from(optimizer.read_param(TensorId::new(index)).unwrap()[0]);
+        assert!(expected < 0.95 && (found - expected).abs() < 1e-6, "{found}, not {expected}");
+    }
 }
