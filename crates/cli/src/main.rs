@@ -20,6 +20,7 @@ mod quantize;
 mod race;
 mod replay;
 mod rule;
+mod schedule;
 mod tensorfile;
 mod timing;
 mod train;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The optimizer step for machine-learning runtimes on wgpu: train, replay, quantize, plot, bench, info.
+/// The optimizer step for machine-learning runtimes on wgpu: train, replay, schedule, quantize, plot, bench, info.
 #[derive(Debug, Parser)]
 #[command(name = "fallline", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
@@ -55,6 +56,8 @@ enum Command {
     Dequantize(quantize::dequantize::Args),
     /// Draw the log of a monitored run: loss, gradient norm, update ratio, learning rate, loss scale
     Plot(plot::Args),
+    /// Tell the learning rates of a schedule, and draw them
+    Schedule(schedule::Args),
     /// Measure steps of real models against the device's memory traffic and two baselines
     Bench(bench::Args),
 }
@@ -70,6 +73,8 @@ Examples:
   fallline quantize model.safetensors small.safetensors --format int4
                                                 what would four bits lose?
   fallline plot run.jsonl -o run.svg            how did a run go?
+  fallline schedule --config cosine.toml --steps 1000 -o cosine.svg
+                                                which learning rates would that be?
   fallline bench --model gpt2-small --rule adamw
                                                 how fast is a step, and how fast could it be?
 
@@ -96,6 +101,7 @@ fn main() -> ExitCode {
         Command::Quantize(args) => quantize::run(args, &cli.device),
         Command::Dequantize(args) => quantize::dequantize::run(args, &cli.device),
         Command::Plot(args) => plot::run(args),
+        Command::Schedule(args) => schedule::run(args),
         Command::Bench(args) => bench::run(args, &cli.device),
     };
     match outcome {

@@ -53,6 +53,19 @@ impl Stroke {
         Self { color: COLORS[color], dash: DASHES[dash % DASHES.len()] }
     }
 
+    /// SVG of a line through these points, which may lie between pixels: smooth curves would be rough at whole ones.
+    pub(crate) fn polyline(self, points: impl Iterator<Item = (f64, f64)>) -> String {
+        let points: Vec<String> = points.map(|(x, y)| format!("{x:.2},{y:.2}")).collect();
+        let RGBColor(red, green, blue) = self.color;
+        let dash = self.dash.map(|(length, gap)| format!(" stroke-dasharray=\"{length} {gap}\""));
+        let color = format!("#{red:02X}{green:02X}{blue:02X}");
+        format!(
+            "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"{} points=\"{}\"/>\n",
+            dash.unwrap_or_default(),
+            points.join(" ")
+        )
+    }
+
     /// Draws it through these points.
     pub(crate) fn draw<C: CoordTranslate>(
         self,

@@ -4,7 +4,7 @@ use crate::picture;
 
 /// How values lie on an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scale {
+pub(crate) enum Scale {
     Linear,
     /// By the decimal logarithm.
     Log,
@@ -12,7 +12,7 @@ pub(super) enum Scale {
 
 impl Scale {
     /// Where a value lies, if it does.
-    pub(super) fn place(self, value: f64) -> Option<f64> {
+    pub(crate) fn place(self, value: f64) -> Option<f64> {
         let place = match self {
             Self::Linear => value,
             Self::Log => value.log10(),
@@ -23,14 +23,14 @@ impl Scale {
 
 /// Round ticks around values: the axis reaches from the first to the last.
 #[derive(Clone, Debug)]
-pub(super) struct Ticks {
+pub(crate) struct Ticks {
     /// With what stands there.
     ticks: Vec<(f64, String)>,
 }
 
 impl Ticks {
     /// Around these places, about this many.
-    pub(super) fn around(scale: Scale, places: impl Iterator<Item = f64>, count: u8) -> Self {
+    pub(crate) fn around(scale: Scale, places: impl Iterator<Item = f64>, count: u8) -> Self {
         let (low, high) = places
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
         let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
@@ -41,17 +41,17 @@ impl Ticks {
         Self { ticks }
     }
 
-    pub(super) fn axis(&self) -> picture::Axis {
+    pub(crate) fn axis(&self) -> picture::Axis {
         picture::Axis::between(&self.places())
     }
 
     /// The first and the last.
-    pub(super) fn ends(&self) -> (f64, f64) {
+    pub(crate) fn ends(&self) -> (f64, f64) {
         (self.ticks[0].0, self.ticks[self.ticks.len() - 1].0)
     }
 
     /// What stands at a tick.
-    pub(super) fn label(&self, place: f64) -> String {
+    pub(crate) fn label(&self, place: f64) -> String {
         let is_here = |tick: f64| (tick - place).abs() <= 1e-9 * place.abs().max(1e-30);
         let tick = self.ticks.iter().find(|(tick, _)| is_here(*tick));
         tick.map(|(_, label)| label.clone()).unwrap_or_default()
@@ -67,7 +67,8 @@ fn linear(low: f64, high: f64, count: f64) -> Vec<(f64, String)> {
     let margin = if high > low { 0.0 } else { low.abs().max(1e-30) / 2.0 };
     let (low, high) = (low - margin, high + margin);
     let step = round_up((high - low) / count);
-    let (first, last) = ((low / step).floor(), (high / step).ceil());
+    // What lies at a tick but for rounding needs none beyond.
+    let (first, last) = ((low / step + 1e-9).floor(), (high / step - 1e-9).ceil());
     let places = picture::ticks(first, last + 0.5, 1.0).into_iter().map(|n| n * step);
     places.map(|x| (x, number(x, step))).collect()
 }

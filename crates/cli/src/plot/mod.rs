@@ -6,7 +6,7 @@
 //! | `axis`   | where an axis has its ticks                       |
 //! | `figure` | how it is drawn                                   |
 
-mod axis;
+pub(crate) mod axis;
 mod figure;
 mod panels;
 

@@ -1,7 +1,7 @@
 //! `fallline replay`: a recorded training run through the engine, and a comparison.
 
 mod compare;
-mod config;
+pub(crate) mod config;
 mod report;
 mod trace;
 

@@ -16,6 +16,7 @@ mod quantize;
 mod quantize_errors;
 mod race;
 mod replay;
+mod schedule;
 mod train;
 mod usage;
 

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use crate::common::{fallline, golden, run, unread};
 
-const COMMANDS: [&str; 6] = ["info", "train", "replay", "quantize", "dequantize", "bench"];
+const COMMANDS: [&str; 7] =
+    ["info", "train", "replay", "quantize", "dequantize", "schedule", "bench"];
 
 #[test]
 fn help_has_examples() {
