@@ -10,6 +10,7 @@
 // Of tiny matrices (LANE_VEC4S 0: the last dimensions of a convolution, say) a unit is given to one lane for each
 // vec4 of a row, and a workgroup has as many units as it has lanes for. Where rows are no multiple of four long, a
 // lane loads two vec4s and takes what lies across.
+// Where a rule keeps blocks of a tensor, there is one matrix, of which every block is some rows; columns are not summed.
 // Blocks and chunks are counted from the beginning of each matrix: where buffers are cut changes no sum.
 //
 // Joined with: a rule (margin), and all that it is joined with in an update; words, format and codec of the
@@ -18,7 +19,7 @@
 //
 // Bindings (group 0):
 //   0 tensors   records
-//   1 pieces    blocks of tensors; a workgroup looks for its own
+//   1 pieces    units of tensors; a workgroup looks for its own
 //   2 grad      a window of a buffer
 //   3 matrices  of each tensor
 //   4 parts     (out)
@@ -32,6 +33,8 @@
 override ROW_WORKGROUPS: u32 = 32768u;
 // Whether rows are multiples of four long, so that no vec4 lies in two.
 override WHOLE_ROWS: bool = false;
+// Whether the rule keeps something of columns.
+override HAS_COLUMNS: bool = true;
 
 // Vec4s of a row that a lane sums, at most: 1, 2, 4 or 8; 0: matrices are tiny.
 override LANE_VEC4S: u32 = 8u;
@@ -88,22 +91,21 @@ fn main(
 
 // The unit of this number in a piece; one behind the last has no rows.
 fn unit_of(number: u32, piece: Piece, shape: Matrices) -> Unit {
-    let block = piece.first + number / shape.chunks;
-    let chunk = number % shape.chunks;
-    let first_row = row_of(block, shape);
-    let first_of_piece = row_of(piece.first, shape);
-    let exists = number < piece.len * shape.chunks;
+    let block = (piece.first + number) / shape.chunks;
+    let chunk = (piece.first + number) % shape.chunks;
+    let first_of_piece = elem_of(piece.first, shape);
+    let exists = number < piece.len;
     let rows = min(BLOCK_ROWS, shape.rows - (block % shape.blocks) * BLOCK_ROWS);
-    let first = (first_row - first_of_piece) * shape.columns + chunk * CHUNK_COLUMNS;
+    let first = elem_of(piece.first + number, shape) - first_of_piece;
     return Unit(
         block,
         select(0u, rows, exists),
-        first_row,
+        row_of(block, shape),
         chunk,
         shape.columns,
         piece.lead + select(0u, first, exists),
         piece.grad_vec4,
-        first_of_piece * shape.columns / 4u,
+        first_of_piece / 4u,
     );
 }
 
@@ -150,20 +152,22 @@ fn sum_wide(unit: Unit, lane: u32, shape: Matrices, tensor: Tensor, hyper: Hyper
         let of_row = ((term0 + term1) + (term2 + term3)) + ((term4 + term5) + (term6 + term7));
         of_rows[row * 8u + own] = (of_row.x + of_row.y) + (of_row.z + of_row.w);
     }
-    let first = lane / 8u * ROW_VEC4S + own;
-    of_columns[first] = sums0;
-    if (LANE_VEC4S > 1u) {
-        of_columns[first + 8u] = sums1;
-    }
-    if (LANE_VEC4S > 2u) {
-        of_columns[first + 16u] = sums2;
-        of_columns[first + 24u] = sums3;
-    }
-    if (LANE_VEC4S > 4u) {
-        of_columns[first + 32u] = sums4;
-        of_columns[first + 40u] = sums5;
-        of_columns[first + 48u] = sums6;
-        of_columns[first + 56u] = sums7;
+    if (HAS_COLUMNS) {
+        let first = lane / 8u * ROW_VEC4S + own;
+        of_columns[first] = sums0;
+        if (LANE_VEC4S > 1u) {
+            of_columns[first + 8u] = sums1;
+        }
+        if (LANE_VEC4S > 2u) {
+            of_columns[first + 16u] = sums2;
+            of_columns[first + 24u] = sums3;
+        }
+        if (LANE_VEC4S > 4u) {
+            of_columns[first + 32u] = sums4;
+            of_columns[first + 40u] = sums5;
+            of_columns[first + 48u] = sums6;
+            of_columns[first + 56u] = sums7;
+        }
     }
     workgroupBarrier();
     // A lane for each row, and for each vec4 of columns.
@@ -174,7 +178,7 @@ fn sum_wide(unit: Unit, lane: u32, shape: Matrices, tensor: Tensor, hyper: Hyper
         }
         parts[shape.row_parts + (unit.first_row + lane) * shape.chunks + unit.chunk] = sum;
     }
-    if (lane < ROW_VEC4S) {
+    if (HAS_COLUMNS && lane < ROW_VEC4S) {
         var sum = vec4<f32>();
         for (var i = lane; i < 8u * ROW_VEC4S; i += ROW_VEC4S) {
             sum += of_columns[i];
@@ -212,7 +216,7 @@ fn sum_tiny(unit: Unit, lane: u32, lanes: u32, shape: Matrices, tensor: Tensor, 
 fn store_columns(unit: Unit, number: u32, sums: vec4<f32>, shape: Matrices) {
     let column = unit.chunk * CHUNK_COLUMNS + number * 4u;
     let at = shape.column_parts + unit.block * unit.columns + column;
-    let count = select(0u, unit.columns - min(column, unit.columns), unit.rows != 0u);
+    let count = select(0u, unit.columns - min(column, unit.columns), HAS_COLUMNS && unit.rows != 0u);
     if (count > 0u) {
         parts[at] = sums.x;
     }
@@ -250,6 +254,11 @@ fn unit_lanes(columns: u32) -> u32 {
 // The first row of a block, among those of all matrices.
 fn row_of(block: u32, shape: Matrices) -> u32 {
     return block / shape.blocks * shape.rows + block % shape.blocks * BLOCK_ROWS;
+}
+
+// The first element of a unit, among those of all matrices.
+fn elem_of(unit: u32, shape: Matrices) -> u32 {
+    return row_of(unit / shape.chunks, shape) * shape.columns + unit % shape.chunks * CHUNK_COLUMNS;
 }
 
 // Four elements from any on; `first` is a vec4 of the window, number `lead` of the tensor.

@@ -3,8 +3,8 @@
 //   row    <- keep_row(row, mean, record.scalars, hyper)
 //   column <- keep_column(column, mean, record.scalars, hyper)
 //
-// A workgroup for 64 rows of a tensor, or for 64 columns; where a matrix has more than 256 rows for 16, with four
-// lanes each. A dispatch for each rule. Others' tensors are left alone, and those that take no step.
+// A workgroup for 64 rows of a tensor, or for one of more than 64 parts; or for 64 columns, where a matrix has more than
+// 256 rows for 16, with four lanes each. The rows of a block have one value. A dispatch for each rule. Others' tensors are left alone, and those that take no step.
 //
 // Joined with: a rule (StepHyper, Scalars, keep_row, keep_column), and all that it is joined with in an update;
 // structs/{tensor,placement,group,matrices}.wgsl.
@@ -30,6 +30,7 @@ override ROW_WORKGROUPS: u32 = 32768u;
 // The rule's number among those of the optimizer.
 override RULE: u32 = 0u;
 
+const LARGE_PARTS: u32 = 64u;
 const LARGE_BLOCKS: u32 = 4u;
 const LARGE_SLICES: u32 = 4u;
 
@@ -52,9 +53,13 @@ fn main(
     }
     let shape = matrices[index];
     let own = workgroup - shape.first_vectors;
-    let row_workgroups = (shape.rows_total + 63u) / 64u;
+    // Parts of a row, or of all of a block; and lanes of it.
+    let row_parts = shape.rows_per_value * shape.chunks;
+    let row_lanes = select(1u, 64u, row_parts > LARGE_PARTS);
+    let rows = 64u / row_lanes;
+    let row_workgroups = (shape.rows_total + rows - 1u) / rows;
     let is_row = own < row_workgroups;
-    let row = own * 64u + lane;
+    let row = own * rows + lane % rows;
     // Lanes of a column.
     let slices = select(1u, LARGE_SLICES, shape.blocks > LARGE_BLOCKS);
     let columns = 64u / slices;
@@ -62,7 +67,10 @@ fn main(
     let columns_total = shape.matrices * shape.columns;
     var sum = 0.0;
     if (is_row && row < shape.rows_total) {
-        sum = sum_of(shape.row_parts + row * shape.chunks, 1u, shape.chunks);
+        // All parts, or every 64th.
+        let first = lane / rows;
+        let len = (row_parts - min(first, row_parts) + row_lanes - 1u) / row_lanes;
+        sum = sum_of(shape.row_parts + row * row_parts + first, row_lanes, len);
     } else if (!is_row && column < columns_total) {
         // Every fourth block, or all.
         let slice = lane / columns;
@@ -79,9 +87,14 @@ fn main(
     }
     let scalars = tensors[index].scalars;
     let hyper = groups[placement.group].step_hyper;
-    if (is_row && row < shape.rows_total) {
+    if (is_row && lane < rows && row < shape.rows_total) {
+        var total = sum;
+        if (row_lanes == 64u) {
+            total = sum_of_lanes();
+        }
         let at = shape.rows_at + row;
-        vectors[at] = keep_row(vectors[at], sum / f32(shape.columns), scalars, hyper);
+        let mean = total / f32(shape.rows_per_value * shape.columns);
+        vectors[at] = keep_row(vectors[at], mean, scalars, hyper);
     } else if (!is_row && lane < columns && column < columns_total) {
         var total = sum;
         if (slices == LARGE_SLICES) {
@@ -90,6 +103,19 @@ fn main(
         let at = shape.columns_at + column;
         vectors[at] = keep_column(vectors[at], total / f32(shape.rows), scalars, hyper);
     }
+}
+
+// The sum of what all lanes have, in runs of eight.
+fn sum_of_lanes() -> f32 {
+    var total = 0.0;
+    for (var run = 0u; run < 64u; run += 8u) {
+        var of_run = 0.0;
+        for (var i = run; i < run + 8u; i++) {
+            of_run += of_lanes[i];
+        }
+        total += of_run;
+    }
+    return total;
 }
 
 // The sum of `len` parts, in runs of 16.

@@ -38,7 +38,7 @@ fn main(
     let last = number == pieces[0].tensor;
     let end = select(pieces[min(number + 1u, pieces[0].tensor)].first_workgroup, pieces[0].first_workgroup, last);
     let elems = min(
-        (row_of(piece.first + piece.len, shape) - row_of(piece.first, shape)) * shape.columns,
+        elem_of(piece.first + piece.len, shape) - elem_of(piece.first, shape),
         tensor.len_vec4 * 4u,
     );
     let share = (elems / 4u + end - piece.first_workgroup - 1u) / (end - piece.first_workgroup);
@@ -52,6 +52,8 @@ fn main(
     }
 }
 
-fn row_of(block: u32, shape: Matrices) -> u32 {
-    return block / shape.blocks * shape.rows + block % shape.blocks * 64u;
+fn elem_of(unit: u32, shape: Matrices) -> u32 {
+    let block = unit / shape.chunks;
+    let row = block / shape.blocks * shape.rows + block % shape.blocks * 64u;
+    return row * shape.columns + unit % shape.chunks * 256u;
 }

@@ -42,11 +42,12 @@
 //!   fn keep(t: f32, lr: f32, kept: Kept, hyper: StepHyper) -> vec4<f32>
 //!   // If it has joint ones, before `decide`; else `functions/keeps_nothing_joint.wgsl`.
 //!   fn keep_joint(sums: vec4<f32>, before: vec4<f32>, hyper: StepHyper) -> vec4<f32>
-//!   // If it has slots of rows or columns: what is averaged over each, what it keeps of the mean, and what the
-//!   // elements of a row see of it, beside the mean over all rows of the matrix.
+//!   // If it has slots of rows, columns or blocks: what is averaged over each, and what it keeps of the mean, where a
+//!   // block is a row. Without columns: `functions/no_columns.wgsl`.
 //!   fn margin(grad: vec4<f32>, tensor: Tensor, hyper: Hyper) -> vec4<f32>
 //!   fn keep_row(before: f32, mean: f32, scalars: Scalars, hyper: StepHyper) -> f32
 //!   fn keep_column(before: f32, mean: f32, scalars: Scalars, hyper: StepHyper) -> f32
+//!   // Of rows and columns: what the elements of a row see of it, beside the mean over all rows of the matrix.
 //!   fn row_factor(row: f32, mean: f32, hyper: StepHyper) -> f32
 //!   // If parameters are evaluated elsewhere than where they are trained: where, by the state.
 //!   fn evaluated(param: vec4<f32>, state: State, tensor: Tensor, hyper: Hyper) -> vec4<f32>
@@ -423,6 +424,8 @@ sources! {
         STEERING_SUMS = "steering_sums",
         /// A rule that wants nothing summed.
         NO_TERMS = "no_terms",
+        /// A rule that keeps nothing of columns.
+        NO_COLUMNS = "no_columns",
         /// Decoupled weight decay.
         DECAY = "decay",
         /// In its place: the same where the direction does not work against it.

@@ -1,5 +1,6 @@
 // A tensor as the matrices that its last two dimensions make, and where what is kept of their rows and columns lies:
-// counted in elements of the buffer of all vectors.
+// counted in elements of the buffer of all vectors. Of a rule that keeps blocks it is one matrix: for elements a row is
+// a block, for sums it is a part of one, of at most 256 columns where that can be.
 
 struct Matrices {
     // Of one matrix; 0 rows: the tensor has none.
@@ -13,7 +14,7 @@ struct Matrices {
     first_sum: u32,
     // The rule's slot of rows.
     rows_at: u32,
-    // All rows, of all matrices; and these.
+    // All values that are kept of rows, of all matrices; and these.
     rows_total: u32,
     matrices: u32,
 
@@ -27,6 +28,7 @@ struct Matrices {
     // Workgroups of control/vectors.wgsl and control/means.wgsl before those of this tensor.
     first_vectors: u32,
     first_means: u32,
+    // Rows that one value is kept of: those of a block, or 1.
+    rows_per_value: u32,
     padding0: u32,
-    padding1: u32,
 }

@@ -6,6 +6,7 @@
 mod accumulate;
 mod after;
 mod arena;
+mod blocks;
 mod borrowed;
 mod conversions;
 mod custom_rules;

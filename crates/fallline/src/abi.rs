@@ -110,8 +110,8 @@ pub(crate) struct Matrices {
     pub(crate) column_parts: u32,
     pub(crate) first_vectors: u32,
     pub(crate) first_means: u32,
+    pub(crate) rows_per_value: u32,
     pub(crate) padding0: u32,
-    pub(crate) padding1: u32,
 }
 
 /// `Run` of `structs/run.wgsl`.

@@ -232,6 +232,20 @@ pub enum Error {
         /// The slots that the rule keeps.
         known: String,
     },
+    /// Blocks that are no equal parts of a tensor's first dimension.
+    #[error(
+        "tensor '{tensor}': {blocks} blocks of '{slot}' are not equal parts of a first dimension of {first}"
+    )]
+    Blocks {
+        /// The tensor's name.
+        tensor: String,
+        /// The slot that has a value for each of them.
+        slot: &'static str,
+        /// How many there are.
+        blocks: usize,
+        /// The first dimension; 1 without any.
+        first: usize,
+    },
     /// A tensor that no buffer of this device can hold.
     #[error(
         "tensor '{tensor}' needs {size_bytes} bytes in one buffer, but the device's \

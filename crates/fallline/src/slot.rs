@@ -1,6 +1,6 @@
 //! What a rule keeps beside a parameter.
 
-use crate::{Group, StateFormat, TensorSpec, fits::fits};
+use crate::{Error, Group, Result, StateFormat, TensorSpec, fits::fits};
 
 /// Slots of a parameter's shape that a rule can keep: `Slots` of `structs/slots.wgsl`.
 pub(crate) const MAX_SLOTS: usize = 8;
@@ -48,6 +48,11 @@ pub enum SlotShape {
     Rows,
     /// Each column of each of these matrices: `[.., 1, c]`. Always f32.
     Columns,
+    /// Each of so many blocks, equal parts of the first dimension: 1 is the tensor, as many as there are rows are its
+    /// rows, a number of heads its heads. Always f32, of shape `[n]`. A block is a row of the matrix that they make: the
+    /// rule's WGSL keeps it by `keep_row`, and elements see it in `slots.row` as it is kept. A rule has these, or rows
+    /// and columns.
+    Blocks(usize),
     /// The tensor: shape `[]`, always f32. A rule may have up to four.
     Scalar,
     /// All tensors that the rule's sums go over ([`Scope`](crate::Scope)): shape `[]`, always f32. A rule may have
@@ -108,15 +113,43 @@ impl Slot {
         match (self.shape, &mut dims[..]) {
             (SlotShape::Rows, [.., last]) => *last = 1,
             (SlotShape::Columns, [.., rows, _]) => *rows = 1,
+            (SlotShape::Blocks(blocks), _) => dims = vec![blocks],
             (SlotShape::Scalar | SlotShape::Joint, _) => dims.clear(),
             _ => {}
         }
         dims
     }
 
+    /// Whether the blocks are equal parts of a tensor's first dimension, of which one without any has one.
+    ///
+    /// # Errors
+    /// [`Error::Blocks`] if not.
+    pub(crate) fn check(self, tensor: &TensorSpec) -> Result<()> {
+        let first = tensor.shape.first().copied().unwrap_or(1);
+        match self.shape {
+            SlotShape::Blocks(blocks) if !first.is_multiple_of(blocks) => {
+                Err(Error::Blocks { tensor: tensor.name.clone(), slot: self.name, blocks, first })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Elements of the slot beside a tensor, whose own are counted.
     pub(crate) fn len_elems(self, tensor: &TensorSpec) -> u64 {
         self.dims(&tensor.shape).iter().map(|dim| *dim as u64).product()
+    }
+
+    /// Whether it has a value for each row, column or block.
+    pub(crate) const fn is_vector(self) -> bool {
+        matches!(self.shape, SlotShape::Rows | SlotShape::Columns | SlotShape::Blocks(_))
+    }
+
+    /// The same of any number of blocks, which kernels do not know.
+    pub(crate) const fn uncounted(self) -> Self {
+        match self.shape {
+            SlotShape::Blocks(_) => self.shape(SlotShape::Blocks(1)),
+            _ => self,
+        }
     }
 
     /// Whether it lies in the tiles of the state, and not beside them.
@@ -130,6 +163,26 @@ pub(crate) fn slots_of(group: &Group, tensor: &TensorSpec) -> Vec<Slot> {
     let mut slots = group.rule.slots(tensor);
     slots.extend(group.after_slots());
     slots
+}
+
+/// How many blocks a tensor has, if any slot has a value for each.
+pub(crate) fn blocks_of(slots: &[Slot]) -> Option<usize> {
+    slots.iter().find_map(|slot| match slot.shape {
+        SlotShape::Blocks(blocks) => Some(blocks),
+        _ => None,
+    })
+}
+
+/// The dimensions of a row, beside a parameter with these: of a block, or the last.
+pub(crate) fn row_dims(slots: &[Slot], param: &[usize]) -> Vec<usize> {
+    match (blocks_of(slots), param) {
+        (Some(blocks), [first, rest @ ..]) => {
+            let own = first.checked_div(blocks).unwrap_or(0);
+            [&[own], rest].concat()
+        }
+        (None, [.., last]) => vec![*last],
+        (_, []) => Vec::new(),
+    }
 }
 
 /// The slots that lie in tiles.

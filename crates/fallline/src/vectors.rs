@@ -1,13 +1,13 @@
 //! State that does not lie in tiles: what a rule keeps of the rows and columns of matrices, f32, of all
 //! tensors in one buffer.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use wgpu::{Buffer, BufferUsages, CommandEncoder};
 
 use crate::{
     Error, Gpu, Result, Slot, SlotShape, TensorSpec, abi::Matrices, fits::fits, kernel::SUM_BYTES,
-    limits,
+    limits, slot,
 };
 
 /// Rows of a block, and columns of a chunk: `control/margins.wgsl`.
@@ -18,8 +18,14 @@ pub(crate) const CHUNK_COLUMNS: u64 = 256;
 const TINY_COLUMNS: u32 = 32;
 pub(crate) const TINY_ROWS: u32 = 16;
 
-/// Rows of a workgroup of `control/vectors.wgsl`; and its columns, of matrices of at most so many blocks and of others.
-const WORKGROUP_ROWS: u64 = 64;
+/// The columns that sums see of a block, if so many divide it; and the most of blocks that are rows whole.
+const BLOCK_COLUMNS: RangeInclusive<u64> = 64..=CHUNK_COLUMNS;
+const ROW_COLUMNS: u64 = 1024;
+
+/// Rows of a workgroup of `control/vectors.wgsl`, of at most so many parts and of others; and its columns, of matrices of
+/// at most so many blocks and of others.
+const WORKGROUP_ROWS: [u64; 2] = [64, 1];
+pub(crate) const LARGE_PARTS: u64 = 64;
 const WORKGROUP_COLUMNS: [u64; 2] = [64, 16];
 pub(crate) const LARGE_BLOCKS: u64 = 4;
 
@@ -45,7 +51,7 @@ pub(crate) struct Vectors {
 pub(crate) struct VectorMemory {
     /// Of each tensor its `Matrices`, then the sums of tiles, then rows and columns: one binding for elements.
     pub(crate) buffer: Buffer,
-    /// The first of these again, for kernels that write the last.
+    /// The first of these again, as sums see them, for kernels that write the last.
     pub(crate) matrices: Buffer,
     pub(crate) shapes: Vec<Matrices>,
     /// What is summed over parts of rows and columns.
@@ -73,7 +79,7 @@ const ALIGNMENT: u64 = 16;
 impl Vectors {
     /// For tensors whose tile sums take this many bytes together.
     pub(crate) fn new(gpu: &Gpu, tensors: &[Factored<'_>], sums_bytes: u64) -> Result<Self> {
-        if !tensors.iter().any(|tensor| tensor.slots.iter().any(|slot| is_vector(*slot))) {
+        if !tensors.iter().any(|tensor| tensor.slots.iter().any(|slot| slot.is_vector())) {
             return Ok(Self { memory: None, places: vec![Vec::new(); tensors.len()] });
         }
         let limit = limits::max_binding_bytes(gpu.limits());
@@ -89,23 +95,27 @@ impl Vectors {
             };
             let mut shape = counts.shape(tensor)?;
             let first_sum = sums_at / SUM_BYTES + tensor.first_sum;
-            let has_any = tensor.slots.iter().any(|slot| is_vector(*slot));
+            let has_any = tensor.slots.iter().any(|slot| slot.is_vector());
             let mut of_tensor = Vec::new();
             if has_any {
-                // Of a rule that keeps one of the two, the other is of no use. (Without elements there may be rows.)
-                let len = |shape, all: u64| {
-                    let slot = tensor.slots.iter().find(|slot| slot.shape == shape);
-                    slot.map_or(all, |slot| slot.len_elems(tensor.spec))
+                let len = |is: fn(&Slot) -> bool| {
+                    let slot = tensor.slots.iter().copied().find(is);
+                    slot.map(|slot| slot.len_elems(tensor.spec))
                 };
-                let columns = u64::from(shape.matrices) * u64::from(shape.columns);
-                let rows_at = take(len(SlotShape::Rows, shape.rows_total.into()));
-                let columns_at = take(len(SlotShape::Columns, columns));
-                shape.factors_at = elem(take(shape.rows_total.into()).start, limit)?;
+                // Of a rule that keeps columns only, rows are of no use. (Without elements there may be either.)
+                let rows = len(|slot| slot.is_vector() && !is_columns(slot));
+                let rows_at = take(rows.unwrap_or(shape.rows_total.into()));
+                let columns_at = take(len(is_columns).unwrap_or(0));
                 shape.rows_at = elem(rows_at.start, limit)?;
+                // Of blocks elements see what is kept.
+                shape.factors_at = match slot::blocks_of(tensor.slots) {
+                    Some(_) => shape.rows_at,
+                    None => elem(take(shape.rows_total.into()).start, limit)?,
+                };
                 shape.columns_at = elem(columns_at.start, limit)?;
                 shape.first_sum = elem(4 * first_sum, limit)?;
                 of_tensor.extend(tensor.slots.iter().map(|slot| match slot.shape {
-                    SlotShape::Rows => Some(rows_at.clone()),
+                    SlotShape::Rows | SlotShape::Blocks(_) => Some(rows_at.clone()),
                     SlotShape::Columns => Some(columns_at.clone()),
                     _ => None,
                 }));
@@ -122,7 +132,8 @@ impl Vectors {
         }
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
         let buffer = gpu.buffer("fallline rows and columns", end, usage)?;
-        gpu.write("fallline rows and columns", &buffer, 0, &shapes)?;
+        let for_elements: Vec<Matrices> = shapes.iter().map(for_elements).collect();
+        gpu.write("fallline rows and columns", &buffer, 0, &for_elements)?;
         let owners = |owners: &[u32]| gpu.filled("fallline owners", BufferUsages::STORAGE, owners);
         let owners = [owners(&counts.owners[0])?, owners(&counts.owners[1])?];
         let memory = VectorMemory {
@@ -176,23 +187,40 @@ impl Counts {
     /// A tensor as matrices, where it has vectors; what is behind it otherwise.
     fn shape(&mut self, tensor: &Factored<'_>) -> Result<Matrices> {
         let Factored { spec, slots, len_elems, .. } = *tensor;
-        let has_any = slots.iter().any(|slot| is_vector(*slot)) && len_elems > 0;
-        let (rows, columns) = match spec.shape[..] {
+        let has_any = slots.iter().any(|slot| slot.is_vector()) && len_elems > 0;
+        let in_blocks = slot::blocks_of(slots).map(|blocks| blocks as u64);
+        let (rows, columns) = match (in_blocks, &spec.shape[..]) {
             _ if !has_any => (0, 0),
-            [.., rows, columns] => (rows as u64, columns as u64),
-            [columns] => (1, columns as u64),
-            [] => (1, 1),
+            (Some(blocks), _) => {
+                let columns = columns_of_block(len_elems / blocks);
+                // A long one that cannot be cut into rows is a matrix of one, within which pieces may end.
+                (if columns <= ROW_COLUMNS { len_elems / columns } else { 1 }, columns)
+            }
+            (None, &[.., rows, columns]) => (rows as u64, columns as u64),
+            (None, &[columns]) => (1, columns as u64),
+            (None, []) => (1, 1),
         };
         let matrices = len_elems.checked_div(rows * columns).unwrap_or(0);
         let (blocks, chunks) = (rows.div_ceil(BLOCK_ROWS), columns.div_ceil(CHUNK_COLUMNS));
+        let rows_per_value = match in_blocks {
+            Some(blocks) if has_any => matrices * rows / blocks,
+            _ => 1,
+        };
+        let rows_total = matrices * rows / rows_per_value;
+        let columns_total = if slots.iter().any(is_columns) { matrices * columns } else { 0 };
         let row_parts = self.parts;
         let column_parts = row_parts + matrices * rows * chunks;
         let [first_vectors, first_means] = self.owners.each_ref().map(|owners| owners.len() as u64);
-        self.parts = column_parts + matrices * blocks * columns;
+        self.parts = column_parts + columns_total * blocks;
+        let workgroup_rows = WORKGROUP_ROWS[usize::from(rows_per_value * chunks > LARGE_PARTS)];
         let workgroup_columns = WORKGROUP_COLUMNS[usize::from(blocks > LARGE_BLOCKS)];
-        let vectors = (matrices * rows).div_ceil(WORKGROUP_ROWS)
-            + (matrices * columns).div_ceil(workgroup_columns);
-        let means = if rows <= TINY_ROWS.into() { matrices.div_ceil(64) } else { matrices };
+        let vectors =
+            rows_total.div_ceil(workgroup_rows) + columns_total.div_ceil(workgroup_columns);
+        let means = match in_blocks {
+            Some(_) => 0,
+            None if rows <= TINY_ROWS.into() => matrices.div_ceil(64),
+            None => matrices,
+        };
         // Kernels count a tensor's elements, and all parts, in 32 bits.
         let most = u64::from(u32::MAX);
         if len_elems > most && has_any {
@@ -208,7 +236,7 @@ impl Counts {
         Ok(Matrices {
             rows: number(rows)?,
             columns: number(columns)?,
-            rows_total: number(matrices * rows)?,
+            rows_total: number(rows_total)?,
             blocks: number(blocks)?,
             chunks: number(chunks)?,
             row_parts: number(row_parts)?,
@@ -216,6 +244,7 @@ impl Counts {
             first_vectors: number(first_vectors)?,
             first_means: number(first_means)?,
             matrices: number(matrices)?,
+            rows_per_value: number(rows_per_value)?,
             ..Matrices::default()
         })
     }
@@ -230,6 +259,24 @@ fn elem(byte: u64, limit: u64) -> Result<u32> {
     })
 }
 
-fn is_vector(slot: Slot) -> bool {
-    matches!(slot.shape, SlotShape::Rows | SlotShape::Columns)
+/// The columns that sums see of a block of this length: so many elements lie one behind the other, and may be cut into any
+/// equal rows, which are whole vec4s if the block is.
+fn columns_of_block(len: u64) -> u64 {
+    if len <= CHUNK_COLUMNS {
+        return len;
+    }
+    let step = if len.is_multiple_of(4) { 4 } else { 1 };
+    let fits = |columns: &u64| columns.is_multiple_of(step) && len.is_multiple_of(*columns);
+    BLOCK_COLUMNS.rev().find(fits).unwrap_or(len)
+}
+
+/// Of blocks elements see one row each.
+fn for_elements(shape: &Matrices) -> Matrices {
+    let (rows, columns) =
+        (shape.rows / shape.rows_per_value.max(1), shape.columns * shape.rows_per_value);
+    Matrices { rows, columns, ..*shape }
+}
+
+fn is_columns(slot: &Slot) -> bool {
+    slot.shape == SlotShape::Columns
 }

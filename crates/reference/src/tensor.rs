@@ -13,6 +13,8 @@ pub struct Tensor<T> {
     pub param: Vec<T>,
     /// Its shape.
     pub shape: Vec<usize>,
+    /// How many blocks the rule cuts it into.
+    blocks: usize,
     /// The state slots in the order of the rule, each as long as its extent says.
     pub slots: Vec<Vec<T>>,
     /// What the rule keeps for the tensor, or for the optimizer, of which each of its tensors then has a copy.
@@ -93,12 +95,14 @@ impl<T: Number> Tensor<T> {
     #[must_use]
     pub fn shaped(rule: &dyn Rule, shape: &[usize], param: Vec<T>) -> Self {
         assert_eq!(shape.iter().product::<usize>(), param.len(), "elements of {shape:?}");
-        let slot = |extent: Extent| vec![T::default(); extent.dims(shape).iter().product()];
+        let blocks = rule.blocks(shape);
+        let slot = |extent: Extent| vec![T::default(); extent.dims(shape, blocks).iter().product()];
         Self {
             slots: rule.slots(shape).iter().map(|(_, extent)| slot(*extent)).collect(),
             kept: rule.initial().map(T::nearest),
             param,
             shape: shape.to_vec(),
+            blocks,
             step: 0,
             slow: None,
             average: None,
@@ -221,7 +225,7 @@ impl<T: Number> Tensor<T> {
         }
     }
 
-    /// What is known before anything is summed: the step is counted, rows and columns are folded.
+    /// What is known before anything is summed: the step is counted, rows, columns and blocks are folded.
     pub(crate) fn begin(&mut self, rule: &dyn Rule, lr: f64, grad: &[T]) -> Scalars<T> {
         self.step += 1;
         if self.step == 1
@@ -237,7 +241,7 @@ impl<T: Number> Tensor<T> {
             let values = self.slots[slot].len();
             let mut sums = vec![0.0; values];
             for (index, grad) in grad.iter().enumerate() {
-                sums[extent.index(&self.shape, index)] += rule.margin((*grad).into());
+                sums[extent.index(&self.shape, self.blocks, index)] += rule.margin((*grad).into());
             }
             // None of no elements: their mean is 0.
             let count = (grad.len() / values.max(1)).max(1) as f64;
@@ -264,7 +268,8 @@ impl<T: Number> Tensor<T> {
     /// What a rule's functions are given of an element: each slot's value, and the means of rows.
     fn state(&self, extents: &[(&str, Extent)], row_means: &[Vec<T>], index: usize) -> Vec<T> {
         let slots = self.slots.iter().zip(extents);
-        let of_element = slots.map(|(slot, (_, extent))| slot[extent.index(&self.shape, index)]);
+        let of_element =
+            slots.map(|(slot, (_, extent))| slot[extent.index(&self.shape, self.blocks, index)]);
         let matrix: usize = self.shape.iter().rev().take(2).product();
         let means = row_means.iter().map(|means| means[index / matrix.max(1)]);
         of_element.chain(means).collect()

@@ -95,6 +95,7 @@ fn slots(rule: &dyn Rule) -> String {
             &|slot| matches!(slot.shape, SlotShape::Rows | SlotShape::Columns),
             " of rows and columns",
         ),
+        names(&|slot| matches!(slot.shape, SlotShape::Blocks(_)), " of blocks"),
         names(&|slot| slot.shape == SlotShape::Scalar, " of the tensor"),
         names(&|slot| slot.shape == SlotShape::Joint, " of all tensors"),
     ]

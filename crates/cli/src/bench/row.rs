@@ -218,7 +218,7 @@ const SPEED: [&str; 9] =
 
 /// Bytes that a step must move for each element: parameter, what is kept beside it, and state read and
 /// written, and read before where something looks at whole tensors; the gradient read, once more if something is decided
-/// by it before, and once more for rows and columns; the average read and written. (Lookahead's slow weights are not
+/// by it before, and once more for rows, columns or blocks; the average read and written. (Lookahead's slow weights are not
 /// touched in most steps, nor counted. Of large tensors: small ones keep their state in f32; what has other shapes than the parameter does
 /// not count.)
 fn bytes_per_param(numerics: &Numerics, around: Around, rule: &dyn Rule) -> f64 {
@@ -227,14 +227,15 @@ fn bytes_per_param(numerics: &Numerics, around: Around, rule: &dyn Rule) -> f64 
     let kept = spec.dtype.size_bytes() + spec.precision.size_bytes();
     let grad = spec.grad_dtype.size_bytes();
     let slots = rule.slots(&spec);
-    let of_shape = |shape| slots.iter().filter(|slot| slot.shape == shape).count();
     let bytes = |slot: &&Slot| match slot.kind {
         SlotKind::Exact => 4.0,
         _ => numerics.state.size_bytes(256) as f64 / 256.0,
     };
     let state: f64 =
         slots.iter().filter(|slot| slot.shape == SlotShape::Param).map(|slot| bytes(&slot)).sum();
-    let has_rows = of_shape(SlotShape::Rows) + of_shape(SlotShape::Columns) > 0;
+    let is_vector =
+        |shape| matches!(shape, SlotShape::Rows | SlotShape::Columns | SlotShape::Blocks(_));
+    let has_rows = slots.iter().any(|slot| is_vector(slot.shape));
     let mut read_before = if has_rows { grad as f64 } else { 0.0 };
     if rule.scope() != Scope::Element || around.sums() {
         read_before += (kept + grad) as f64 + state;

@@ -74,7 +74,7 @@ pub(crate) fn check(
                     format!("tensor '{key}': {} keeps {known:?} and no '{slot}'", rule.name())
                 })?;
                 let (shape, found) = (kept.dims(&spec.shape), expected.view.shape());
-                // References differ in whether they keep the dimension that is averaged away.
+                // References differ in whether they keep the dimensions that are averaged away.
                 let averaged = match kept.shape {
                     SlotShape::Rows => shape.len().checked_sub(1),
                     SlotShape::Columns => shape.len().checked_sub(2),
@@ -82,8 +82,14 @@ pub(crate) fn check(
                 };
                 let mut without = shape.clone();
                 averaged.map(|dim| without.remove(dim));
+                let long = |dims: &[usize]| -> Vec<usize> {
+                    dims.iter().copied().filter(|dim| *dim != 1).collect()
+                };
+                let is_blocks = matches!(kept.shape, SlotShape::Blocks(_));
                 ensure!(
-                    shape == found || without == found,
+                    shape == found
+                        || without == found
+                        || (is_blocks && long(&shape) == long(found)),
                     "tensor '{key}': the shape must be {shape:?}, found {found:?}"
                 );
             }

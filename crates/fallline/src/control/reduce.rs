@@ -38,7 +38,7 @@ pub(super) struct Bound<'a> {
 pub(crate) struct Reduce {
     sums: Option<TileSums>,
     pub(crate) vectors: Option<VectorMemory>,
-    /// *Vectors*, then *means*, for each rule that has rows or columns.
+    /// *Vectors* for each rule that has rows, columns or blocks, then *means* for each of the first two.
     keep: Vec<Dispatch>,
     /// *Finish* for each rule that looks at whole tensors, then *gather* for each that looks at more.
     decide: Vec<Dispatch>,
@@ -64,7 +64,7 @@ impl Reduce {
                 let recipe = Recipe::Vectors { key: key.clone(), number };
                 all.keep.push(all.dispatch(gpu, recipe, bound, vectors)?);
             }
-            for (number, key) in with_vectors() {
+            for (number, key) in with_vectors().filter(|(_, key)| key.has_matrices()) {
                 let recipe = Recipe::Means { key: key.clone(), number };
                 all.keep.push(all.dispatch(gpu, recipe, bound, means)?);
             }

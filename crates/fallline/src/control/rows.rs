@@ -3,7 +3,7 @@
 //! For norms, a row is 64 tiles of a tensor, counted from the beginning of the whole that the tensor is a
 //! piece of; its ragged end is one more. Each has a partial of its own, whatever dispatch measures it: those
 //! of a group lie together, tensor by tensor. For the rows and columns of matrices, a piece is blocks of 64
-//! rows.
+//! rows, or of one row chunks.
 
 use std::{collections::HashMap, ops::Range};
 
@@ -13,7 +13,7 @@ use crate::{
     fits::fits,
     layout::{TILE_ELEMS, tiles_of},
     tiles::{Bound, Lent},
-    vectors::{BLOCK_ROWS, lane_vec4s},
+    vectors::{BLOCK_ROWS, CHUNK_COLUMNS, lane_vec4s},
 };
 
 /// Tiles of a row: `LANES * TILES` of `control/measure.wgsl`.
@@ -151,15 +151,21 @@ impl RowPieces {
     /// With the matrices that rules want rows and columns of.
     ///
     /// # Errors
-    /// [`Error::DeviceLimit`] if 64 rows are more than half of a binding.
+    /// [`Error::DeviceLimit`] if 64 rows are more than half of a binding: a matrix of one row alone is cut within it.
     pub(crate) fn margins(mut self, measured: &[Measured]) -> Result<Self> {
         for (tensor, &Measured { len_elems, dtype, margins, .. }) in (0u32..).zip(measured) {
             let Some((rule, shape)) = margins else { continue };
-            let [rows, columns, blocks] = [shape.rows, shape.columns, shape.blocks].map(u64::from);
+            let [rows, columns, blocks, chunks] =
+                [shape.rows, shape.columns, shape.blocks, shape.chunks].map(u64::from);
             let lane_vec4s = lane_vec4s(&shape);
-            let first_elem =
-                |block: u64| (block / blocks * rows + block % blocks * BLOCK_ROWS) * columns;
-            let end = u64::from(shape.matrices) * blocks;
+            // Chunks of one row lie one behind the other; others' blocks are not cut.
+            let units = if rows == 1 { 1 } else { chunks };
+            let first_elem = |step: u64| {
+                let (block, chunk) = (step * units / chunks, step * units % chunks);
+                let row = block / blocks * rows + block % blocks * BLOCK_ROWS;
+                row * columns + chunk * CHUNK_COLUMNS
+            };
+            let end = u64::from(shape.matrices) * blocks * chunks / units;
             let mut first = 0;
             while first < end {
                 let begin = first_elem(first) / 4 * 4;
@@ -168,7 +174,7 @@ impl RowPieces {
                     (behind.next_multiple_of(4) - begin) * dtype.size_bytes()
                 };
                 let is_piece = |to: u64| {
-                    let workgroups = workgroups(&shape, to - first);
+                    let workgroups = workgroups(&shape, (to - first) * units);
                     bytes(to) <= self.half_bytes && workgroups <= self.max_workgroups.into()
                 };
                 if !is_piece(first + 1) {
@@ -186,9 +192,9 @@ impl RowPieces {
                     summed: Summed::Margins { rule, lane_vec4s },
                     tensor,
                     first_vec4: begin / 4,
-                    len: number(low - first),
-                    workgroups: number(workgroups(&shape, low - first)),
-                    first: number(first),
+                    len: number((low - first) * units),
+                    workgroups: number(workgroups(&shape, (low - first) * units)),
+                    first: number(first * units),
                     lead: number(first_elem(first) - begin),
                     ragged: !len_elems.is_multiple_of(4),
                 });
@@ -254,10 +260,9 @@ impl RowPieces {
     }
 }
 
-/// Workgroups for the blocks of a tensor: `control/margins.wgsl`.
-fn workgroups(shape: &Matrices, blocks: u64) -> u64 {
+/// Workgroups for units of a tensor: `control/margins.wgsl`.
+fn workgroups(shape: &Matrices, units: u64) -> u64 {
     let columns = u64::from(shape.columns);
-    let units = blocks * u64::from(shape.chunks);
     // Of tiny matrices a unit has a lane for each vec4 of a row, up to the next power of two; others have a workgroup.
     if lane_vec4s(shape) > 0 {
         return units;

@@ -92,6 +92,8 @@ pub(super) fn check_declared(rule: &dyn Rule, key: &KernelKey) -> Result<()> {
             lane_vec4s: 8,
         }));
         others.push(Recipe::Vectors { key: key.clone(), number });
+    }
+    if key.has_matrices() {
         others.push(Recipe::Means { key, number });
     }
     for recipe in others {
@@ -142,13 +144,14 @@ fn check_slots(rule: &dyn Rule, slots: &[Slot], key: &KernelKey) -> Result<()> {
             found: (*found).to_owned(),
         }));
     }
+    let blocks = slots.iter().filter(|s| matches!(s.shape, SlotShape::Blocks(_))).count();
     let of_shape = |shape| slots.iter().filter(|slot| slot.shape == shape).count();
     for (what, limit, found) in [
         ("slots", MAX_SLOTS, key.slots.len()),
         ("scalar slots", MAX_KEPT, key.kept.len()),
         ("joint slots", MAX_KEPT, key.joint.len()),
-        ("slots of rows", 1, of_shape(SlotShape::Rows)),
-        ("slots of columns", 1, of_shape(SlotShape::Columns)),
+        ("slots of rows or blocks", 1, of_shape(SlotShape::Rows) + blocks),
+        ("slots of columns or blocks", 1, of_shape(SlotShape::Columns) + blocks),
     ] {
         if found > limit {
             let rule = rule.name().to_owned();
@@ -197,6 +200,8 @@ impl Text<'_> {
         ];
         let is_elsewhere = |source: &&Source| {
             (**source == tables::PIECES && !self.key.has_vectors())
+                || (**source == functions::NO_COLUMNS
+                    && (self.key.has_columns() || !self.key.has_vectors()))
                 || (**source == functions::KEEPS_NOTHING && self.key.keeps())
                 || (**source == functions::NO_TERMS
                     && (self.key.has_terms() || !self.key.steering.sums()))
@@ -263,12 +268,15 @@ impl Text<'_> {
         let joint = (!self.key.joint.is_empty()).then_some("keep_joint");
         let reduce = if self.key.has_terms() { &["terms", "decide"][..] } else { &[] };
         let evaluated = self.key.evaluates.then_some("evaluated");
-        let vectors = &["margin", "keep_row", "keep_column", "row_factor"][..];
+        let vectors = &["margin", "keep_row"][..];
         let vectors = if self.key.has_vectors() { vectors } else { &[] };
+        let column = self.key.has_columns().then_some("keep_column");
+        let factor = self.key.has_matrices().then_some("row_factor");
         let is_missing =
             |needed: &&str| !self.declared.iter().any(|declared| declared.name == *needed);
         let estimate = self.key.takes_estimates().then_some("estimate");
-        let further = reduce.iter().chain(vectors).copied().chain(estimate);
+        let vectors = vectors.iter().copied().chain(column).chain(factor);
+        let further = reduce.iter().copied().chain(vectors).chain(estimate);
         let kept = keep.into_iter().chain(joint).chain(evaluated);
         NEEDED.into_iter().chain(kept).chain(further).find(is_missing)
     }

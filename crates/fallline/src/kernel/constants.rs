@@ -82,7 +82,8 @@ impl Recipe {
                     return vec![row];
                 }
                 let lane = ("LANE_VEC4S", f64::from(*lane_vec4s));
-                let rows = [("WHOLE_ROWS", flag(key.whole_rows)), lane];
+                let whole = ("WHOLE_ROWS", flag(key.whole_rows));
+                let rows = [whole, ("HAS_COLUMNS", flag(key.has_columns())), lane];
                 let clip = ("CLIP_VALUE", flag(*clip_value));
                 key.constants().chain([row, clip]).chain(rows).collect()
             }

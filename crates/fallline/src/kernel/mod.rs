@@ -1,5 +1,6 @@
 //! Which kernels there are, and from a rule and formats to the text, the constants and the bindings of one.
 
+mod around;
 mod check;
 mod constants;
 mod outline;
@@ -18,6 +19,7 @@ use std::{
 use fallline_shaders::{Source, control, probes};
 use wgpu::{BindGroupLayout, ComputePipeline};
 
+pub(crate) use around::{After, Steering};
 pub(crate) use check::check as check_rule;
 pub(crate) use constants::{fold, grid, row_workgroups, workgroup_size};
 pub use page::{KernelPlaces, KernelStage, kernel_wgsl};
@@ -193,7 +195,7 @@ pub(crate) struct KernelKey {
     pub(crate) kept: Vec<Slot>,
     pub(crate) keeps_without_grad: bool,
     pub(crate) joint: Vec<Slot>,
-    /// What it keeps for rows and columns.
+    /// What it keeps for rows and columns, or blocks.
     pub(crate) vectors: Vec<Slot>,
     /// Of these, whether rows are multiples of four long, and whether the tensor is one matrix.
     pub(crate) whole_rows: bool,
@@ -207,36 +209,6 @@ pub(crate) struct KernelKey {
     pub(crate) steering: Steering,
     /// Whether its WGSL says where parameters are evaluated.
     pub(crate) evaluates: bool,
-}
-
-/// What becomes of a direction before the parameter follows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Steering {
-    pub(crate) caution: bool,
-    pub(crate) clip_update: bool,
-    /// Weight decay that looks at the direction.
-    pub(crate) cautious_decay: bool,
-}
-
-impl Steering {
-    /// Whether something is summed over the tensor for it.
-    pub(crate) fn sums(self) -> bool {
-        self.caution || self.clip_update
-    }
-}
-
-/// What comes after an update.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct After {
-    pub(crate) lookahead: bool,
-    pub(crate) averages: bool,
-}
-
-impl After {
-    /// Its slots, which lie in f32 behind the rule's.
-    pub(crate) fn slots(self) -> usize {
-        usize::from(self.lookahead) + usize::from(self.averages)
-    }
 }
 
 impl Margins {
@@ -264,8 +236,9 @@ impl KernelKey {
         let of_shape = |shapes: &[SlotShape]| {
             slots.iter().copied().filter(|slot| shapes.contains(&slot.shape)).collect()
         };
-        let vectors: Vec<Slot> = of_shape(&[SlotShape::Rows, SlotShape::Columns]);
-        let columns = tensor.shape.last().copied().unwrap_or(1);
+        let vectors: Vec<Slot> =
+            slots.iter().filter(|s| s.is_vector()).map(|s| s.uncounted()).collect();
+        let row = slot::row_dims(&slots, &tensor.shape);
         let switches = rule.switches(tensor).into_iter();
         Self {
             kind: Kind::Rule,
@@ -274,8 +247,10 @@ impl KernelKey {
             kept: of_shape(&[SlotShape::Scalar]),
             keeps_without_grad: rule.keeps_without_grad(),
             joint: of_shape(&[SlotShape::Joint]),
-            whole_rows: !vectors.is_empty() && columns.is_multiple_of(4),
-            one_matrix: !vectors.is_empty() && tensor.shape.len() <= 2,
+            whole_rows: !vectors.is_empty()
+                && row.iter().fold(1, |rest, dim| rest * (dim % 4) % 4) == 0,
+            one_matrix: !vectors.is_empty()
+                && (slot::blocks_of(&slots).is_some() || tensor.shape.len() <= 2),
             vectors,
             slots: slot::tiled(&slots),
             scope: rule.scope(),
@@ -389,9 +364,19 @@ impl KernelKey {
         matches!(self.scope, Scope::Group | Scope::Optimizer)
     }
 
-    /// Whether it keeps something for rows or columns.
+    /// Whether it keeps something for rows, columns or blocks.
     pub(crate) fn has_vectors(&self) -> bool {
         !self.vectors.is_empty()
+    }
+
+    /// Whether it keeps something for rows or columns.
+    pub(crate) fn has_matrices(&self) -> bool {
+        self.vectors.iter().any(|slot| matches!(slot.shape, SlotShape::Rows | SlotShape::Columns))
+    }
+
+    /// Whether it keeps something for columns.
+    pub(crate) fn has_columns(&self) -> bool {
+        self.vectors.iter().any(|slot| slot.shape == SlotShape::Columns)
     }
 }
 

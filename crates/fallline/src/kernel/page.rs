@@ -55,7 +55,9 @@ pub fn kernel_wgsl(
     stage: KernelStage,
 ) -> Result<Option<String>> {
     let key = KernelKey::of_rule(rule, tensor);
-    super::check::check_rule(rule, &rule.slots(tensor), &key)?;
+    let slots = rule.slots(tensor);
+    slots.iter().try_for_each(|slot| slot.check(tensor))?;
+    super::check::check_rule(rule, &slots, &key)?;
     let formats = tensor.formats(tensor.state.unwrap_or_default())?;
     let program = Program::plain(key.clone(), formats);
     let frame = match places {
@@ -80,7 +82,7 @@ pub fn kernel_wgsl(
             lane_vec4s: 8,
         }),
         KernelStage::Vectors if key.has_vectors() => Recipe::Vectors { key, number: 0 },
-        KernelStage::Means if key.has_vectors() => Recipe::Means { key, number: 0 },
+        KernelStage::Means if key.has_matrices() => Recipe::Means { key, number: 0 },
         KernelStage::Estimate if key.takes_estimates() => {
             let stage = Stage::Estimate { squares: false };
             Recipe::Update(program.update(frame, TableIn::Uniform, stage))

@@ -206,7 +206,9 @@ pub(super) fn recipes() -> Vec<Recipe> {
             }
         }
         recipes.push(Recipe::Vectors { key: key.clone(), number: 1 });
-        recipes.push(Recipe::Means { key, number: 1 });
+        if key.has_matrices() {
+            recipes.push(Recipe::Means { key, number: 1 });
+        }
     }
     recipes.extend([0, 1].map(|from_step| Recipe::Enlist { from_step }));
     recipes.extend([false, true].map(|per_tensor| Recipe::TensorNorms { per_tensor }));

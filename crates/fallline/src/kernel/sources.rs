@@ -72,6 +72,9 @@ impl Recipe {
             Recipe::Vectors { key, .. } => {
                 let mut sources = control_sources(control::VECTORS, key);
                 sources.push(structs::MATRICES);
+                if !key.has_columns() {
+                    sources.push(functions::NO_COLUMNS);
+                }
                 sources
             }
             Recipe::Means { key, .. } => {

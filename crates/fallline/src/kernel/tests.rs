@@ -123,6 +123,8 @@ fn shaders_and_engine_agree_on_constants() {
     );
     let (blocks, rows) = (crate::vectors::LARGE_BLOCKS, crate::vectors::TINY_ROWS);
     has(control::VECTORS, format!("const LARGE_BLOCKS: u32 = {blocks}u;"));
+    let parts = crate::vectors::LARGE_PARTS;
+    has(control::VECTORS, format!("const LARGE_PARTS: u32 = {parts}u;"));
     has(control::MEANS, format!("const LANE_ROWS: u32 = {rows}u;"));
     for slot in 0..crate::slot::MAX_SLOTS {
         has(structs::SLOTS, format!("    slot{slot}: vec4<f32>,"));
@@ -222,8 +224,8 @@ fn structs_have_the_same_layout_in_wgsl_and_rust() {
             column_parts,
             first_vectors,
             first_means,
-            padding0,
-            padding1
+            rows_per_value,
+            padding0
         }
     );
     let measure = module(Recipe::Measure { grad: Dtype::F16, ragged: false });

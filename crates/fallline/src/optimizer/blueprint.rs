@@ -99,6 +99,7 @@ impl Blueprint {
             });
             items.push(Item { kernel, len_elems });
             let slots = slots_of(&groups[group], spec);
+            slots.iter().try_for_each(|slot| slot.check(spec))?;
             let (spec, gone) = (spec.clone(), gone[index]);
             infos.push(Info { spec, group, rule, state, slots, len_elems, gone, frozen: false });
         }

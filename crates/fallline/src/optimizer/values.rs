@@ -219,7 +219,7 @@ impl Optimizer {
                 let at = first * size_of::<abi::Kept>() + 4 * of_shape(SlotShape::Joint);
                 Some(SlotPlace::Flat { buffer: &self.control.kept, offset: at as u64 })
             }
-            SlotShape::Rows | SlotShape::Columns => {
+            SlotShape::Rows | SlotShape::Columns | SlotShape::Blocks(_) => {
                 let (buffer, offset) = self.vectors.place(index, number)?;
                 Some(SlotPlace::Flat { buffer, offset })
             }

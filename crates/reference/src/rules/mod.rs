@@ -12,29 +12,32 @@ pub enum Extent {
     Row,
     /// Each column of the last two dimensions, for each index of those before.
     Column,
+    /// Each of the [blocks](Rule::blocks), equal parts of the first dimension.
+    Block,
 }
 
 /// A state slot: its name, and what it has a value for.
 pub type Slot = (&'static str, Extent);
 
 impl Extent {
-    /// The slot's shape, for a parameter of this shape.
+    /// The slot's shape, for a parameter of this shape in so many blocks.
     ///
     /// # Panics
     /// If rows or columns are asked of less than two dimensions.
     #[must_use]
-    pub fn dims(self, shape: &[usize]) -> Vec<usize> {
+    pub fn dims(self, shape: &[usize], blocks: usize) -> Vec<usize> {
         let (mut dims, len) = (shape.to_vec(), shape.len());
         match self {
             Self::Element => {}
             Self::Row => dims[len - 1] = 1,
             Self::Column => dims[len - 2] = 1,
+            Self::Block => dims = vec![blocks],
         }
         dims
     }
 
     /// Which of its values an element of the parameter belongs to.
-    pub(crate) fn index(self, shape: &[usize], element: usize) -> usize {
+    pub(crate) fn index(self, shape: &[usize], blocks: usize, element: usize) -> usize {
         let columns = || shape[shape.len() - 1];
         match self {
             Self::Element => element,
@@ -43,6 +46,7 @@ impl Extent {
                 let matrix = shape[shape.len() - 2] * columns();
                 element / matrix * columns() + element % columns()
             }
+            Self::Block => element * blocks / shape.iter().product::<usize>(),
         }
     }
 }
@@ -64,6 +68,12 @@ pub enum Scope {
 pub trait Rule: std::fmt::Debug {
     /// The state slots that the rule can have for a parameter of this shape; a switch may leave the last unused.
     fn slots(&self, shape: &[usize]) -> &'static [Slot];
+
+    /// How many blocks it cuts a tensor of this shape into, if it has slots of these.
+    fn blocks(&self, shape: &[usize]) -> usize {
+        let _ = shape;
+        1
+    }
 
     /// What it keeps for the tensor, up to four; for the optimizer if that is its scope.
     fn kept(&self) -> &'static [&'static str] {
@@ -136,12 +146,12 @@ pub trait Rule: std::fmt::Debug {
         self.scope() != Scope::Element
     }
 
-    /// What of a gradient is averaged over rows and columns.
+    /// What of a gradient is averaged over rows and columns, or blocks.
     fn margin(&self, grad: f64) -> f64 {
         grad * grad
     }
 
-    /// What the twin makes of a row's or a column's value and the mean of the margins.
+    /// What the twin makes of a row's, a column's or a block's value and the mean of the margins.
     fn fold(&self, scalars: &Scalars<f32>, mean: f32, value: f32) -> f32 {
         let _ = (scalars, mean);
         value
@@ -197,7 +207,7 @@ pub trait Rule: std::fmt::Debug {
         lr
     }
 
-    /// One element of the twin: the shader's `propose` and `apply`. Of a row or a column the state has the value,
+    /// One element of the twin: the shader's `propose` and `apply`. Of a row, column or block the state has the value,
     /// which stays, and behind all slots, for each of rows, the mean over the matrix.
     fn twin(&self, t: u32, scalars: &Scalars<f32>, param: &mut f32, grad: f32, state: &mut [f32]);
 
