@@ -19,6 +19,7 @@ macro_rules! for_each_rule {
             lion Lion LION "lion_pytorch.Lion",
             adam Adam ADAM "torch.optim.Adam",
             adamw AdamW ADAMW "torch.optim.AdamW",
+            adam_mini AdamMini ADAM_MINI "adam_mini.Adam_mini",
             rmsprop RmsProp RMSPROP "torch.optim.RMSprop",
             adagrad Adagrad ADAGRAD "torch.optim.Adagrad",
             adadelta Adadelta ADADELTA "torch.optim.Adadelta",

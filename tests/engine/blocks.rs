@@ -1,8 +1,8 @@
 //! What rules keep of blocks of tensors: of any number and length, wherever they lie and are cut.
 
 use fallline::{
-    BorrowedTensor, BufferRange, Gpu, Group, Optimizer, OutOfRange, Rule, Slot, SlotShape, Source,
-    Step, TensorId, TensorSpec, wgpu,
+    AdamMini, AdamMiniBlocks, BorrowedTensor, BufferRange, Error, Gpu, Group, Optimizer,
+    OutOfRange, Rule, Slot, SlotShape, Source, StateFormat, Step, TensorId, TensorSpec, wgpu,
 };
 
 use crate::common::{Rng, bits, buffer, gpu};
@@ -241,4 +241,49 @@ fn blocks_must_be_equal_parts_of_the_first_dimension_and_go_without_rows() {
             format!("rule 'means': at most 1 slots of {what}, found 2")
         );
     }
+}
+
+fn adam_mini(blocks: AdamMiniBlocks, heads: u32) -> AdamMini {
+    AdamMini::new().blocks(blocks).heads(heads)
+}
+
+#[test]
+fn adam_mini_keeps_a_moment_and_a_number_for_each_block() {
+    let len = 512 * 768;
+    for (blocks, numbers) in [
+        (AdamMiniBlocks::Tensor, 1),
+        (AdamMiniBlocks::Heads, 16),
+        (AdamMiniBlocks::Rows, 512),
+        (AdamMiniBlocks::Elements, len),
+    ] {
+        let specs = [TensorSpec::new("weight", [512, 768])];
+        let size_bytes = |state: StateFormat| {
+            let group = Group::new("all", adam_mini(blocks, 16)).state(state);
+            Optimizer::arena(&gpu(), &[group], &specs).unwrap().state_size_bytes()
+        };
+        assert_eq!(size_bytes(StateFormat::F32), 4 * (len + numbers), "{blocks:?}");
+        let eight_bits = len + len / 64;
+        let v = if blocks == AdamMiniBlocks::Elements { eight_bits } else { 4 * numbers };
+        assert_eq!(size_bytes(StateFormat::Int8), eight_bits + v, "{blocks:?}");
+    }
+}
+
+#[test]
+fn adam_mini_is_told_heads_that_there_are() {
+    let build = |heads: u32| {
+        let group = Group::new("queries", adam_mini(AdamMiniBlocks::Heads, heads));
+        Optimizer::arena(&gpu(), &[group], &[TensorSpec::new("q", [6, 4])])
+    };
+    for (heads, expected) in [
+        (0, "group 'queries': heads must be >= 1 with blocks of heads, found 0"),
+        (4, "tensor 'q': 4 blocks of 'vmean' are not equal parts of a first dimension of 6"),
+    ] {
+        assert_eq!(build(heads).unwrap_err().to_string(), expected);
+    }
+    let mut optimizer = build(3).unwrap();
+    for other in [adam_mini(AdamMiniBlocks::Heads, 2), adam_mini(AdamMiniBlocks::Rows, 0)] {
+        let error = optimizer.set_rule("queries", other).unwrap_err();
+        assert!(matches!(error, Error::OtherRule { .. }), "{error}");
+    }
+    optimizer.set_rule("queries", adam_mini(AdamMiniBlocks::Heads, 3).lr(0.5)).unwrap();
 }

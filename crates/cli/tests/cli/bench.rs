@@ -150,6 +150,7 @@ fn rules_that_look_at_whole_tensors_are_measured() {
         ("adafactor", &[][..], 12.0 + 8.0 + 4.0),
         ("adafactor", &["--param", "bf16"], 6.0 + 4.0 + 2.0),
         ("adafactor", &["--clip", "1"], 16.0 + 8.0 + 4.0),
+        ("adam_mini", &[], 12.0 + 8.0 + 4.0),
         ("prodigy", &[], 12.0 + 8.0 + 3.0 * 16.0),
         // s and p0 are exact in every format.
         ("prodigy", &["--state", "bf16"], 12.0 + 8.0 + 3.0 * 12.0),

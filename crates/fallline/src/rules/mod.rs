@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 pub use fallline_shaders::Source;
 
+pub use adam_mini::AdamMiniBlocks;
 pub use group::{Group, Lookahead, Swa};
 pub use range::OutOfRange;
 
