@@ -4,8 +4,8 @@ use std::process::Command;
 
 use crate::common::{fallline, golden, run, unread};
 
-const COMMANDS: [&str; 7] =
-    ["info", "train", "replay", "quantize", "dequantize", "schedule", "bench"];
+const COMMANDS: [&str; 9] =
+    ["info", "train", "race", "replay", "schedule", "plot", "quantize", "dequantize", "bench"];
 
 #[test]
 fn help_has_examples() {
