@@ -18,14 +18,20 @@ fn spec() -> TensorSpec {
 }
 
 /// The kernels of a step of a rule that does not clip: steps are counted, and tensors updated; what looks at more than an
-/// element is summed before, and decided; by what looks at more than a tensor, once more; and rows and columns are
-/// summed, kept and averaged.
+/// element is summed before, and decided; by what looks at more than a tensor, once more; rows, columns and blocks are
+/// summed and kept, and rows averaged.
 fn kernels_of(rule: &dyn Rule) -> usize {
     let sums = rule.scope() != Scope::Element;
     let gathers = matches!(rule.scope(), Scope::Group | Scope::Optimizer);
-    let is_vector = |shape| matches!(shape, SlotShape::Rows | SlotShape::Columns);
-    let has_vectors = rule.slots(&spec()).iter().any(|slot| is_vector(slot.shape));
-    2 + 2 * usize::from(sums) + usize::from(gathers) + 3 * usize::from(has_vectors)
+    let is_of_matrix = |shape| matches!(shape, SlotShape::Rows | SlotShape::Columns);
+    let is_vector = |shape| is_of_matrix(shape) || matches!(shape, SlotShape::Blocks(_));
+    let shapes: Vec<SlotShape> = rule.slots(&spec()).iter().map(|slot| slot.shape).collect();
+    let has_vectors = shapes.iter().any(|shape| is_vector(*shape));
+    let has_matrices = shapes.iter().any(|shape| is_of_matrix(*shape));
+    2 + 2 * usize::from(sums)
+        + usize::from(gathers)
+        + 2 * usize::from(has_vectors)
+        + usize::from(has_matrices)
 }
 
 /// Pipelines that are made for an optimizer and its first step, each from a module of its own; on a device that has
