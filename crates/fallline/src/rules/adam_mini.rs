@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use fallline_shaders::{Source, rules::ADAM_MINI};
 
 use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, range};
@@ -118,6 +120,10 @@ impl Rule for AdamMini {
 
     fn lr(&self) -> f64 {
         self.lr
+    }
+
+    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
+        Some(Arc::new(self.clone().weight_decay(0.0)))
     }
 
     fn check(&self) -> Result<(), OutOfRange> {
