@@ -170,9 +170,14 @@ impl Reports {
 
     /// Begins anew behind the step of this number.
     pub(crate) fn reset(&mut self, gpu: &Gpu, step: u32) -> Result<()> {
-        self.delivered = step;
         let size = usize::try_from(self.history.size()).unwrap_or(usize::MAX);
         gpu.write("fallline history", &self.history, 0, &vec![0u8; size])?;
+        self.go_back(gpu, step)
+    }
+
+    /// Hands out what the history has of later steps than this one.
+    pub(crate) fn go_back(&mut self, gpu: &Gpu, delivered: u32) -> Result<()> {
+        self.delivered = delivered;
         // What is on its way is of the steps before.
         for staging in &mut self.staging {
             staging.state = Arc::new(Mutex::new(State::Free));
@@ -228,7 +233,7 @@ impl Reports {
     }
 
     fn parse(&self, bytes: &[u8]) -> impl Iterator<Item = StepReport> {
-        let decisions = bytes.chunks_exact(self.entry_bytes).take(HISTORY_LEN as usize);
+        let decisions = bytes.chunks_exact(self.entry_bytes).take(fits(HISTORY_LEN, "64"));
         let mut reports: Vec<_> = decisions.map(report).filter(|report| report.step > 0).collect();
         if let Some(entries) = &self.entries {
             for (step, monitored) in monitored(bytes, entries) {
