@@ -40,6 +40,7 @@ mod schedules;
 mod scopes;
 mod state;
 mod state_blocks;
+mod snapshot;
 mod sums;
 mod tensors;
 mod twin;

@@ -3,7 +3,7 @@
 use fallline::{
     Adafactor, AdamW, BorrowedTensor, BufferRange, Dtype, DynamicScale, Error, Gpu, Group,
     IntoRule, Lamb, Lookahead, LossScaler, Monitor, Norms, Optimizer, Options, Precision, Prodigy,
-    Saved, Sgd, StateFormat, Step, StepReport, TensorId, TensorSpec, monitor::Recorder, wgpu,
+    Saved, Sgd, StateFormat, Step, StepReport, TensorId, TensorSpec, wgpu,
 };
 
 use crate::common::{Rng, bits, buffer, gpu, specs, step, tiny_gpu, write_grads};

@@ -134,6 +134,9 @@ pub enum Error {
         /// The call that recorded.
         recorded: &'static str,
     },
+    /// A snapshot of another optimizer, or from before its tensors were changed.
+    #[error("the snapshot is of another optimizer, or of other tensors than it has now")]
+    OtherSnapshot,
     /// Groups of one rule with more distinct hyperparameters than a kernel can tell apart. (Learning
     /// rate and decoupled weight decay do not count.)
     #[error("the groups of one rule have more than {limit} distinct sets of hyperparameters")]

@@ -122,6 +122,7 @@ pub mod monitor;
 mod optimizer;
 mod options;
 mod quantizer;
+mod range_test;
 mod records;
 mod remainder;
 mod report;
@@ -151,11 +152,12 @@ pub use gpu::Gpu;
 pub use groups::{Groups, Layers, Select};
 pub use kernel::{KernelPlaces, KernelStage, kernel_wgsl};
 pub use optimizer::{
-    Accumulator, Estimate, MeasuredStep, MicroGrad, Mode, Optimizer, Step, Traffic,
+    Accumulator, Estimate, MeasuredStep, MicroGrad, Mode, Optimizer, Snapshot, Step, Traffic,
 };
 pub use options::{Monitor, Options};
 pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
 pub use report::{Monitored, NonFinite, Norms, SkipReason, StepReport};
+pub use range_test::{RangeCurve, RangePoint, RangeTest};
 pub use rules::*;
 pub use save::{Encoding, LoadOptions, LoadSource, SaveSink, Saved, SavedEntry};
 pub use scaler::{DynamicScale, LossScaler};

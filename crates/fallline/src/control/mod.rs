@@ -192,6 +192,12 @@ impl Control {
         Ok(head[0])
     }
 
+    /// The buffers that steps change.
+    pub(crate) fn counted(&self) -> impl Iterator<Item = &Buffer> {
+        let history = self.measure.as_ref().map(|measure| &measure.history);
+        [&self.decision, &self.steps, &self.kept].into_iter().chain(history)
+    }
+
     /// Copies what was decided about the last steps.
     pub(crate) fn copy_decisions(&self, into: &Self, encoder: &mut wgpu::CommandEncoder) {
         let mut copy = |from: &Buffer, to: &Buffer, size: u64| {

@@ -11,6 +11,7 @@ mod freeze;
 mod halves;
 mod reports;
 mod rules;
+mod snapshot;
 mod step;
 mod tensors;
 mod traffic;
@@ -26,6 +27,7 @@ pub(crate) use borrowed::EXPAND_COLUMN;
 pub use estimate::Estimate;
 pub use evaluate::Mode;
 pub use halves::MeasuredStep;
+pub use snapshot::Snapshot;
 pub use step::Step;
 pub use traffic::Traffic;
 
