@@ -89,6 +89,11 @@
 //! wasm32 these do not exist, and wgpu reports an error after the call that caused it: it comes out in
 //! [`Gpu::settle`] or instead of the next call, and whatever reads waits for its own.
 //!
+//! # Guide
+//!
+//! [`guide`] has a page for each thing that has to be decided: rules, groups, precision, memory, checkpoints; and one for runs
+//! that diverge.
+//!
 //! # Features
 //!
 //! - `wgpu_default`, on by default: wgpu's own default features, and so every backend. Without it wgpu has those
@@ -112,6 +117,8 @@ mod fits;
 mod formats;
 mod gpu;
 mod groups;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 mod kernel;
 mod late;
 mod layout;

@@ -1,0 +1,28 @@
+//! A guide: one page for each thing that has to be decided, or found out.
+//!
+//! - [Choosing a rule](choosing_a_rule)
+//! - [Parameter groups](groups): by names, shapes and layers; freezing
+//! - [Mixed precision](mixed_precision): what bf16 and f16 lose, and what to do about it
+//! - [Memory](memory): what each byte of state is for
+//! - [Checkpoints](checkpoints)
+//! - [A run that diverges](diverging): a checklist
+//!
+//! The crate's own page is about what an embedder has to know; [`schedule`](crate::schedule) about learning rates.
+
+#[doc = include_str!("../../../../docs/rules.md")]
+pub mod choosing_a_rule {}
+
+#[doc = include_str!("groups.md")]
+pub mod groups {}
+
+#[doc = include_str!("mixed_precision.md")]
+pub mod mixed_precision {}
+
+#[doc = include_str!("memory.md")]
+pub mod memory {}
+
+#[doc = include_str!("checkpoints.md")]
+pub mod checkpoints {}
+
+#[doc = include_str!("diverging.md")]
+pub mod diverging {}
