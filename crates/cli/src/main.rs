@@ -44,7 +44,7 @@ struct Cli {
 enum Command {
     /// List the adapters: driver, limits, features, copy bandwidth
     Info(info::Args),
-    /// Train a small network on the GPU on 1,797 handwritten digits, and draw the curves
+    /// Train a small model on the GPU, on handwritten digits or Shakespeare, and draw the curves
     Train(train::Args),
     /// Let optimizers run down a function of two numbers, and draw their paths
     Race(race::Args),

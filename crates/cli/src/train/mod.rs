@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use anyhow::ensure;
 
 use self::{
-    models::{Model, Perceptron},
+    models::{Model, ModelArgs},
     run::Settings,
 };
 use crate::{
@@ -41,11 +41,14 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = HELP)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+
     /// The optimizer; sgd is with momentum 0.9
     #[arg(long, value_enum, default_value_t = RuleName::ADAMW)]
     rule: RuleName,
 
-    /// Learning rate at the beginning; falls along a half cosine to 0, or
+    /// Learning rate, after any warm-up; falls along a half cosine to 0, or
     /// stays if the rule is schedule-free or, as rprop's, fixed [default: the rule's]
     #[arg(long, value_name = "LR", allow_negative_numbers = true)]
     lr: Option<f64>,
@@ -60,22 +63,10 @@ pub(crate) struct Args {
     )]
     compare: Vec<RuleName>,
 
-    /// How often every image is seen
-    #[arg(long, value_name = "N", default_value_t = 30)]
-    epochs: u32,
-
-    /// Seed of split, initial weights, order and rounding: the same seed gives the same curve, bit
+    /// Seed of split, initial weights, order, rounding and what is written: the same seed gives the same curve, bit
     /// for bit
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-
-    /// Images in a batch; `all` for one batch of all of them, which rprop needs
-    #[arg(long, visible_alias = "batch", value_name = "N", default_value = "32")]
-    batch_size: String,
-
-    /// Width of each of the two hidden layers, a multiple of 4
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    hidden: u32,
 
     #[command(flatten)]
     precision: PrecisionArgs,
@@ -104,14 +95,11 @@ Examples:
   fallline train --param bf16 --master remainder --loss-scale dynamic
                                                 as accurate as f32, in 16-bit parameters
   fallline train --ema-decay 0.99               and how good the average of the parameters is
+  fallline train --model gpt -o gpt.svg         a GPT learns to write Shakespeare, some minutes
   fallline train --rule rprop --batch all --epochs 60
                                                 a rule for gradients of all data";
 
 impl Args {
-    fn model(&self) -> anyhow::Result<Perceptron> {
-        Perceptron::new(self.epochs, &self.batch_size, self.hidden)
-    }
-
     /// Each rule with its learning rate.
     fn rules(&self, model: &dyn Model) -> anyhow::Result<Vec<(RuleName, f64)>> {
         if let Some(lr) = self.lr {
@@ -128,16 +116,18 @@ impl Args {
         Ok(self.compare.iter().map(|&rule| (rule, model.default_lr(rule))).collect())
     }
 
-    fn settings(&self) -> anyhow::Result<Settings> {
-        let numerics = self.precision.numerics()?;
+    fn settings(&self, model: &dyn Model) -> anyhow::Result<Settings> {
+        let mut numerics = self.precision.numerics()?;
+        numerics.clip = numerics.clip.or(model.default_clip());
         Ok(Settings { seed: self.seed, numerics, around: self.around.with_defaults() })
     }
 }
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
-    let model = args.model().map_err(usage)?;
-    let rules = args.rules(&model).map_err(usage)?;
-    let settings = args.settings().map_err(usage)?;
+    let model = args.model.build().map_err(usage)?;
+    let model = model.as_ref();
+    let rules = args.rules(model).map_err(usage)?;
+    let settings = args.settings(model).map_err(usage)?;
     let mut outputs = Outputs::default();
     let svg = outputs.open_any(args.svg.as_deref())?;
     let csv = outputs.open_any(args.csv.as_deref())?;
@@ -146,11 +136,11 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let adapter = AdapterReport::new(&gpu.adapter_info());
 
     let names = report::Names::of(rules.iter().map(|(rule, _)| *rule));
-    print_line(&report::heading(names, &adapter, &model, &settings))?;
+    print_line(&report::heading(names, &adapter, model, &settings))?;
     let bar = print::progress(rules.len() * model.plan().rounds().count(), "training");
     let mut runs = Vec::new();
     for (rule, lr) in rules {
-        runs.push(run::train(&gpu, &model, (rule, lr), &settings, |point| {
+        runs.push(run::train(&gpu, model, (rule, lr), &settings, |point| {
             bar.inc(1);
             bar.suspend(|| print_line(&report::row(names, rule, point)))
         })?);
@@ -158,16 +148,16 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     bar.finish_and_clear();
 
     if let Some(svg) = &svg {
-        svg.write(plot::svg(&runs, &adapter, &model, &settings)?.as_bytes())?;
+        svg.write(plot::svg(&runs, &adapter, model, &settings)?.as_bytes())?;
     }
     if let Some(csv) = &csv {
-        csv.write(report::csv(&runs, &model).as_bytes())?;
+        csv.write(report::csv(&runs, model).as_bytes())?;
     }
     if let Some(json) = &json {
-        json.write_json(&report::json(&runs, &adapter, &settings))?;
+        json.write_json(&report::json(&runs, &adapter, args.model.model, &settings))?;
     }
     for run in &runs {
-        print_line(&report::summary(run))?;
+        print_line(&report::summary(run, model))?;
         if !run.last().train_loss.is_finite() {
             let (rule, lr) = (run.rule, run.lr);
             print::warn(format_args!("{rule} diverged: try a smaller --lr than {lr:?}"));
@@ -177,6 +167,11 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
             print::warn(format_args!(
                 "{rule} skipped every step: try a smaller --loss-scale than {scale}"
             ));
+        }
+    }
+    for run in &runs {
+        if let Some(sample) = &run.sample {
+            print_line(&format!("\nWritten after {}:\n\n{sample}\n", run.rule))?;
         }
     }
     let files: Vec<String> = svg.iter().chain(&csv).map(|file| print::path(file.path())).collect();

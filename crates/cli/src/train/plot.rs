@@ -1,9 +1,11 @@
 //! The picture: training loss and test accuracy, a line for each rule.
 
+use std::f64::consts::LN_2;
+
 use plotters::prelude::*;
 
 use super::{
-    models::{At, Model},
+    models::{At, Goal, Model},
     run::{Point, Run, Settings},
 };
 use crate::{
@@ -37,13 +39,16 @@ pub(super) fn svg(
     let (panels, footer) = root.split_vertically(height - FOOTER);
     let (plots, legend) = panels.split_horizontally(WIDTH);
     let (left, right) = plots.split_horizontally(WIDTH / 2);
-    let (loss, accuracy) = (loss(runs), accuracy(runs));
+    let [loss, result] = match model.goal() {
+        Goal::Accuracy => [loss(runs), accuracy(runs)],
+        Goal::Bits => bits(runs),
+    };
     let end = model.at(model.plan().steps);
     draw(&left, end, &loss, !beside)?;
-    draw(&right, end, &accuracy, !beside)?;
+    draw(&right, end, &result, !beside)?;
     if beside {
-        // From the best to the worst, as the lines of the panel beside it end.
-        let mut lines: Vec<&Line> = accuracy.lines.iter().collect();
+        // As the lines of the panel beside it end, from the highest to the lowest.
+        let mut lines: Vec<&Line> = result.lines.iter().collect();
         lines.sort_by(|a, b| b.end.total_cmp(&a.end));
         draw_keys(&legend, (0, 34), &lines)?;
     }
@@ -131,6 +136,32 @@ fn accuracy(runs: &[Run]) -> Panel {
     let ticks = ticks(lowest, 100.0, if lowest == 90.0 { 2.0 } else { 10.0 });
     let tick_label = |y: &f64| format!("{y}");
     Panel { title: "test accuracy in %", lines, ticks, tick_label, legend: Corner::LowerRight }
+}
+
+/// The losses in training and in the test, both on one scale.
+fn bits(runs: &[Run]) -> [Panel; 2] {
+    let train = |run: &Run| Line::new(run.rule.to_string(), run, |point| point.train_loss / LN_2);
+    let test = |run: &Run| {
+        let name = format!("{}: {}", run.rule, Goal::Bits.in_words(run.score()));
+        Line::new(name, run, |point| point.test_loss / LN_2)
+    };
+    let mut lines: [Vec<Line>; 2] =
+        [runs.iter().map(train).collect(), runs.iter().map(test).collect()];
+    let all = || lines.iter().flatten().flat_map(|line| &line.points).map(|(_, y)| *y);
+    let lowest = all().fold(2.0, f64::min).floor();
+    // What diverges leaves the picture.
+    let highest = all().fold(lowest + 1.0, f64::max).ceil().min(lowest + 8.0);
+    lines.iter_mut().flatten().for_each(|line| line.points.retain(|(_, y)| *y <= highest));
+    let ticks = ticks(lowest, highest, 1.0);
+    let panel = |title, lines| {
+        let (ticks, tick_label) = (ticks.clone(), |y: &f64| format!("{y}"));
+        Panel { title, lines, ticks, tick_label, legend: Corner::UpperRight }
+    };
+    let [train, test] = lines;
+    [
+        panel("training loss in bits per character", train),
+        panel("test loss in bits per character", test),
+    ]
 }
 
 /// The line from where it rises above `lowest` for the last time.
@@ -226,8 +257,17 @@ mod tests {
         let curve: Vec<Point> = curve.collect();
         let run = |name: &&str| {
             let (rule, curve) = (RuleName::known(name).unwrap(), curve.clone());
-            let losses = Vec::new();
-            Run { rule, lr: 0.1, seconds: 1.0, steps: 3, curve, losses, average_accuracy: None }
+            Run {
+                rule,
+                lr: 0.1,
+                seconds: 1.0,
+                steps: 3,
+                rows: 9,
+                curve,
+                losses: Vec::new(),
+                average: None,
+                sample: None,
+            }
         };
         let runs: Vec<Run> = rules.iter().map(run).collect();
         let adapter =

@@ -21,7 +21,7 @@ impl Random {
 
     /// A number of `0..end`. The upper half of a product: its bias is below 2^-50 for the lengths
     /// that we shuffle.
-    fn below(&mut self, end: usize) -> usize {
+    pub(super) fn below(&mut self, end: usize) -> usize {
         let product = u128::from(self.next()) * end as u128;
         usize::try_from(product >> 64).unwrap_or(0)
     }
@@ -29,6 +29,17 @@ impl Random {
     /// A multiple of 2^-23 in [-1, 1).
     pub(super) fn signed_unit(&mut self) -> f32 {
         (self.next() >> 40) as f32 / 8_388_608.0 - 1.0
+    }
+
+    /// A multiple of 2^-24 in [0, 1).
+    pub(super) fn unit(&mut self) -> f64 {
+        (f64::from(self.signed_unit()) + 1.0) / 2.0
+    }
+
+    /// Nearly normal, of mean 0 and deviation 1: a sum of twelve numbers, which is exact everywhere, as no logarithm
+    /// is.
+    pub(super) fn normal(&mut self) -> f64 {
+        (0..12).map(|_| f64::from(self.signed_unit())).sum::<f64>() / 2.0
     }
 
     /// Fisher and Yates' shuffle.
@@ -61,6 +72,18 @@ mod tests {
         let mean = values.iter().sum::<f32>() / 10_000.0;
         assert!(mean.abs() < 0.02, "mean {mean}");
         assert!(values.iter().any(|value| *value > 0.99) && values.iter().any(|v| *v < -0.99));
+    }
+
+    #[test]
+    fn normal_has_a_deviation_of_one() {
+        let mut random = Random::new(0);
+        let values: Vec<f64> = (0..10_000).map(|_| random.normal()).collect();
+        let mean = values.iter().sum::<f64>() / 10_000.0;
+        let variance = values.iter().map(|value| value * value).sum::<f64>() / 10_000.0;
+        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean}, {variance}");
+        // As many beyond two deviations as there should be: 4.6 %.
+        let far = values.iter().filter(|value| value.abs() > 2.0).count();
+        assert!((400..520).contains(&far), "{far}");
     }
 
     #[test]

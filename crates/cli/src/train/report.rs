@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{
-    models::Model,
+    models::{At, Goal, Model, ModelName},
     run::{Point, Run, Settings},
     watch::Measured,
 };
@@ -74,20 +74,24 @@ pub(super) fn row(Names { width }: Names, rule: RuleName, point: &Point) -> Stri
 }
 
 /// A run in one line.
-pub(super) fn summary(run: &Run) -> String {
-    let Point { at, test_accuracy, .. } = run.last();
-    let (percent, seconds) = (100.0 * test_accuracy, run.seconds);
+pub(super) fn summary(run: &Run, model: &dyn Model) -> String {
+    let (at, seconds, goal) = (run.last().at, run.seconds, model.goal());
     let plural = if at.count() == 1 { "" } else { "s" };
     let skipped = match run.skipped() {
         None | Some(0) => String::new(),
         Some(skipped) => format!(", {skipped} of {} steps skipped", run.steps),
     };
     let rule = run.rule;
-    let average = run.average_accuracy.map(|accuracy| 100.0 * accuracy);
-    let average = average.map(|percent| format!(" ({percent:.2} % with the average)"));
-    let average = average.unwrap_or_default();
+    let average = run.average.map(|score| goal.in_words(score));
+    let average = average.map(|score| format!(" ({score} with the average)")).unwrap_or_default();
+    let speed = match goal {
+        Goal::Accuracy => String::new(),
+        Goal::Bits => format!(", {:.0} characters/s", run.rows as f64 / seconds),
+    };
     format!(
-        "{rule}: {percent:.2} % test accuracy{average} after {} {}{plural}, {seconds:.1} s{skipped}",
+        "{rule}: {} {}{average} after {} {}{plural}, {seconds:.1} s{speed}{skipped}",
+        goal.in_words(run.score()),
+        goal.name(),
         at.count(),
         at.unit()
     )
@@ -125,13 +129,18 @@ fn columns(measured: &Measured) -> impl Iterator<Item = (&'static str, f64)> {
 #[derive(Debug, serde::Serialize)]
 pub(super) struct RunReport<'a> {
     adapter: &'a AdapterReport,
+    model: ModelName,
     rule: String,
     lr: f64,
-    epochs: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epochs: Option<u32>,
     seed: u64,
     seconds: f64,
+    test_loss: f64,
     test_accuracy: f64,
-    /// With the average of the parameters in their place.
+    /// Both with the average of the parameters in their place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    average_test_loss: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     average_test_accuracy: Option<f64>,
     precision: Numerics,
@@ -142,28 +151,38 @@ pub(super) struct RunReport<'a> {
     curve: &'a [Point],
     /// The mean loss of each step's batch.
     losses: &'a [f64],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<&'a str>,
 }
 
 pub(super) fn json<'a>(
     runs: &'a [Run],
     adapter: &'a AdapterReport,
+    model: ModelName,
     settings: &Settings,
 ) -> Vec<RunReport<'a>> {
     let report = |run: &'a Run| RunReport {
         adapter,
+        model,
         rule: run.rule.to_string(),
         lr: run.lr,
-        epochs: run.curve.len(),
+        epochs: match run.last().at {
+            At::Epoch(epochs) => Some(epochs),
+            At::Step(_) => None,
+        },
         seed: settings.seed,
         seconds: run.seconds,
-        test_accuracy: run.last().test_accuracy,
-        average_test_accuracy: run.average_accuracy,
+        test_loss: run.score().loss,
+        test_accuracy: run.score().accuracy,
+        average_test_loss: run.average.map(|score| score.loss),
+        average_test_accuracy: run.average.map(|score| score.accuracy),
         precision: settings.numerics,
         around: settings.around,
         steps: run.steps,
         skipped: run.skipped(),
         curve: &run.curve,
         losses: &run.losses,
+        sample: run.sample.as_deref(),
     };
     runs.iter().map(report).collect()
 }
@@ -175,7 +194,7 @@ mod tests {
     use super::*;
     use crate::{
         precision::LossScale,
-        train::models::{At, Perceptron},
+        train::models::{Perceptron, Score},
     };
 
     fn model() -> Perceptron {
@@ -192,8 +211,17 @@ mod tests {
         };
         let curve = vec![point(1), point(2)];
         let rule = RuleName::known("lion").unwrap();
-        let losses = Vec::new();
-        Run { rule, lr: 1e-3, seconds: 2.0, steps: 90, curve, losses, average_accuracy: None }
+        Run {
+            rule,
+            lr: 1e-3,
+            seconds: 2.0,
+            steps: 90,
+            rows: 2874,
+            curve,
+            losses: Vec::new(),
+            average: None,
+            sample: None,
+        }
     }
 
     /// One that scales its loss and clips.
@@ -238,12 +266,12 @@ mod tests {
                 assert_eq!(row(names, *rule, &run.curve[0]).len(), header.len());
             }
         }
-        let average = Run { average_accuracy: Some(0.98125), ..run() };
+        let average = Run { average: Some(Score { loss: 0.5, accuracy: 0.98125 }), ..run() };
         let expected =
             "lion: 97.50 % test accuracy (98.12 % with the average) after 2 epochs, 2.0 s";
-        assert_eq!(summary(&average), expected);
-        assert_eq!(summary(&run()), "lion: 97.50 % test accuracy after 2 epochs, 2.0 s");
+        assert_eq!(summary(&average, &model()), expected);
+        assert_eq!(summary(&run(), &model()), "lion: 97.50 % test accuracy after 2 epochs, 2.0 s");
         let expected = "lion: 97.50 % test accuracy after 2 epochs, 2.0 s, 1 of 90 steps skipped";
-        assert_eq!(summary(&measured_run()), expected);
+        assert_eq!(summary(&measured_run(), &model()), expected);
     }
 }

@@ -5,7 +5,7 @@ use std::{f64::consts::PI, time::Instant};
 use fallline::{Estimate, Gpu, Optimizer, Step};
 
 use super::{
-    models::{At, Model, Network, encoder},
+    models::{At, Model, Network, Plan, Score, encoder},
     random::Random,
     recipe,
     watch::{Measured, Watch},
@@ -52,16 +52,26 @@ pub(super) struct Run {
     pub(super) steps: u32,
     /// At least one point.
     pub(super) curve: Vec<Point>,
+    /// Labels that were learned from, as often as they were.
+    pub(super) rows: u64,
     /// The mean loss of each step's batch, as the model was before the step.
     pub(super) losses: Vec<f64>,
-    /// The last test accuracy with the average of the parameters in their place, if there is one.
-    pub(super) average_accuracy: Option<f64>,
+    /// How the last test ends with the average of the parameters in their place, if there is one.
+    pub(super) average: Option<Score>,
+    /// What the model has written by itself.
+    pub(super) sample: Option<String>,
 }
 
 impl Run {
-    /// How it ended.
+    /// Its last point.
     pub(super) fn last(&self) -> Point {
         self.curve[self.curve.len() - 1]
+    }
+
+    /// How it ended.
+    pub(super) fn score(&self) -> Score {
+        let Point { test_loss, test_accuracy, .. } = self.last();
+        Score { loss: test_loss, accuracy: test_accuracy }
     }
 
     /// How many steps were skipped, if any could be.
@@ -70,8 +80,8 @@ impl Run {
     }
 }
 
-/// Trains a model from its beginning; the learning rate falls along a half cosine to zero, unless the rule is
-/// schedule-free or its learning rate fixed.
+/// Trains a model from its beginning; the learning rate rises linearly as long as the model wants it to and falls
+/// along a half cosine to zero, unless the rule is schedule-free or its learning rate fixed.
 pub(super) fn train(
     gpu: &Gpu,
     model: &dyn Model,
@@ -97,10 +107,8 @@ pub(super) fn train(
 
     let plan = model.plan();
     let is_constant = is_schedule_free || rule.rule().has_fixed_lr();
-    let cosine =
-        |step: u32| lr * (1.0 + (PI * f64::from(step) / f64::from(plan.steps)).cos()) / 2.0;
-    let rate = |step| if is_constant { lr } else { cosine(step) };
-    let (mut curve, mut losses) = (Vec::new(), Vec::new());
+    let rate = |step| if is_constant { lr } else { lr * scheduled(&plan, step) };
+    let (mut rows, mut curve, mut losses) = (0, Vec::new(), Vec::new());
     for round in plan.rounds() {
         model.next_round(&mut order, &mut random);
         let scores = gpu.checked("a round", || {
@@ -111,9 +119,10 @@ pub(super) fn train(
                     let batch = step - round.start;
                     if takes_estimates && batch.is_multiple_of(STEPS_PER_ESTIMATE) {
                         network.encode_drawn(&mut encoder, batch);
-                        let rows = network.batch_size(batch).into();
+                        let rows = network.rows(batch).into();
                         optimizer.encode_estimate(&mut encoder, &Estimate::squared(rows))?;
                     }
+                    rows += u64::from(network.rows(batch));
                     network.encode_backward(&mut encoder, batch);
                     optimizer.encode_step(&mut encoder, &Step::lr(rate(step)))?;
                 }
@@ -138,13 +147,23 @@ pub(super) fn train(
         on_point(&point)?;
         curve.push(point);
     }
-    let mut average_accuracy = None;
+    let mut average = None;
+    optimizer.eval()?;
     if settings.around.averages() {
-        optimizer.eval()?;
-        average_accuracy = Some(network.test()?.test.accuracy);
+        average = Some(network.test()?.test);
     }
     let seconds = begin.elapsed().as_secs_f64();
-    Ok(Run { rule, lr, seconds, steps: plan.steps, curve, losses, average_accuracy })
+    let sample = model.sample(&optimizer, &mut Random::new(settings.seed))?;
+    Ok(Run { rule, lr, seconds, steps: plan.steps, curve, rows, losses, average, sample })
+}
+
+/// The learning rate's factor in a step.
+fn scheduled(plan: &Plan, step: u32) -> f64 {
+    if step < plan.warmup_steps {
+        return f64::from(step + 1) / f64::from(plan.warmup_steps);
+    }
+    let [step, steps] = [step, plan.steps].map(|step| f64::from(step - plan.warmup_steps));
+    (1.0 + (PI * step / steps).cos()) / 2.0
 }
 
 /// Both halves of the seed in the 32 bits that the engine takes.

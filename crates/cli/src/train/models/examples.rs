@@ -39,23 +39,27 @@ impl Places {
     }
 }
 
-/// What is right: for each example its class.
+/// What is right: of an image its class; of a sequence, that begins at a token, the tokens behind that.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::train) struct Labels<'a> {
     pub(super) classes: u32,
     pub(super) labels: &'a [u32],
+    /// How many rows an example has, each with a label of its own.
+    pub(super) length: u32,
+    /// How far behind the example its first label is.
+    pub(super) shift: u32,
 }
 
 /// What the kernels of every model and of the loss are told of the examples.
 #[derive(Debug)]
 pub(super) struct Examples {
     pub(super) batches: BatchTable,
-    /// Rows of the largest batch.
-    pub(super) rows: u32,
+    /// Examples of the largest batch.
+    pub(super) batch_size: u32,
     /// The example of each place.
     pub(super) order: Buffer,
     pub(super) labels: Buffer,
-    /// One of each for each place.
+    /// One of each for each row of each place.
     pub(super) losses: Buffer,
     pub(super) hits: Buffer,
 }
@@ -65,14 +69,15 @@ impl Examples {
     pub(super) fn new(gpu: &Gpu, places: &Places, labels: Labels<'_>) -> Self {
         let batches: Vec<Batch> = places.batches().collect();
         let order = vec![0; 4 * places.len() as usize];
+        let rows = places.len() * labels.length;
         let labels = bytemuck::cast_slice(labels.labels);
         Self {
             batches: BatchTable::new(gpu, &batches),
-            rows: batches.iter().map(|batch| batch.rows).max().unwrap_or(1),
+            batch_size: batches.iter().map(|batch| batch.rows).max().unwrap_or(1),
             order: filled(gpu, "train order", &order, BufferUsages::STORAGE),
             labels: filled(gpu, "train labels", labels, BufferUsages::STORAGE),
-            losses: scratch(gpu, "train losses", places.len()),
-            hits: scratch(gpu, "train hits", places.len()),
+            losses: scratch(gpu, "train losses", rows),
+            hits: scratch(gpu, "train hits", rows),
         }
     }
 }

@@ -34,6 +34,17 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
+    /// Binds these resources as 0, 1, 2, … of group 0.
+    pub(super) fn bind(
+        kernel: &ComputeKernel,
+        types: &[BindingType],
+        resources: &[BindingResource<'_>],
+        workgroups: [u32; 3],
+    ) -> Result<Self> {
+        let takes_batch = types.contains(&ComputeKernel::UNIFORM_AT);
+        Ok(Self { dispatch: kernel.bind(resources, workgroups)?, takes_batch })
+    }
+
     /// Records it for the batch at this offset of [`BatchTable`].
     pub(super) fn record(&self, pass: &mut ComputePass<'_>, offset: u32) {
         let offsets: &[u32] = if self.takes_batch { &[offset] } else { &[] };
@@ -54,8 +65,7 @@ pub(super) fn kernel(
     let (types, resources): (Vec<_>, Vec<_>) = bindings.iter().cloned().unzip();
     let module = join(&[&[Source { path: label, text }], parts].concat());
     let kernel = ComputeKernel::new(gpu, label, &module, overrides, &types)?;
-    let takes_batch = types.contains(&ComputeKernel::UNIFORM_AT);
-    Ok(Kernel { dispatch: kernel.bind(&resources, [x, y, 1])?, takes_batch })
+    Kernel::bind(&kernel, &types, &resources, [x, y, 1])
 }
 
 /// Which part of the order a batch is; as the kernels know it.
@@ -64,6 +74,13 @@ pub(super) fn kernel(
 pub(super) struct Batch {
     pub(super) start: u32,
     pub(super) rows: u32,
+}
+
+impl Batch {
+    /// The rows of its examples, each of which has `length`.
+    pub(super) fn rows_of(self, length: u32) -> Self {
+        Self { start: self.start * length, rows: self.rows * length }
+    }
 }
 
 /// The batches of a round in one buffer, as far apart as the device wants dynamic offsets.
@@ -104,7 +121,8 @@ pub(super) fn filled(gpu: &Gpu, label: &str, bytes: &[u8], usage: BufferUsages) 
 
 /// A buffer of zeros that kernels work on. Call it inside of [`Gpu::checked`].
 pub(super) fn scratch(gpu: &Gpu, label: &str, elems: u32) -> Buffer {
-    compute::buffer(gpu, label, u64::from(elems) * 4, BufferUsages::STORAGE)
+    let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;
+    compute::buffer(gpu, label, u64::from(elems) * 4, usage)
 }
 
 /// Workgroups of 8 × 8 lanes that cover a grid.

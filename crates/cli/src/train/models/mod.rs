@@ -3,6 +3,8 @@
 //! | module       | what it holds                                                        |
 //! |--------------|----------------------------------------------------------------------|
 //! | `perceptron` | handwritten digits                                                   |
+//! | `gpt`        | characters of a text                                                 |
+//! | `options`    | which one, and how long it is trained                                |
 //! | `network`    | a model bound to an optimizer: a batch through it, its loss          |
 //! | `examples`   | what it learns from, in batches, on the GPU                          |
 //! | `tally`      | the sums that a round ends with                                      |
@@ -11,14 +13,23 @@
 
 mod codec;
 mod examples;
+mod gpt;
 mod kernel;
 mod network;
+mod options;
 mod perceptron;
 mod tally;
 
-pub(super) use self::{kernel::encoder, network::Network, perceptron::Perceptron};
+#[cfg(test)]
+pub(super) use self::perceptron::Perceptron;
+pub(super) use self::{
+    kernel::encoder,
+    network::Network,
+    options::{ModelArgs, ModelName},
+    tally::Score,
+};
 
-use std::ops::Range;
+use std::{f64::consts::LN_2, ops::Range};
 
 use anyhow::Context as _;
 use fallline::{Dtype, Gpu, Optimizer, TensorId, TensorSpec, wgpu};
@@ -39,18 +50,54 @@ pub(super) const GROUPS: [&str; 2] = ["decay", "no_decay"];
 #[serde(rename_all = "lowercase")]
 pub(super) enum At {
     Epoch(u32),
+    Step(u32),
 }
 
 impl At {
     pub(super) const fn unit(self) -> &'static str {
         match self {
             Self::Epoch(_) => "epoch",
+            Self::Step(_) => "step",
         }
     }
 
     pub(super) const fn count(self) -> u32 {
         match self {
-            Self::Epoch(count) => count,
+            Self::Epoch(count) | Self::Step(count) => count,
+        }
+    }
+}
+
+/// What tells how good a model is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// The part of the examples that it classifies rightly, in percent.
+    Accuracy,
+    /// Its loss for each character, in bits.
+    Bits,
+}
+
+impl Goal {
+    pub(super) fn of(self, score: Score) -> f64 {
+        match self {
+            Self::Accuracy => 100.0 * score.accuracy,
+            Self::Bits => score.loss / LN_2,
+        }
+    }
+
+    /// The same in words.
+    pub(super) fn in_words(self, score: Score) -> String {
+        let value = self.of(score);
+        match self {
+            Self::Accuracy => format!("{value:.2} %"),
+            Self::Bits => format!("{value:.3} bits"),
+        }
+    }
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "test accuracy",
+            Self::Bits => "per character of the test",
         }
     }
 }
@@ -60,6 +107,8 @@ impl At {
 pub(super) struct Plan {
     pub(super) steps: u32,
     pub(super) steps_per_round: u32,
+    /// How many steps the learning rate rises for in the beginning.
+    pub(super) warmup_steps: u32,
 }
 
 impl Plan {
@@ -81,6 +130,8 @@ pub(super) trait Model {
     /// Both, as a picture says it.
     fn caption(&self) -> String;
 
+    fn goal(&self) -> Goal;
+
     fn plan(&self) -> Plan;
 
     /// Where a run is after so many steps.
@@ -91,6 +142,11 @@ pub(super) trait Model {
 
     /// The learning rate that the rule likes here.
     fn default_lr(&self, rule: RuleName) -> f64;
+
+    /// The norm that gradients are clipped to if nothing else is asked for.
+    fn default_clip(&self) -> Option<f64> {
+        None
+    }
 
     /// Its parameters, each in one of the [`GROUPS`], in f32.
     fn tensors(&self) -> Vec<TensorSpec>;
@@ -108,6 +164,11 @@ pub(super) trait Model {
 
     /// Its kernels, for an optimizer over its tensors, all of the same formats.
     fn layers(&self, context: &Context<'_>) -> anyhow::Result<Layers>;
+
+    /// What it writes by itself, with the optimizer's parameters; if it is one that writes.
+    fn sample(&self, _: &Optimizer, _: &mut Random) -> anyhow::Result<Option<String>> {
+        Ok(None)
+    }
 }
 
 /// A model's way from the examples of a batch to the logits, and from the gradient of these to those of
@@ -116,9 +177,11 @@ pub(super) trait Model {
 pub(super) struct Layers {
     forward: Vec<Kernel>,
     backward: Vec<Kernel>,
-    /// A row for each example of a batch, of a number for each class.
+    /// A row for each of a batch, of a number for each class.
     logits: Buffer,
     logits_grad: Buffer,
+    /// From one row to the next.
+    stride: u32,
 }
 
 /// What a model's kernels are made with.

@@ -2,7 +2,7 @@
 
 use fallline::{Gpu, LossScaler, Optimizer, wgpu};
 use fallline_shaders::{functions, structs};
-use wgpu::{Buffer, CommandEncoder};
+use wgpu::{Buffer, BufferUsages, CommandEncoder};
 
 use super::{
     Context, Layers, Model,
@@ -10,6 +10,7 @@ use super::{
     kernel::{Kernel, begin, encoder, kernel, read, uniform, write},
     tally::{Scores, Tally},
 };
+use crate::compute;
 
 const LOSS: (&str, &str) = ("train loss", include_str!("shaders/loss.wgsl"));
 
@@ -18,12 +19,13 @@ const LOSS: (&str, &str) = ("train loss", include_str!("shaders/loss.wgsl"));
 pub(in crate::train) struct Network {
     gpu: Gpu,
     places: Places,
+    /// How many rows an example has.
+    length: u32,
     examples: Examples,
-    /// Up to the losses.
-    forward: Vec<Kernel>,
-    /// The gradient of a loss whose labels are drawn.
+    layers: Layers,
+    loss: Vec<Kernel>,
+    /// The same where labels are drawn.
     draw: Vec<Kernel>,
-    backward: Vec<Kernel>,
     tally: Tally,
 }
 
@@ -43,16 +45,12 @@ impl Network {
         };
         gpu.checked("the network", || {
             let examples = Examples::new(gpu, &places, labels);
-            let Layers { mut forward, backward, logits, logits_grad } =
-                model.layers(&Context::new(optimizer, &examples)?)?;
-            let loss = |samples| {
-                let logits = (&logits, &logits_grad);
-                loss(gpu, &examples, labels, logits, scaler.buffer(), samples)
-            };
-            forward.push(loss(false)?);
-            let draw = vec![loss(true)?];
-            let tally = Tally::new(gpu, &places, &examples)?;
-            Ok(Self { gpu: gpu.clone(), places, examples, forward, draw, backward, tally })
+            let layers = model.layers(&Context::new(optimizer, &examples)?)?;
+            let loss = |samples| loss(gpu, &examples, labels, &layers, scaler.buffer(), samples);
+            let (loss, draw) = (vec![loss(false)?], vec![loss(true)?]);
+            let tally = Tally::new(gpu, &places, labels, &examples)?;
+            let length = labels.length;
+            Ok(Self { gpu: gpu.clone(), places, length, examples, layers, loss, draw, tally })
         })?
     }
 
@@ -61,27 +59,51 @@ impl Network {
     pub(in crate::train) fn write_round(&mut self, order: &[u32], steps: u32) {
         self.gpu.queue().write_buffer(&self.examples.order, 0, bytemuck::cast_slice(order));
         let batches = &self.places.train[..steps as usize];
-        self.tally.write_train(&self.gpu, Places::span(batches));
+        let rows = Places::span(batches).rows_of(self.length);
+        self.tally.write_train(&self.gpu, rows);
     }
 
-    /// How many examples a batch has.
-    pub(in crate::train) fn batch_size(&self, batch: u32) -> u32 {
-        self.places.train[batch as usize].rows
+    /// How many rows a batch to train with has.
+    pub(in crate::train) fn rows(&self, batch: u32) -> u32 {
+        self.places.train[batch as usize].rows * self.length
+    }
+
+    /// Writes the first labels anew, from the next submission on.
+    pub(super) fn write_labels(&self, labels: &[u32]) {
+        self.gpu.queue().write_buffer(&self.examples.labels, 0, bytemuck::cast_slice(labels));
+    }
+
+    /// Runs the first batch forward, and waits for the logits of one of its rows, with what fills up the last word.
+    pub(super) fn logits(&self, row: u32) -> anyhow::Result<Vec<f32>> {
+        let Layers { logits, stride, .. } = &self.layers;
+        let (first, size) = (u64::from(row * stride) * 4, u64::from(*stride) * 4);
+        let readback = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
+        let staging = self.gpu.checked("logits", || {
+            let staging = compute::buffer(&self.gpu, "train logits readback", size, readback);
+            let mut encoder = encoder(&self.gpu);
+            self.encode_forward(&mut encoder, 0);
+            encoder.copy_buffer_to_buffer(logits, first, &staging, 0, size);
+            self.gpu.queue().submit([encoder.finish()]);
+            staging
+        })?;
+        compute::read(&self.gpu, &staging)
     }
 
     /// Records a batch through the layers, and the loss of each of its examples.
     pub(super) fn encode_forward(&self, encoder: &mut CommandEncoder, batch: u32) {
-        self.encode(encoder, "train forward", batch, &[&self.forward]);
+        self.encode(encoder, "train forward", batch, &[&self.layers.forward, &self.loss]);
     }
 
     /// Records a batch through the layers and back: the optimizer's gradients are ready then.
     pub(in crate::train) fn encode_backward(&self, encoder: &mut CommandEncoder, batch: u32) {
-        self.encode(encoder, "train backward", batch, &[&self.forward, &self.backward]);
+        let Layers { forward, backward, .. } = &self.layers;
+        self.encode(encoder, "train backward", batch, &[forward, &self.loss, backward]);
     }
 
     /// Records the same with labels that are drawn from what the model makes of the examples.
     pub(in crate::train) fn encode_drawn(&self, encoder: &mut CommandEncoder, batch: u32) {
-        self.encode(encoder, "train drawn", batch, &[&self.forward, &self.draw, &self.backward]);
+        let Layers { forward, backward, .. } = &self.layers;
+        self.encode(encoder, "train drawn", batch, &[forward, &self.draw, backward]);
     }
 
     fn encode(
@@ -119,7 +141,7 @@ fn loss(
     gpu: &Gpu,
     examples: &Examples,
     labels: Labels<'_>,
-    (logits, logits_grad): (&Buffer, &Buffer),
+    Layers { logits, logits_grad, stride, .. }: &Layers,
     loss_scale: &Buffer,
     samples: bool,
 ) -> anyhow::Result<Kernel> {
@@ -133,7 +155,14 @@ fn loss(
         write(examples.hits.slice(..)),
         uniform(loss_scale),
     ];
-    let constants = [("CLASSES", labels.classes.into()), ("SAMPLES", u8::from(samples).into())];
+    let constants = [
+        ("CLASSES", labels.classes.into()),
+        ("STRIDE", (*stride).into()),
+        ("LENGTH", labels.length.into()),
+        ("SHIFT", labels.shift.into()),
+        ("SAMPLES", u8::from(samples).into()),
+    ];
     let sources = [structs::LOSS_SCALE, functions::NOISE];
-    kernel(gpu, LOSS, &sources, &constants, &bindings, (examples.rows.div_ceil(64), 1))
+    let rows = examples.batch_size * labels.length;
+    kernel(gpu, LOSS, &sources, &constants, &bindings, (rows.div_ceil(64), 1))
 }

@@ -5,7 +5,7 @@ use fallline::{Gpu, wgpu};
 use wgpu::{Buffer, BufferUsages, CommandEncoder};
 
 use super::{
-    examples::{Examples, Places},
+    examples::{Examples, Labels, Places},
     kernel::{Batch, Kernel, begin, filled, kernel, read, write},
 };
 use crate::compute;
@@ -40,7 +40,7 @@ pub(in crate::train) struct Scores {
 /// Adds up losses and hits on the GPU.
 #[derive(Debug)]
 pub(super) struct Tally {
-    /// What is added up: the places to train with, those to test with, those of each batch to train with.
+    /// The rows that are added up: of the places to train with, of those to test with, of each batch to train with.
     spans: Vec<Batch>,
     buffer: Buffer,
     totals: Buffer,
@@ -50,9 +50,15 @@ pub(super) struct Tally {
 
 impl Tally {
     /// Call it inside of [`Gpu::checked`].
-    pub(super) fn new(gpu: &Gpu, places: &Places, examples: &Examples) -> Result<Self> {
+    pub(super) fn new(
+        gpu: &Gpu,
+        places: &Places,
+        labels: Labels<'_>,
+        examples: &Examples,
+    ) -> Result<Self> {
         let sets = [&places.train, &places.test].map(|batches| Places::span(batches));
-        let spans: Vec<Batch> = sets.iter().chain(&places.train).copied().collect();
+        let spans = sets.iter().chain(&places.train).map(|span| span.rows_of(labels.length));
+        let spans: Vec<Batch> = spans.collect();
         let size = (spans.len() * size_of::<Total>()) as u64;
         let storage = BufferUsages::STORAGE;
         let readback = BufferUsages::MAP_READ | BufferUsages::COPY_DST;
@@ -70,7 +76,7 @@ impl Tally {
         Ok(Self { spans, buffer, totals, staging, kernel })
     }
 
-    /// Says of which places to train with the next round is, from the next submission on.
+    /// Says of which rows to train with the next round is, from the next submission on.
     pub(super) fn write_train(&mut self, gpu: &Gpu, train: Batch) {
         self.spans[0] = train;
         gpu.queue().write_buffer(&self.buffer, 0, bytemuck::bytes_of(&train));

@@ -3,7 +3,7 @@
 use fallline::{TensorId, wgpu};
 use wgpu::{Buffer, BufferUsages};
 
-use super::{Perceptron, ids};
+use super::{CLASSES, Perceptron, ids};
 use crate::train::models::{
     Context, Layers, codec,
     kernel::{Kernel, filled, kernel, read, scratch, tiles, write},
@@ -31,7 +31,7 @@ struct Kernels<'a> {
 pub(super) fn layers(model: &Perceptron, context: &Context<'_>) -> anyhow::Result<Layers> {
     let Context { gpu, examples, .. } = *context;
     let of_each_layer = |label: &str| -> Vec<Buffer> {
-        model.shape.0.iter().map(|width| scratch(gpu, label, examples.rows * width)).collect()
+        model.shape.0.iter().map(|width| scratch(gpu, label, examples.batch_size * width)).collect()
     };
     let pixels = bytemuck::cast_slice(&model.digits.pixels);
     let mut kernels = Kernels {
@@ -44,7 +44,7 @@ pub(super) fn layers(model: &Perceptron, context: &Context<'_>) -> anyhow::Resul
     let (forward, backward) = (kernels.forward()?, kernels.backward()?);
     let logits = kernels.outputs.swap_remove(kernels.layers.len());
     let logits_grad = kernels.output_grads.swap_remove(kernels.layers.len());
-    Ok(Layers { forward, backward, logits, logits_grad })
+    Ok(Layers { forward, backward, logits, logits_grad, stride: CLASSES })
 }
 
 impl Kernels<'_> {
@@ -79,7 +79,7 @@ impl Kernels<'_> {
             write(self.outputs[0].slice(..)),
         ];
         let constants = [("FEATURES", width.into())];
-        kernel(gpu, GATHER, &[], &constants, &bindings, tiles(width / 4, examples.rows))
+        kernel(gpu, GATHER, &[], &constants, &bindings, tiles(width / 4, examples.batch_size))
     }
 
     fn linear(&self, layer: usize, weight: TensorId, bias: TensorId) -> anyhow::Result<Kernel> {
@@ -95,7 +95,7 @@ impl Kernels<'_> {
         let relu = layer + 1 < self.layers.len();
         let constants =
             [("IN", inputs.into()), ("OUT", width.into()), ("RELU", u8::from(relu).into())];
-        let grid = tiles(width, examples.rows);
+        let grid = tiles(width, examples.batch_size);
         kernel(gpu, FORWARD, &codec::param(param)?, &constants, &bindings, grid)
     }
 
@@ -130,7 +130,7 @@ impl Kernels<'_> {
             write(self.output_grads[layer].slice(..)),
         ];
         let constants = [("IN", inputs.into()), ("OUT", width.into())];
-        let grid = tiles(inputs / 4, examples.rows);
+        let grid = tiles(inputs / 4, examples.batch_size);
         kernel(gpu, BACKWARD_INPUT, &codec::param(param)?, &constants, &bindings, grid)
     }
 }

@@ -16,7 +16,7 @@ use fallline::{Optimizer, TensorId, TensorSpec};
 
 use self::data::{CLASSES, Digits, PIXELS, TRAIN_LEN};
 use super::{
-    At, Context, GROUPS, Layers, Model, Plan,
+    At, Context, GROUPS, Goal, Layers, Model, Plan,
     examples::{Labels, Places},
 };
 use crate::{
@@ -80,9 +80,14 @@ impl Model for Perceptron {
         format!("{images} handwritten digits, perceptron {shape}, batches of {batch_size}")
     }
 
+    fn goal(&self) -> Goal {
+        Goal::Accuracy
+    }
+
     fn plan(&self) -> Plan {
         let steps_per_round = u32::try_from(self.places.train.len()).unwrap_or(u32::MAX);
-        Plan { steps: self.epochs.saturating_mul(steps_per_round), steps_per_round }
+        let steps = self.epochs.saturating_mul(steps_per_round);
+        Plan { steps, steps_per_round, warmup_steps: 0 }
     }
 
     fn at(&self, steps: u32) -> At {
@@ -130,7 +135,7 @@ impl Model for Perceptron {
     }
 
     fn labels(&self) -> Labels<'_> {
-        Labels { classes: CLASSES, labels: &self.digits.labels }
+        Labels { classes: CLASSES, labels: &self.digits.labels, length: 1, shift: 0 }
     }
 
     fn layers(&self, context: &Context<'_>) -> anyhow::Result<Layers> {
