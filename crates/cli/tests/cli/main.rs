@@ -5,6 +5,7 @@
 
 mod bench;
 mod checkpoint;
+mod gpt;
 mod headers;
 mod info;
 mod mixed_precision;
