@@ -235,7 +235,8 @@ impl<T: Number> Tensor<T> {
         }
         let scalars = T::scalars(rule, self.step, lr, &mut self.kept);
         for (slot, (_, extent)) in rule.slots(&self.shape).iter().enumerate() {
-            if *extent == Extent::Element {
+            // Without elements nothing is averaged, and what is kept stays.
+            if *extent == Extent::Element || grad.is_empty() {
                 continue;
             }
             let values = self.slots[slot].len();
@@ -243,8 +244,7 @@ impl<T: Number> Tensor<T> {
             for (index, grad) in grad.iter().enumerate() {
                 sums[extent.index(&self.shape, self.blocks, index)] += rule.margin((*grad).into());
             }
-            // None of no elements: their mean is 0.
-            let count = (grad.len() / values.max(1)).max(1) as f64;
+            let count = (grad.len() / values) as f64;
             for (value, sum) in self.slots[slot].iter_mut().zip(sums) {
                 *value = T::fold(rule, &scalars, T::nearest(sum / count), *value);
             }
