@@ -1,9 +1,10 @@
 //! What a step tells beside what it does: which tensor is not finite.
 
 use fallline::{
-    Adafactor, AdamW, BorrowedTensor, BufferRange, Dtype, DynamicScale, Error, Gpu, Group,
-    IntoRule, Lamb, Lookahead, LossScaler, Monitor, Norms, Optimizer, Options, Precision, Prodigy,
-    Saved, Sgd, StateFormat, Step, StepReport, TensorId, TensorSpec, wgpu,
+    Adafactor, AdamMini, AdamW, BorrowedTensor, BufferRange, Dtype, DynamicScale, Error, Gpu,
+    Group, IntoRule, Lamb, Lookahead, LossScaler, Monitor, Norms, Optimizer, Options, Precision,
+    Prodigy, Saved, Sgd, StateFormat, Step, StepReport, TensorId, TensorSpec, monitor::Recorder,
+    wgpu,
 };
 
 use crate::common::{Rng, bits, buffer, gpu, specs, step, tiny_gpu, write_grads};
@@ -296,10 +297,11 @@ fn norms_of_rules_of_every_kind_are_an_f64_oracles_wherever_buffers_are_cut() {
         let rule = DynamicScale { init_scale: 1024.0, ..DynamicScale::default() };
         LossScaler::dynamic(gpu, rule).unwrap()
     };
-    let kinds: [(&str, [Group; 2]); 5] = [
+    let kinds: [(&str, [Group; 2]); 6] = [
         ("of elements", groups(Sgd::new().momentum(0.9))),
         ("of tensors", groups(Lamb::new())),
         ("of rows and columns", groups(Adafactor::new())),
+        ("of blocks", groups(AdamMini::new())),
         ("of all tensors", groups(Prodigy::new())),
         (
             "steered",
