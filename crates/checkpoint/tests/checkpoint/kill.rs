@@ -87,12 +87,15 @@ fn kill_after(folder: &Path, delay: Duration) {
     command.args(["kill::victim", "--exact", "--ignored", "--nocapture"]).env(FOLDER, folder);
     let mut victim = command.stdout(Stdio::piped()).spawn().expect("it starts");
     let stdout = victim.stdout.take().expect("it is piped");
-    let at_work = BufReader::new(stdout).lines().map_while(Result::ok).any(|l| l == "at work");
+    // Read from to the end: one that comes to its own has to say so.
+    let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+    let at_work = lines.any(|line| line == "at work");
     assert!(at_work, "it ended before it worked");
     thread::sleep(delay);
     // SIGKILL, which nothing can catch; it may have come to its end before.
     let _ = victim.kill();
     let ended = victim.wait().expect("it ends");
+    drop(lines);
     assert!(ended.code().is_none_or(|code| code == 0), "{ended}: it failed by itself");
 }
 
