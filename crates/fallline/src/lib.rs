@@ -80,7 +80,7 @@
 //!
 //! [`Optimizer::save_to`] gives a [`SaveSink`] a table of entries and then their bytes, in chunks of at most
 //! 16 MiB; [`Saved`] is a sink in memory. [`Optimizer::load_from`] compares the table before it writes anything,
-//! and the run continues bit for bit.
+//! and the run continues bit for bit. The crate `fallline-checkpoint` makes files of this.
 //!
 //! # Waiting, and browsers
 //!
