@@ -163,8 +163,8 @@ pub use optimizer::{
 };
 pub use options::{Monitor, Options};
 pub use quantizer::{BlockRange, BlockSpec, BlockTensor, Quantizer};
-pub use report::{Monitored, NonFinite, Norms, SkipReason, StepReport};
 pub use range_test::{RangeCurve, RangePoint, RangeTest};
+pub use report::{Monitored, NonFinite, Norms, SkipReason, StepReport};
 pub use rules::*;
 pub use save::{Encoding, LoadOptions, LoadSource, SaveSink, Saved, SavedEntry};
 pub use scaler::{DynamicScale, LossScaler};
