@@ -66,6 +66,7 @@ fn victim() {
         run(&mut optimizer, step..step + 1);
         step += 1;
         checkpoints.save(&optimizer, step, &step).unwrap();
+        println!("saved");
     }
 }
 
@@ -81,16 +82,16 @@ fn straight(gpu: &Gpu) -> Vec<Saved> {
     after
 }
 
-/// Starts the process, and kills it so long after it has begun to work.
-fn kill_after(folder: &Path, delay: Duration) {
+/// Starts the process, and kills it so long after it has begun to work, or has saved once.
+fn kill_after(folder: &Path, begun: &str, delay: Duration) {
     let mut command = Command::new(env::current_exe().expect("this test is a file"));
     command.args(["kill::victim", "--exact", "--ignored", "--nocapture"]).env(FOLDER, folder);
     let mut victim = command.stdout(Stdio::piped()).spawn().expect("it starts");
     let stdout = victim.stdout.take().expect("it is piped");
     // Read from to the end: one that comes to its own has to say so.
     let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-    let at_work = lines.any(|line| line == "at work");
-    assert!(at_work, "it ended before it worked");
+    // If the run is at its end, nothing is left to be saved.
+    let _ = lines.any(|line| line == begun);
     thread::sleep(delay);
     // SIGKILL, which nothing can catch; it may have come to its end before.
     let _ = victim.kill();
@@ -116,17 +117,19 @@ fn survives(kills: u32) -> Survived {
     let folder = tempfile::tempdir().unwrap();
     let checkpoints = checkpoints(folder.path());
     let mut resumed = build(&gpu);
-    // How long a save takes here and now: kills come within the time of three.
+    // How long a save takes here and now: kills come within the time of two.
     let began = Instant::now();
     checkpoints.save(&resumed, 0, &0u64).unwrap();
-    let longest = 3 * began.elapsed();
+    let longest = 2 * began.elapsed();
     fs::remove_dir_all(folder.path()).unwrap();
 
     let mut survived = Survived::default();
     let mut last = 0;
     for kill in 0..kills {
         let seed = u64::from(process::id()) << 32 | u64::from(kill);
-        kill_after(folder.path(), longest.mul_f32(values(seed, 1)[0].abs()));
+        // Every second one comes behind a save, so that the run gets on however slow the disk is.
+        let begun = if kill % 2 == 0 { "saved" } else { "at work" };
+        kill_after(folder.path(), begun, longest.mul_f32(values(seed, 1)[0].abs()));
         let is_part = |name: &str| name.ends_with(".part");
         let names = fs::read_dir(folder.path()).map_or(Vec::new(), |entries| entries.collect());
         let names = names.into_iter().map(|entry| entry.unwrap().file_name());
