@@ -273,19 +273,28 @@ fn what_does_not_fit_is_named_before_anything_is_written() {
         assert_eq!(saved(optimizer), before);
     };
     let more = [plain.as_slice(), &[TensorSpec::new("more", [1])]].concat();
-    refuses(&mut build(adamw(), StateFormat::F32, &more), "rule of tensor 'more' was not saved");
+    refuses(&mut build(adamw(), StateFormat::F32, &more), "tensor 'more' was not saved");
     refuses(
         &mut build(adamw(), StateFormat::F32, &plain[..1]),
-        "rule of tensor 'b' was saved, and the optimizer has no such thing",
+        "tensor 'b' was saved, and the optimizer has no such thing",
     );
-    let turned = [TensorSpec::new("w", [100, 64]), plain[1].clone()];
+    // Everything at once.
+    let renamed = [TensorSpec::new("w", [100, 64]), TensorSpec::new("c", [5])];
+    let turned = "of tensor 'w' must be f32 [100, 64], but was saved as f32 [64, 100]";
     refuses(
-        &mut build(adamw(), StateFormat::F32, &turned),
-        "param of tensor 'w' must be f32 [100, 64], but was saved as f32 [64, 100]",
+        &mut build(adamw(), StateFormat::F32, &renamed),
+        &format!(
+            "param {turned}; state/exp_avg {turned}; state/exp_avg_sq {turned}; tensor 'c' was not \
+             saved; tensor 'b' was saved, and the optimizer has no such thing"
+        ),
     );
+    let coded = "of tensor 'w' must be int8 [64, 100], but was saved as f32 [64, 100]";
     refuses(
         &mut build(adamw(), StateFormat::Int8, &plain),
-        "state/exp_avg of tensor 'w' must be int8 [64, 100], but was saved as f32 [64, 100]",
+        &format!(
+            "state/exp_avg {coded}; state/exp_avg_sq of tensor 'w' must be int8, never negative \
+             [64, 100], but was saved as f32 [64, 100]"
+        ),
     );
     refuses(
         &mut build(fallline::Adam::default().into_rule(), StateFormat::F32, &plain),
@@ -293,16 +302,18 @@ fn what_does_not_fit_is_named_before_anything_is_written() {
     );
     refuses(
         &mut build(AdamW::new().amsgrad(true).into_rule(), StateFormat::F32, &plain),
-        "state/max_exp_avg_sq of tensor 'w' was not saved",
+        "state/max_exp_avg_sq of tensor 'w' was not saved; state/max_exp_avg_sq of tensor 'b' was \
+         not saved",
     );
     refuses(
         &mut build(Lion::default().into_rule(), StateFormat::F32, &plain),
-        "state/exp_avg_sq of tensor 'w' was saved, and the optimizer has no such thing",
+        "state/exp_avg_sq of tensor 'w' was saved, and the optimizer has no such thing; \
+         state/exp_avg_sq of tensor 'b' was saved, and the optimizer has no such thing",
     );
     let scaler = LossScaler::fixed(&gpu, 2.0).unwrap();
     let options = Options { loss_scaler: Some(scaler), ..Options::default() };
     let mut scaled = arena(&gpu, &Group::new("all", adamw()), &plain, &options);
-    refuses(&mut scaled, "reports was not saved");
+    refuses(&mut scaled, "reports was not saved; loss_scale was not saved");
     // A table that is at odds with itself.
     source.entries[5].size_bytes += 1;
     let error = build(adamw(), StateFormat::F32, &plain).load(&mut source).unwrap_err();

@@ -1,5 +1,6 @@
 mod role;
 mod rule;
+mod several;
 
 use wgpu::BufferUsages;
 
@@ -537,6 +538,12 @@ pub enum Error {
         expected: String,
         /// What was saved.
         found: String,
+    },
+    /// Several of these.
+    #[error("{}", several::list(.mismatches))]
+    SavedMismatches {
+        /// Each of them.
+        mismatches: Vec<Error>,
     },
     /// A [`SaveSink`](crate::SaveSink) that failed.
     #[error("cannot save {entry}")]

@@ -101,7 +101,7 @@ fn parameters_may_lie_elsewhere() {
 
         let mut resumed = optimizer(&gpu, &group, &specs, 5);
         let error = says(&checkpoint.load(&mut resumed).unwrap_err());
-        assert!(error.ends_with("param of tensor 'layer.0/weight' was not saved"), "{error}");
+        assert!(error.contains("param of tensor 'layer.0/weight' was not saved"), "{error}");
         // The caller has them as values.
         for (id, _) in straight.tensors() {
             resumed.write_param(id, &straight.read_param(id).unwrap()).unwrap();
@@ -147,10 +147,10 @@ fn other_formats_are_converted_only_when_that_is_asked_for() {
     let error = says(&checkpoint.load(&mut exact).unwrap_err());
     let expected = format!(
         "cannot load {}: state/exp_avg of tensor 'large' must be f32 [17000000], but was saved as \
-         int8 [17000000]",
+         int8 [17000000]; state/exp_avg_sq",
         path.display()
     );
-    assert_eq!(error, expected);
+    assert!(error.starts_with(&expected), "{error}");
     checkpoint.load_with(&mut exact, LoadOptions::new().convert()).unwrap();
     for slot in ["exp_avg", "exp_avg_sq"] {
         let [found, expected] = [&exact, &coded].map(|o| o.read_state(id, slot).unwrap());

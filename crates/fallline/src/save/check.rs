@@ -1,11 +1,11 @@
 //! Whether what was saved is what an optimizer needs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Encoding, LoadOptions, PARAM, SavedEntry};
 use crate::{Error, Result};
 
-/// For each entry that is needed, the number of the saved one.
+/// For each entry that is needed, the number of the saved one; or all that does not fit.
 pub(super) fn matched(
     needed: &[SavedEntry],
     saved: &[SavedEntry],
@@ -26,33 +26,43 @@ pub(super) fn matched(
             return Err(Error::SavedUnexpected { entry: format!("a second {entry}") });
         }
     }
+    let has = |entries: &[SavedEntry]| -> HashSet<String> {
+        entries.iter().filter_map(|entry| entry.tensor.clone()).collect()
+    };
+    let (needs_tensor, saved_tensor) = (has(needed), has(saved));
+    // A tensor that one side does not know is told once, and not by each of its entries.
+    let mut told = HashSet::new();
+    let mut whole = |entry: &SavedEntry, others: &HashSet<String>| {
+        let name = entry.tensor.as_ref().filter(|name| !others.contains(*name))?;
+        let tensor = format!("tensor '{name}'");
+        Some(told.insert(tensor.clone()).then_some(tensor))
+    };
+    let mut mismatches = Vec::new();
     let mut numbers = Vec::with_capacity(needed.len());
     for entry in needed {
         let found = known.remove(&(entry.tensor.as_deref(), entry.what.as_str()));
-        if keep_params && entry.what == PARAM {
+        // What is kept beside a parameter is made of its values.
+        let derived = convert && ["master", "remainder"].contains(&entry.what.as_str());
+        if keep_params && entry.what == PARAM || derived && found.is_none() {
             numbers.push(None);
             continue;
         }
-        // What is kept beside a parameter is made of its values.
-        let derived = convert && ["master", "remainder"].contains(&entry.what.as_str());
+        numbers.push(found);
         let Some(number) = found else {
-            if derived {
-                numbers.push(None);
-                continue;
-            }
-            return Err(Error::SavedMissing { entry: entry.to_string() });
+            let what = whole(entry, &saved_tensor).unwrap_or_else(|| Some(entry.to_string()));
+            mismatches.extend(what.map(|entry| Error::SavedMissing { entry }));
+            continue;
         };
         let converts = entry.what == PARAM || derived || entry.what.starts_with("state/");
         let same_encoding = saved[number].encoding == entry.encoding || convert && converts;
         if !same_encoding || saved[number].shape != entry.shape {
             let describe = |entry: &SavedEntry| format!("{} {:?}", entry.encoding, entry.shape);
-            return Err(Error::SavedDiffers {
+            mismatches.push(Error::SavedDiffers {
                 entry: entry.to_string(),
                 expected: describe(entry),
                 found: describe(&saved[number]),
             });
         }
-        numbers.push(Some(number));
     }
     let beside = |what: &str| convert && ["master", "remainder"].contains(&what);
     let mut unexpected: Vec<usize> = known
@@ -61,8 +71,14 @@ pub(super) fn matched(
         .map(|(_, number)| number)
         .collect();
     unexpected.sort_unstable();
-    match unexpected.first() {
-        Some(&number) => Err(Error::SavedUnexpected { entry: saved[number].to_string() }),
-        None => Ok(numbers),
+    for number in unexpected {
+        let entry = &saved[number];
+        let what = whole(entry, &needs_tensor).unwrap_or_else(|| Some(entry.to_string()));
+        mismatches.extend(what.map(|entry| Error::SavedUnexpected { entry }));
+    }
+    match mismatches.len() {
+        0 => Ok(numbers),
+        1 => Err(mismatches.remove(0)),
+        _ => Err(Error::SavedMismatches { mismatches }),
     }
 }

@@ -67,7 +67,8 @@ impl Optimizer {
     /// [`train`](Self::train) gives the parameters back to the bit. The optimizer itself must be in the mode to train.
     ///
     /// # Errors
-    /// [`Error::SavedMissing`], [`Error::SavedUnexpected`], [`Error::SavedDiffers`], [`Error::Source`],
+    /// [`Error::SavedMissing`], [`Error::SavedUnexpected`], [`Error::SavedDiffers`], or all of them at once
+    /// ([`Error::SavedMismatches`]); [`Error::Source`],
     /// [`Error::Evaluating`]; [`Error::BufferUsage`] for a borrowed parameter without COPY_DST. Those of
     /// [`eval`](Self::eval), when all else is loaded.
     pub async fn load_from<S: LoadSource + ?Sized>(
