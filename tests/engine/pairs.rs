@@ -4,6 +4,8 @@
 //! Before each step the twin takes what the engine has, so that what is compared is one step, within what the formats of
 //! its results round away; and the step begins at whatever the combination has made of the steps before.
 
+use std::collections::HashMap;
+
 use fallline::{
     BorrowedTensor, BufferRange, Dtype, DynamicScale, Gpu, Group, LossScaler, Optimizer, Options,
     Precision, RULE_NAMES, Slot, StateFormat, Step, TensorId, TensorSpec, wgpu::BufferUsages,
@@ -114,15 +116,20 @@ struct Combination {
     clip: Clip,
 }
 
-/// Those of a design; a rule's cases take turns.
+/// Those of a design; of a rule's cases the one that has come least often has its turn.
 fn combinations(rows: &[Vec<usize>]) -> Vec<Combination> {
-    let combination = |(number, row): (usize, &Vec<usize>)| {
+    let mut turns: HashMap<String, usize> = HashMap::new();
+    let mut combination = |row: &Vec<usize>| {
         let [rule, option, param, precision, grad, state, site, clip] = row[..] else {
             panic!("a value of each factor: {row:?}");
         };
-        let cases = cases_with(RULE_NAMES[rule], OPTIONS[option]);
+        let key = |case: &Case| format!("{:?}", case.rule);
+        let cases = cases_with(RULE_NAMES[rule], OPTIONS[option]).into_iter();
+        let case = cases.min_by_key(|case| turns.get(&key(case)).copied());
+        let case = case.expect("a rule and an option that it may have");
+        *turns.entry(key(&case)).or_default() += 1;
         Combination {
-            case: cases[number % cases.len()].clone(),
+            case,
             option: OPTIONS[option],
             param: Dtype::ALL[param],
             precision: Precision::ALL[precision],
@@ -132,7 +139,7 @@ fn combinations(rows: &[Vec<usize>]) -> Vec<Combination> {
             clip: CLIPS[clip],
         }
     };
-    rows.iter().enumerate().map(combination).collect()
+    rows.iter().map(&mut combination).collect()
 }
 
 fn encode_decode(dtype: Dtype, value: f32) -> f32 {

@@ -88,8 +88,8 @@ fn every_rule_comes_back_to_the_bit_and_goes_on() {
     for (index, name) in RULE_NAMES.iter().enumerate() {
         let (dtype, precision, state) = kept[index % kept.len()];
         let group = Group::new("all", rule_by_name(name).unwrap()).state(state).min_state_elems(0);
-        let evaluates = group.rule.evaluates();
-        let group = if evaluates { group } else { group.lookahead(Lookahead::new(2, 0.5)) };
+        let (moves_state, evaluates) = (group.rule.moves_state(), group.rule.evaluates());
+        let group = if moves_state { group } else { group.lookahead(Lookahead::new(2, 0.5)) };
         let groups = [if evaluates { group } else { group.ema_decay(0.9) }];
         let specs = specs(dtype, precision);
         for is_borrowed in [false, true] {
