@@ -31,20 +31,7 @@ impl Config {
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let mut file: Table = toml::from_str(text).map_err(|error| one_line(&error))?;
-        let table = file.remove("schedule").context("the table [schedule] is missing")?;
-        let Value::Table(mut table) = table else {
-            return Err(anyhow!("schedule must be a table, found {}", table.type_str()));
-        };
-        for key in ["base_lrs", "metrics"] {
-            let Some(value) = file.remove(key) else { continue };
-            ensure!(!table.contains_key(key), "{key} stands in [schedule] and before it");
-            table.insert(key.to_owned(), value);
-        }
-        if let Some(key) = file.keys().next() {
-            return Err(anyhow!("unknown key '{key}', expected [schedule], base_lrs or metrics"));
-        }
-        Self::of(table).context("[schedule]")
+        Self::of(table(text)?).context("[schedule]")
     }
 
     fn of(mut table: Table) -> anyhow::Result<Self> {
@@ -62,6 +49,24 @@ impl Config {
             (Some(_), None) => Vec::new(),
         };
         Ok(Self { schedule, base_lrs, metrics })
+    }
+}
+
+/// The table `[schedule]` of a file, with what a schedule is given, wherever that stands.
+pub(crate) fn table(text: &str) -> anyhow::Result<Table> {
+    let mut file: Table = toml::from_str(text).map_err(|error| one_line(&error))?;
+    let table = file.remove("schedule").context("the table [schedule] is missing")?;
+    let Value::Table(mut table) = table else {
+        return Err(anyhow!("schedule must be a table, found {}", table.type_str()));
+    };
+    for key in ["base_lrs", "metrics"] {
+        let Some(value) = file.remove(key) else { continue };
+        ensure!(!table.contains_key(key), "{key} stands in [schedule] and before it");
+        table.insert(key.to_owned(), value);
+    }
+    match file.keys().next() {
+        Some(key) => Err(anyhow!("unknown key '{key}', expected [schedule], base_lrs or metrics")),
+        None => Ok(table),
     }
 }
 

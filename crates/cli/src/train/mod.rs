@@ -5,6 +5,7 @@
 //! | `models`  | what can be trained, with its data and its kernels                     |
 //! | `recipe`  | learning rate and options of each rule                                 |
 //! | `run`     | one training run: settings, steps, the curve                           |
+//! | `schedule`  | the learning rate of each step                                         |
 //! | `watch`   | what the optimizer reports of a round's steps                          |
 //! | `random`  | the generator behind `--seed`                                          |
 //! | `report`  | table, CSV and JSON                                                    |
@@ -16,6 +17,7 @@ mod random;
 pub(crate) mod recipe;
 mod report;
 mod run;
+mod schedule;
 mod watch;
 
 use std::path::PathBuf;
@@ -25,6 +27,7 @@ use anyhow::ensure;
 use self::{
     models::{Model, ModelArgs},
     run::Settings,
+    schedule::ScheduleArgs,
 };
 use crate::{
     Outcome,
@@ -48,7 +51,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = RuleName::ADAMW)]
     rule: RuleName,
 
-    /// Learning rate, after any warm-up; falls along a half cosine to 0, or
+    /// Learning rate, after any warm-up; falls along a half cosine to 0 unless there is a --schedule, or
     /// stays if the rule is schedule-free or, as rprop's, fixed [default: the rule's]
     #[arg(long, value_name = "LR", allow_negative_numbers = true)]
     lr: Option<f64>,
@@ -67,6 +70,9 @@ pub(crate) struct Args {
     /// for bit
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+
+    #[command(flatten)]
+    schedule: ScheduleArgs,
 
     #[command(flatten)]
     precision: PrecisionArgs,
@@ -94,6 +100,8 @@ Examples:
   fallline train --compare adamw,lion,sgd --svg three.svg --csv three.csv
   fallline train --param bf16 --master remainder --loss-scale dynamic
                                                 as accurate as f32, in 16-bit parameters
+  fallline train --schedule wsd,num_decay_steps=300 --warmup 100
+                                                another schedule: `fallline schedule --help`
   fallline train --ema-decay 0.99               and how good the average of the parameters is
   fallline train --model gpt -o gpt.svg         a GPT learns to write Shakespeare, some minutes
   fallline train --rule rprop --batch all --epochs 60
@@ -119,7 +127,8 @@ impl Args {
     fn settings(&self, model: &dyn Model) -> anyhow::Result<Settings> {
         let mut numerics = self.precision.numerics()?;
         numerics.clip = numerics.clip.or(model.default_clip());
-        Ok(Settings { seed: self.seed, numerics, around: self.around.with_defaults() })
+        let schedule = self.schedule.chosen(model.plan().steps)?;
+        Ok(Settings { seed: self.seed, numerics, around: self.around.with_defaults(), schedule })
     }
 }
 
@@ -128,6 +137,9 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let model = model.as_ref();
     let rules = args.rules(model).map_err(usage)?;
     let settings = args.settings(model).map_err(usage)?;
+    for (rule, lr) in &rules {
+        settings.schedule.check(*rule, *lr).map_err(usage)?;
+    }
     let mut outputs = Outputs::default();
     let svg = outputs.open_any(args.svg.as_deref())?;
     let csv = outputs.open_any(args.csv.as_deref())?;

@@ -235,11 +235,15 @@ fn draw_keys(area: &Area<'_>, corner: (i32, i32), lines: &[&Line]) -> anyhow::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{around::Around, rule::RuleName, train::models::Perceptron};
+    use crate::{
+        around::Around,
+        rule::RuleName,
+        train::{models::Perceptron, schedule::Chosen},
+    };
 
     fn settings() -> Settings {
         let (numerics, around) = (Numerics::default(), Around::default());
-        Settings { seed: 0, numerics, around }
+        Settings { seed: 0, numerics, around, schedule: Chosen::default() }
     }
 
     fn picture(losses: [f64; 3], accuracy: f64) -> String {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::{
     models::{At, Goal, Model, ModelName},
     run::{Point, Run, Settings},
+    schedule::Chosen,
     watch::Measured,
 };
 use crate::{around::Around, device::AdapterReport, precision::Numerics, rule::RuleName};
@@ -145,6 +146,8 @@ pub(super) struct RunReport<'a> {
     average_test_accuracy: Option<f64>,
     precision: Numerics,
     around: Around,
+    #[serde(flatten)]
+    schedule: &'a Chosen,
     steps: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<u32>,
@@ -159,7 +162,7 @@ pub(super) fn json<'a>(
     runs: &'a [Run],
     adapter: &'a AdapterReport,
     model: ModelName,
-    settings: &Settings,
+    settings: &'a Settings,
 ) -> Vec<RunReport<'a>> {
     let report = |run: &'a Run| RunReport {
         adapter,
@@ -178,6 +181,7 @@ pub(super) fn json<'a>(
         average_test_accuracy: run.average.map(|score| score.accuracy),
         precision: settings.numerics,
         around: settings.around,
+        schedule: &settings.schedule,
         steps: run.steps,
         skipped: run.skipped(),
         curve: &run.curve,
@@ -258,7 +262,7 @@ mod tests {
         };
         for (numerics, run) in [(Numerics::default(), run()), (numerics, measured_run())] {
             let around = Around::default();
-            let settings = Settings { seed: 0, numerics, around };
+            let settings = Settings { seed: 0, numerics, around, schedule: Chosen::default() };
             for rule in RuleName::value_variants() {
                 let names = Names::of([RuleName::ADAMW, *rule].into_iter());
                 let heading = heading(names, &adapter, &model(), &settings);

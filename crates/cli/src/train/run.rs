@@ -1,13 +1,14 @@
 //! One training run: a rule, its steps, and the curve that comes of it.
 
-use std::{f64::consts::PI, time::Instant};
+use std::time::Instant;
 
 use fallline::{Estimate, Gpu, Optimizer, Step};
 
 use super::{
-    models::{At, Model, Network, Plan, Score, encoder},
+    models::{At, Model, Network, Score, encoder},
     random::Random,
     recipe,
+    schedule::Chosen,
     watch::{Measured, Watch},
 };
 use crate::{around::Around, precision::Numerics, rule::RuleName};
@@ -20,11 +21,12 @@ const STEPS_PER_SUBMISSION: u32 = 16;
 const STEPS_PER_ESTIMATE: u32 = 10;
 
 /// What a run is made of, apart from its model and its rule.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) seed: u64,
     pub(super) numerics: Numerics,
     pub(super) around: Around,
+    pub(super) schedule: Chosen,
 }
 
 /// A point of the curve.
@@ -80,8 +82,7 @@ impl Run {
     }
 }
 
-/// Trains a model from its beginning; the learning rate rises linearly as long as the model wants it to and falls
-/// along a half cosine to zero, unless the rule is schedule-free or its learning rate fixed.
+/// Trains a model from its beginning.
 pub(super) fn train(
     gpu: &Gpu,
     model: &dyn Model,
@@ -98,7 +99,6 @@ pub(super) fn train(
     let tensors: Vec<_> = model.tensors().into_iter().map(|spec| numerics.spec(spec)).collect();
     let groups = recipe::groups(rule, lr).map(|group| settings.around.of(numerics.group(group)));
     let takes_estimates = groups[0].rule.takes_estimates();
-    // A rule that says where it is evaluated has no use for a schedule.
     let is_schedule_free = groups[0].rule.evaluates();
     let mut optimizer = Optimizer::arena_with(gpu, &groups, &tensors, &options)?;
     model.init(&optimizer, &mut random)?;
@@ -106,8 +106,7 @@ pub(super) fn train(
     let mut watch = Watch::new(numerics);
 
     let plan = model.plan();
-    let is_constant = is_schedule_free || rule.rule().has_fixed_lr();
-    let rate = |step| if is_constant { lr } else { lr * scheduled(&plan, step) };
+    let mut rates = settings.schedule.rates(plan, (rule, lr))?;
     let (mut rows, mut curve, mut losses) = (0, Vec::new(), Vec::new());
     for round in plan.rounds() {
         model.next_round(&mut order, &mut random);
@@ -124,7 +123,8 @@ pub(super) fn train(
                     }
                     rows += u64::from(network.rows(batch));
                     network.encode_backward(&mut encoder, batch);
-                    optimizer.encode_step(&mut encoder, &Step::lr(rate(step)))?;
+                    optimizer.encode_step(&mut encoder, &Step::lr_per_group(&rates.lrs()))?;
+                    rates.step();
                 }
                 gpu.queue().submit([encoder.finish()]);
                 watch.poll(&mut optimizer)?;
@@ -144,6 +144,7 @@ pub(super) fn train(
             test_accuracy: scores.test.accuracy,
             measured: watch.end_round(&mut optimizer)?,
         };
+        rates.observe(point.test_loss);
         on_point(&point)?;
         curve.push(point);
     }
@@ -155,15 +156,6 @@ pub(super) fn train(
     let seconds = begin.elapsed().as_secs_f64();
     let sample = model.sample(&optimizer, &mut Random::new(settings.seed))?;
     Ok(Run { rule, lr, seconds, steps: plan.steps, curve, rows, losses, average, sample })
-}
-
-/// The learning rate's factor in a step.
-fn scheduled(plan: &Plan, step: u32) -> f64 {
-    if step < plan.warmup_steps {
-        return f64::from(step + 1) / f64::from(plan.warmup_steps);
-    }
-    let [step, steps] = [step, plan.steps].map(|step| f64::from(step - plan.warmup_steps));
-    (1.0 + (PI * step / steps).cos()) / 2.0
 }
 
 /// Both halves of the seed in the 32 bits that the engine takes.
@@ -190,14 +182,19 @@ mod tests {
             clip: Some(1.0),
             ..Numerics::default()
         };
-        let plain = Settings { seed: 3, numerics: Numerics::default(), around: Around::default() };
+        let plain = Settings {
+            seed: 3,
+            numerics: Numerics::default(),
+            around: Around::default(),
+            schedule: Chosen::default(),
+        };
         let curve = |settings: &Settings| -> anyhow::Result<Vec<Point>> {
             Ok(train(&gpu, &model, (RuleName::ADAMW, 0.01), settings, |_| Ok(()))?.curve)
         };
-        for settings in [plain, Settings { numerics, ..plain }] {
+        for settings in [plain.clone(), Settings { numerics, ..plain }] {
             let first = curve(&settings)?;
             assert_eq!(first, curve(&settings)?);
-            assert_ne!(first, curve(&Settings { seed: 4, ..settings })?);
+            assert_ne!(first, curve(&Settings { seed: 4, ..settings.clone() })?);
             assert!(first[1].train_loss < first[0].train_loss);
         }
         Ok(())

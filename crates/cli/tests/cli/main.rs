@@ -19,6 +19,7 @@ mod race;
 mod replay;
 mod schedule;
 mod train;
+mod train_schedule;
 mod usage;
 
 mod common;
