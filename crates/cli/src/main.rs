@@ -45,7 +45,7 @@ enum Command {
     /// List the adapters: driver, limits, features, copy bandwidth
     Info(info::Args),
     /// Train a small model on the GPU, on handwritten digits or Shakespeare, and draw the curves
-    Train(train::Args),
+    Train(Box<train::Args>),
     /// Let optimizers run down a function of two numbers, and draw their paths
     Race(race::Args),
     /// Run a recorded training run through the engine and compare it with what was recorded
@@ -80,7 +80,7 @@ Examples:
 
 The adapter can also be chosen with WGPU_ADAPTER_NAME and WGPU_BACKEND.
 Exit status: 0 if all is well; 1 if the work failed, or a comparison did; 2 for wrong usage: options, a
-config or a variable that mean nothing or contradict each other.";
+config or a variable that mean nothing or contradict each other; 130 if Ctrl-C ended it.";
 
 /// How a command ended that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,8 @@ enum Outcome {
     Good,
     /// A comparison failed; the report is printed already.
     Failed,
+    /// Ctrl-C ended it in good order.
+    Interrupted,
 }
 
 fn main() -> ExitCode {
@@ -107,6 +109,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Ok(Outcome::Interrupted) => ExitCode::from(train::interrupt::STATUS),
         Err(error) => {
             print::warn(print::message(&error));
             ExitCode::from(exit::status(&error))

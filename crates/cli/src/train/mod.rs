@@ -4,20 +4,32 @@
 //! |-----------|------------------------------------------------------------------------|
 //! | `models`  | what can be trained, with its data and its kernels                     |
 //! | `recipe`  | learning rate and options of each rule                                 |
-//! | `run`     | one training run: settings, steps, the curve                           |
+//! | `run`     | one run: settings, rounds, the curve                                   |
+//! | `training` | a run under way                                                       |
+//! | `pace`    | how far the host is ahead of the GPU                                   |
+//! | `progress` | what a checkpoint keeps of a run besides the optimizer                |
+//! | `checkpoints` | where and when a run is saved, and what it continues               |
+//! | `interrupt` | Ctrl-C                                                               |
+//! | `number`  | numbers as text, that come back to the bit                             |
 //! | `schedule`  | the learning rate of each step                                         |
 //! | `watch`   | what the optimizer reports of a round's steps                          |
 //! | `random`  | the generator behind `--seed`                                          |
 //! | `report`  | table, CSV and JSON                                                    |
 //! | `plot`    | the picture                                                            |
 
+mod checkpoints;
+pub(crate) mod interrupt;
 mod models;
+mod number;
+mod pace;
 mod plot;
+mod progress;
 mod random;
 pub(crate) mod recipe;
 mod report;
 mod run;
 mod schedule;
+mod training;
 mod watch;
 
 use std::path::PathBuf;
@@ -25,8 +37,9 @@ use std::path::PathBuf;
 use anyhow::ensure;
 
 use self::{
+    checkpoints::{CheckpointArgs, Saves},
     models::{Model, ModelArgs},
-    run::Settings,
+    run::{Run, Settings},
     schedule::ScheduleArgs,
 };
 use crate::{
@@ -75,6 +88,9 @@ pub(crate) struct Args {
     schedule: ScheduleArgs,
 
     #[command(flatten)]
+    checkpoints: CheckpointArgs,
+
+    #[command(flatten)]
     precision: PrecisionArgs,
 
     #[command(flatten)]
@@ -102,6 +118,8 @@ Examples:
                                                 as accurate as f32, in 16-bit parameters
   fallline train --schedule wsd,num_decay_steps=300 --warmup 100
                                                 another schedule: `fallline schedule --help`
+  fallline train --checkpoint-every 500 --resume
+                                                goes on where an earlier one has stopped
   fallline train --ema-decay 0.99               and how good the average of the parameters is
   fallline train --model gpt -o gpt.svg         a GPT learns to write Shakespeare, some minutes
   fallline train --rule rprop --batch all --epochs 60
@@ -140,6 +158,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     for (rule, lr) in &rules {
         settings.schedule.check(*rule, *lr).map_err(usage)?;
     }
+    let saves = args.checkpoints.open(!args.compare.is_empty())?;
     let mut outputs = Outputs::default();
     let svg = outputs.open_any(args.svg.as_deref())?;
     let csv = outputs.open_any(args.csv.as_deref())?;
@@ -148,16 +167,32 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let adapter = AdapterReport::new(&gpu.adapter_info());
 
     let names = report::Names::of(rules.iter().map(|(rule, _)| *rule));
+    if let Some(checkpoint) = saves.begins_from() {
+        print_line(&format!("Continued from {}", print::path(checkpoint)))?;
+    }
     print_line(&report::heading(names, &adapter, model, &settings))?;
     let bar = print::progress(rules.len() * model.plan().rounds().count(), "training");
+    bar.inc(model.plan().rounds().take_while(|round| round.end <= saves.begins_at()).count() as u64);
+    interrupt::listen()?;
     let mut runs = Vec::new();
     for (rule, lr) in rules {
-        runs.push(run::train(&gpu, model, (rule, lr), &settings, |point| {
+        let run = run::train(&gpu, model, (rule, lr), &settings, &saves, |point| {
             bar.inc(1);
             bar.suspend(|| print_line(&report::row(names, rule, point)))
-        })?);
+        })?;
+        let is_stopped = run.stopped.is_some();
+        runs.push(run);
+        if is_stopped {
+            break;
+        }
     }
     bar.finish_and_clear();
+    let stopped = runs.last().filter(|run| run.stopped.is_some()).cloned();
+    // Stopped before its first test.
+    runs.retain(|run| !run.curve.is_empty());
+    if runs.is_empty() {
+        return stop(stopped.as_ref(), model, &saves);
+    }
 
     if let Some(svg) = &svg {
         svg.write(plot::svg(&runs, &adapter, model, &settings)?.as_bytes())?;
@@ -174,7 +209,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
             let (rule, lr) = (run.rule, run.lr);
             print::warn(format_args!("{rule} diverged: try a smaller --lr than {lr:?}"));
         }
-        if run.skipped() == Some(run.steps) {
+        if run.skipped().is_some_and(|skipped| skipped as usize == run.steps()) {
             let (rule, scale) = (run.rule, settings.numerics.loss_scale);
             print::warn(format_args!(
                 "{rule} skipped every step: try a smaller --loss-scale than {scale}"
@@ -190,7 +225,28 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     if !files.is_empty() {
         print_line(&format!("The curves are in {}", files.join(" and ")))?;
     }
-    Ok(Outcome::Good)
+    stop(stopped.as_ref(), model, &saves)
+}
+
+/// Says where a run has stopped, if it has, and how it goes on.
+fn stop(stopped: Option<&Run>, model: &dyn Model, saves: &Saves) -> anyhow::Result<Outcome> {
+    let Some((run, stopped)) = stopped.and_then(|run| Some((run, run.stopped.as_ref()?))) else {
+        return Ok(Outcome::Good);
+    };
+    let (steps, all) = (run.steps(), model.plan().steps);
+    print_line(&match &stopped.path {
+        None => format!(
+            "{} stopped after step {steps} of {all}, and is not saved: --compare saves no runs",
+            run.rule
+        ),
+        Some(path) => format!(
+            "{} stopped after step {steps} of {all}, and is saved in {}. This goes on with it:\n\n  {}\n",
+            run.rule,
+            print::path(path),
+            saves.resume_command()
+        ),
+    })?;
+    Ok(Outcome::Interrupted)
 }
 
 fn print_line(line: &str) -> anyhow::Result<()> {

@@ -265,10 +265,10 @@ mod tests {
                 rule,
                 lr: 0.1,
                 seconds: 1.0,
-                steps: 3,
                 rows: 9,
                 curve,
-                losses: Vec::new(),
+                losses: vec![0.5; 3],
+                stopped: None,
                 average: None,
                 sample: None,
             }

@@ -80,7 +80,7 @@ pub(super) fn summary(run: &Run, model: &dyn Model) -> String {
     let plural = if at.count() == 1 { "" } else { "s" };
     let skipped = match run.skipped() {
         None | Some(0) => String::new(),
-        Some(skipped) => format!(", {skipped} of {} steps skipped", run.steps),
+        Some(skipped) => format!(", {skipped} of {} steps skipped", run.steps()),
     };
     let rule = run.rule;
     let average = run.average.map(|score| goal.in_words(score));
@@ -148,7 +148,7 @@ pub(super) struct RunReport<'a> {
     around: Around,
     #[serde(flatten)]
     schedule: &'a Chosen,
-    steps: u32,
+    steps: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<u32>,
     curve: &'a [Point],
@@ -182,7 +182,7 @@ pub(super) fn json<'a>(
         precision: settings.numerics,
         around: settings.around,
         schedule: &settings.schedule,
-        steps: run.steps,
+        steps: run.steps(),
         skipped: run.skipped(),
         curve: &run.curve,
         losses: &run.losses,
@@ -219,10 +219,10 @@ mod tests {
             rule,
             lr: 1e-3,
             seconds: 2.0,
-            steps: 90,
             rows: 2874,
             curve,
-            losses: Vec::new(),
+            losses: vec![0.5; 90],
+            stopped: None,
             average: None,
             sample: None,
         }

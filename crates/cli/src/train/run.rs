@@ -1,24 +1,19 @@
 //! One training run: a rule, its steps, and the curve that comes of it.
 
-use std::time::Instant;
+use std::path::PathBuf;
 
-use fallline::{Estimate, Gpu, Optimizer, Step};
+use fallline::Gpu;
 
 use super::{
-    models::{At, Model, Network, Score, encoder},
+    checkpoints::Saves,
+    models::{At, Model, Score},
+    progress::Progress,
     random::Random,
-    recipe,
     schedule::Chosen,
-    watch::{Measured, Watch},
+    training::Training,
+    watch::Measured,
 };
 use crate::{around::Around, precision::Numerics, rule::RuleName};
-
-/// Steps in one submission: enough for the GPU not to wait, fewer than an optimizer takes, and few
-/// enough for no report to be lost.
-const STEPS_PER_SUBMISSION: u32 = 16;
-
-/// Steps from one estimate of the Hessian to the next, of a rule that takes them: Sophia's.
-const STEPS_PER_ESTIMATE: u32 = 10;
 
 /// What a run is made of, apart from its model and its rule.
 #[derive(Clone, Debug)]
@@ -44,20 +39,27 @@ pub(super) struct Point {
     pub(super) measured: Measured,
 }
 
-/// A finished run.
+/// A run that Ctrl-C has stopped.
+#[derive(Clone, Debug)]
+pub(super) struct Stopped {
+    /// Where it is saved, if it is.
+    pub(super) path: Option<PathBuf>,
+}
+
+/// A run that is over, or was stopped.
 #[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) rule: RuleName,
     pub(super) lr: f64,
     pub(super) seconds: f64,
-    /// Steps of the optimizer, skipped ones included.
-    pub(super) steps: u32,
-    /// At least one point.
+    /// A point for each round that is over.
     pub(super) curve: Vec<Point>,
     /// Labels that were learned from, as often as they were.
     pub(super) rows: u64,
     /// The mean loss of each step's batch, as the model was before the step.
     pub(super) losses: Vec<f64>,
+    /// Whether it was stopped before its end.
+    pub(super) stopped: Option<Stopped>,
     /// How the last test ends with the average of the parameters in their place, if there is one.
     pub(super) average: Option<Score>,
     /// What the model has written by itself.
@@ -65,7 +67,12 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Its last point.
+    /// Steps of the optimizer, skipped ones included.
+    pub(super) fn steps(&self) -> usize {
+        self.losses.len()
+    }
+
+    /// Its last point; there must be one.
     pub(super) fn last(&self) -> Point {
         self.curve[self.curve.len() - 1]
     }
@@ -82,85 +89,43 @@ impl Run {
     }
 }
 
-/// Trains a model from its beginning.
+/// Trains a model from its beginning, or from where it was saved, to its end or until Ctrl-C.
 pub(super) fn train(
     gpu: &Gpu,
     model: &dyn Model,
     (rule, lr): (RuleName, f64),
     settings: &Settings,
+    saves: &Saves,
     mut on_point: impl FnMut(&Point) -> anyhow::Result<()>,
 ) -> anyhow::Result<Run> {
-    let begin = Instant::now();
     let mut random = Random::new(settings.seed);
     let mut order = model.order(&mut random);
-
-    let numerics = &settings.numerics;
-    let options = numerics.options(gpu, rounding_seed(settings.seed))?;
-    let tensors: Vec<_> = model.tensors().into_iter().map(|spec| numerics.spec(spec)).collect();
-    let groups = recipe::groups(rule, lr).map(|group| settings.around.of(numerics.group(group)));
-    let takes_estimates = groups[0].rule.takes_estimates();
-    let is_schedule_free = groups[0].rule.evaluates();
-    let mut optimizer = Optimizer::arena_with(gpu, &groups, &tensors, &options)?;
-    model.init(&optimizer, &mut random)?;
-    let mut network = Network::new(&optimizer, model, options.loss_scaler.as_ref())?;
-    let mut watch = Watch::new(numerics);
-
-    let plan = model.plan();
-    let mut rates = settings.schedule.rates(plan, (rule, lr))?;
-    let (mut rows, mut curve, mut losses) = (0, Vec::new(), Vec::new());
-    for round in plan.rounds() {
+    let mut training = Training::new(gpu, model, (rule, lr), settings, saves, &mut random)?;
+    let mut stopped = None;
+    for round in model.plan().rounds() {
+        // Also of rounds that are over: each begins with the order of the last.
         model.next_round(&mut order, &mut random);
-        let scores = gpu.checked("a round", || {
-            network.write_round(&order, round.end - round.start);
-            for first in round.clone().step_by(STEPS_PER_SUBMISSION as usize) {
-                let mut encoder = encoder(gpu);
-                for step in first..round.end.min(first + STEPS_PER_SUBMISSION) {
-                    let batch = step - round.start;
-                    if takes_estimates && batch.is_multiple_of(STEPS_PER_ESTIMATE) {
-                        network.encode_drawn(&mut encoder, batch);
-                        let rows = network.rows(batch).into();
-                        optimizer.encode_estimate(&mut encoder, &Estimate::squared(rows))?;
-                    }
-                    rows += u64::from(network.rows(batch));
-                    network.encode_backward(&mut encoder, batch);
-                    optimizer.encode_step(&mut encoder, &Step::lr_per_group(&rates.lrs()))?;
-                    rates.step();
-                }
-                gpu.queue().submit([encoder.finish()]);
-                watch.poll(&mut optimizer)?;
-            }
-            if is_schedule_free {
-                optimizer.eval()?;
-            }
-            let scores = network.test()?;
-            optimizer.train()?;
-            anyhow::Ok(scores)
-        })??;
-        losses.extend(scores.steps.iter().map(|score| score.loss));
-        let point = Point {
-            at: model.at(round.end),
-            train_loss: scores.train.loss,
-            test_loss: scores.test.loss,
-            test_accuracy: scores.test.accuracy,
-            measured: watch.end_round(&mut optimizer)?,
-        };
-        rates.observe(point.test_loss);
-        on_point(&point)?;
-        curve.push(point);
+        if training.is_over(&round) {
+            continue;
+        }
+        match training.round(model, &order, &round)? {
+            Ok(point) => on_point(&point)?,
+            Err(stop) => stopped = Some(stop),
+        }
+        if stopped.is_none() {
+            stopped = training.end_round()?;
+        }
+        if stopped.is_some() {
+            break;
+        }
     }
-    let mut average = None;
-    optimizer.eval()?;
-    if settings.around.averages() {
-        average = Some(network.test()?.test);
-    }
-    let seconds = begin.elapsed().as_secs_f64();
-    let sample = model.sample(&optimizer, &mut Random::new(settings.seed))?;
-    Ok(Run { rule, lr, seconds, steps: plan.steps, curve, rows, losses, average, sample })
-}
-
-/// Both halves of the seed in the 32 bits that the engine takes.
-fn rounding_seed(seed: u64) -> u32 {
-    u32::try_from((seed ^ (seed >> 32)) & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+    let is_whole = stopped.is_none();
+    let averages = is_whole && settings.around.averages();
+    let average = averages.then(|| training.test_average()).transpose()?;
+    let (seconds, rows) = (training.seconds(), training.rows());
+    let sample = if is_whole { training.sample(model, settings.seed)? } else { None };
+    let Progress { curve, losses, .. } = training.progress();
+    Ok(Run { rule, lr, seconds, curve, rows, losses, stopped, average, sample })
 }
 
 #[cfg(test)]
@@ -189,7 +154,10 @@ mod tests {
             schedule: Chosen::default(),
         };
         let curve = |settings: &Settings| -> anyhow::Result<Vec<Point>> {
-            Ok(train(&gpu, &model, (RuleName::ADAMW, 0.01), settings, |_| Ok(()))?.curve)
+            Ok(train(&gpu, &model, (RuleName::ADAMW, 0.01), settings, &Saves::default(), |_| {
+                Ok(())
+            })?
+            .curve)
         };
         for settings in [plain.clone(), Settings { numerics, ..plain }] {
             let first = curve(&settings)?;

@@ -3,7 +3,7 @@
 use std::{f64::consts::PI, path::Path};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use fallline::schedule::{AnySchedule, Scheduler};
+use fallline::schedule::{AnySchedule, Scheduler, SchedulerState};
 use serde::Serialize;
 use toml::{Table, Value};
 
@@ -163,6 +163,14 @@ impl Rates {
     /// The loss of a test, for schedules that go by it.
     pub(super) fn observe(&mut self, loss: f64) {
         self.scheduler.observe(loss);
+    }
+
+    pub(super) fn state(&self) -> &SchedulerState {
+        self.scheduler.state()
+    }
+
+    pub(super) fn load_state(&mut self, state: SchedulerState) -> Result<()> {
+        Ok(self.scheduler.load_state(state)?)
     }
 }
 

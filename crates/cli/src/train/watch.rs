@@ -1,7 +1,9 @@
 //! What the optimizer reports of its steps, gathered for each round.
 
 use fallline::{Optimizer, Result, StepReport};
+use serde::{Deserialize, Serialize};
 
+use super::number::Number;
 use crate::precision::Numerics;
 
 /// What was measured in a round, each only if the options ask for it.
@@ -24,13 +26,28 @@ pub(super) struct Watch {
     scales: bool,
     clips: bool,
     /// The round's, so far.
-    reports: Vec<StepReport>,
+    reports: Vec<Report>,
+}
+
+/// What is kept of a report until the round is over.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Report {
+    skipped: bool,
+    norm: Number,
+    loss_scale: f32,
+}
+
+impl From<StepReport> for Report {
+    fn from(StepReport { skipped, norm, loss_scale, .. }: StepReport) -> Self {
+        Self { skipped, norm: f64::from(norm).into(), loss_scale }
+    }
 }
 
 impl Watch {
-    pub(super) fn new(numerics: &Numerics) -> Self {
+    /// Behind these reports of the round.
+    pub(super) fn new(numerics: &Numerics, reports: Vec<Report>) -> Self {
         let (scales, clips) = (numerics.scales(), numerics.clip.is_some());
-        Self { scales, clips, reports: Vec::new() }
+        Self { scales, clips, reports }
     }
 
     /// To be called after each submission; never waits.
@@ -39,22 +56,27 @@ impl Watch {
     /// ahead of the GPU, which has done the oldest of the three copies under way by then.
     pub(super) fn poll(&mut self, optimizer: &mut Optimizer) -> Result<()> {
         if self.scales || self.clips {
-            self.reports.extend(optimizer.poll_reports()?);
+            self.reports.extend(optimizer.poll_reports()?.into_iter().map(Report::from));
         }
         Ok(())
     }
 
+    /// Waits for the last step, and gives the reports of the round so far.
+    pub(super) fn wait(&mut self, optimizer: &mut Optimizer) -> Result<&[Report]> {
+        if self.scales || self.clips {
+            self.reports.extend(optimizer.wait_reports()?.into_iter().map(Report::from));
+        }
+        Ok(&self.reports)
+    }
+
     /// Waits for the round's last step.
     pub(super) fn end_round(&mut self, optimizer: &mut Optimizer) -> Result<Measured> {
-        if !(self.scales || self.clips) {
-            return Ok(Measured::default());
-        }
-        self.reports.extend(optimizer.wait_reports()?);
+        self.wait(optimizer)?;
         Ok(measured(&std::mem::take(&mut self.reports), self.scales, self.clips))
     }
 }
 
-fn measured(reports: &[StepReport], scales: bool, clips: bool) -> Measured {
+fn measured(reports: &[Report], scales: bool, clips: bool) -> Measured {
     let taken = || reports.iter().filter(|report| !report.skipped);
     let count = |reports: usize| u32::try_from(reports).unwrap_or(u32::MAX);
     let sum: f64 = taken().map(|report| f64::from(report.norm)).sum();

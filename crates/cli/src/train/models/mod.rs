@@ -26,7 +26,7 @@ pub(super) use self::{
     kernel::encoder,
     network::Network,
     options::{ModelArgs, ModelName},
-    tally::Score,
+    tally::{Score, Scores},
 };
 
 use std::{f64::consts::LN_2, ops::Range};

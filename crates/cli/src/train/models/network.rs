@@ -27,6 +27,8 @@ pub(in crate::train) struct Network {
     /// The same where labels are drawn.
     draw: Vec<Kernel>,
     tally: Tally,
+    /// Steps of the round.
+    steps: u32,
 }
 
 impl Network {
@@ -50,7 +52,8 @@ impl Network {
             let (loss, draw) = (vec![loss(false)?], vec![loss(true)?]);
             let tally = Tally::new(gpu, &places, labels, &examples)?;
             let length = labels.length;
-            Ok(Self { gpu: gpu.clone(), places, length, examples, layers, loss, draw, tally })
+            let gpu = gpu.clone();
+            Ok(Self { gpu, places, length, examples, layers, loss, draw, tally, steps: 0 })
         })?
     }
 
@@ -58,14 +61,22 @@ impl Network {
     /// next round trains with.
     pub(in crate::train) fn write_round(&mut self, order: &[u32], steps: u32) {
         self.gpu.queue().write_buffer(&self.examples.order, 0, bytemuck::cast_slice(order));
-        let batches = &self.places.train[..steps as usize];
-        let rows = Places::span(batches).rows_of(self.length);
-        self.tally.write_train(&self.gpu, rows);
+        self.steps = steps;
     }
 
     /// How many rows a batch to train with has.
     pub(in crate::train) fn rows(&self, batch: u32) -> u32 {
         self.places.train[batch as usize].rows * self.length
+    }
+
+    /// The mean loss over all rows of a round whose steps had these.
+    pub(in crate::train) fn mean_loss(&self, losses: &[f64]) -> f64 {
+        let rows = (0..).map(|batch| f64::from(self.rows(batch)));
+        let (sum, all) = losses
+            .iter()
+            .zip(rows)
+            .fold((0.0, 0.0), |(sum, all), (loss, rows)| (sum + loss * rows, all + rows));
+        sum / all
     }
 
     /// Writes the first labels anew, from the next submission on.
@@ -129,11 +140,11 @@ impl Network {
         self.scores(encoder)
     }
 
-    /// Submits what is recorded, and waits for the scores.
-    pub(super) fn scores(&self, mut encoder: CommandEncoder) -> anyhow::Result<Scores> {
+    /// Submits what is recorded, and waits for the scores: of the steps so far, and of the test if that is recorded.
+    pub(in crate::train) fn scores(&self, mut encoder: CommandEncoder) -> anyhow::Result<Scores> {
         self.tally.encode(&mut encoder);
         self.gpu.checked("a test", || self.gpu.queue().submit([encoder.finish()]))?;
-        self.tally.read(&self.gpu)
+        self.tally.read(&self.gpu, self.steps)
     }
 }
 

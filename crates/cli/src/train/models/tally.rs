@@ -31,7 +31,6 @@ pub(in crate::train) struct Score {
 /// What a model did in a round: with each example as it was when that last came.
 #[derive(Clone, Debug)]
 pub(in crate::train) struct Scores {
-    pub(in crate::train) train: Score,
     pub(in crate::train) test: Score,
     /// Of each step.
     pub(in crate::train) steps: Vec<Score>,
@@ -40,9 +39,8 @@ pub(in crate::train) struct Scores {
 /// Adds up losses and hits on the GPU.
 #[derive(Debug)]
 pub(super) struct Tally {
-    /// The rows that are added up: of the places to train with, of those to test with, of each batch to train with.
+    /// The rows that are added up: of the places to test with, of each batch to train with.
     spans: Vec<Batch>,
-    buffer: Buffer,
     totals: Buffer,
     staging: Buffer,
     kernel: Kernel,
@@ -56,8 +54,9 @@ impl Tally {
         labels: Labels<'_>,
         examples: &Examples,
     ) -> Result<Self> {
-        let sets = [&places.train, &places.test].map(|batches| Places::span(batches));
-        let spans = sets.iter().chain(&places.train).map(|span| span.rows_of(labels.length));
+        let test = Places::span(&places.test);
+        let spans = [test].into_iter().chain(places.train.iter().copied());
+        let spans = spans.map(|span| span.rows_of(labels.length));
         let spans: Vec<Batch> = spans.collect();
         let size = (spans.len() * size_of::<Total>()) as u64;
         let storage = BufferUsages::STORAGE;
@@ -73,13 +72,7 @@ impl Tally {
         ];
         let kernel = kernel(gpu, TALLY, &[], &[], &bindings, workgroups)?;
         let staging = compute::buffer(gpu, "train readback", size, readback);
-        Ok(Self { spans, buffer, totals, staging, kernel })
-    }
-
-    /// Says of which rows to train with the next round is, from the next submission on.
-    pub(super) fn write_train(&mut self, gpu: &Gpu, train: Batch) {
-        self.spans[0] = train;
-        gpu.queue().write_buffer(&self.buffer, 0, bytemuck::bytes_of(&train));
+        Ok(Self { spans, totals, staging, kernel })
     }
 
     pub(super) fn encode(&self, encoder: &mut CommandEncoder) {
@@ -88,18 +81,15 @@ impl Tally {
         encoder.copy_buffer_to_buffer(totals, 0, staging, 0, totals.size());
     }
 
-    /// Waits for what the last tally that was submitted has added up.
-    pub(super) fn read(&self, gpu: &Gpu) -> Result<Scores> {
+    /// Waits for what the last tally that was submitted has added up, in a round of so many steps.
+    pub(super) fn read(&self, gpu: &Gpu, steps: u32) -> Result<Scores> {
         let totals: Vec<Total> = compute::read(gpu, &self.staging)?;
         let score = |(total, span): (&Total, &Batch)| Score {
             loss: f64::from(total.loss) / f64::from(span.rows),
             accuracy: f64::from(total.hits) / f64::from(span.rows),
         };
         let mut scores = totals.iter().zip(&self.spans).map(score);
-        let sets = scores.next().zip(scores.next());
-        let (train, test) = sets.context("two sums, as many as the buffer has room for")?;
-        let end = self.spans[0].start + self.spans[0].rows;
-        let is_trained = self.spans[2..].iter().take_while(|span| span.start < end).count();
-        Ok(Scores { train, test, steps: scores.take(is_trained).collect() })
+        let test = scores.next().context("a sum, as many as the buffer has room for")?;
+        Ok(Scores { test, steps: scores.take(steps as usize).collect() })
     }
 }

@@ -119,7 +119,11 @@ fn check(gpu: &Gpu, numerics: &Numerics) -> anyhow::Result<()> {
     let scores = network.scores(encoder)?;
 
     assert_eq!(scores.steps.len(), 3);
-    let parts = [(scores.train, TRAIN), (scores.test, TRAIN.end..LEN), (scores.steps[1], BATCH)];
+    let losses: Vec<f64> = scores.steps.iter().map(|score| score.loss).collect();
+    let expected = total(shape, &before, digits, &order[TRAIN]).0 / TRAIN.len() as f64;
+    let found = network.mean_loss(&losses);
+    assert!((found - expected).abs() < 1e-5 * expected, "{numerics}: {found}, {expected}");
+    let parts = [(scores.test, TRAIN.end..LEN), (scores.steps[1], BATCH)];
     for (Score { loss, accuracy }, part) in parts {
         let len = part.len() as f64;
         let (expected, hits) = total(shape, &before, digits, &order[part]);

@@ -1,0 +1,226 @@
+//! A run under way: rounds of steps, each with a test, and what is saved between them.
+
+use std::{mem, ops::Range, path::PathBuf, time::Instant};
+
+use anyhow::Result;
+use fallline::{Estimate, Gpu, Optimizer, Step, wgpu::CommandEncoder};
+
+use super::{
+    checkpoints::Saves,
+    interrupt,
+    models::{Model, Network, Plan, Score, Scores, encoder},
+    pace::Pace,
+    progress::{BegunWith, Progress, Saved, begun_with},
+    random::Random,
+    recipe,
+    run::{Point, Settings, Stopped},
+    schedule::Rates,
+    watch::Watch,
+};
+use crate::rule::RuleName;
+
+/// Steps from one estimate of the Hessian to the next, of a rule that takes them: Sophia's.
+const STEPS_PER_ESTIMATE: u32 = 10;
+
+#[derive(Debug)]
+pub(super) struct Training<'a> {
+    gpu: &'a Gpu,
+    plan: Plan,
+    optimizer: Optimizer,
+    network: Network,
+    takes_estimates: bool,
+    is_schedule_free: bool,
+    rates: Rates,
+    watch: Watch,
+    pace: Pace,
+    saves: &'a Saves,
+    begun_with: BegunWith,
+    /// Steps that were submitted.
+    steps: u32,
+    progress: Progress,
+    /// When it was begun or continued.
+    since: Instant,
+}
+
+impl<'a> Training<'a> {
+    /// At the beginning, or where it was saved.
+    pub(super) fn new(
+        gpu: &'a Gpu,
+        model: &dyn Model,
+        (rule, lr): (RuleName, f64),
+        settings: &Settings,
+        saves: &'a Saves,
+        random: &mut Random,
+    ) -> Result<Self> {
+        let since = Instant::now();
+        let numerics = &settings.numerics;
+        let options = numerics.options(gpu, rounding_seed(settings.seed))?;
+        let specs = model.tensors().into_iter().map(|spec| numerics.spec(spec));
+        let groups = recipe::groups(rule, lr);
+        let groups = groups.map(|group| settings.around.of(numerics.group(group)));
+        let tensors: Vec<_> = specs.collect();
+        let mut optimizer = Optimizer::arena_with(gpu, &groups, &tensors, &options)?;
+        model.init(&optimizer, random)?;
+        let network = Network::new(&optimizer, model, options.loss_scaler.as_ref())?;
+
+        let plan = model.plan();
+        let mut rates = settings.schedule.rates(plan, (rule, lr))?;
+        let begun_with = begun_with(model, (rule, lr), settings)?;
+        let mut progress = saves.load(&mut optimizer, model, &begun_with)?.unwrap_or_default();
+        if let Some(state) = progress.schedule.take() {
+            rates.load_state(state)?;
+        }
+        Ok(Self {
+            gpu,
+            plan,
+            optimizer,
+            network,
+            takes_estimates: groups[0].rule.takes_estimates(),
+            is_schedule_free: groups[0].rule.evaluates(),
+            rates,
+            watch: Watch::new(numerics, mem::take(&mut progress.reports)),
+            pace: Pace::new(),
+            saves,
+            begun_with,
+            steps: saves.begins_at(),
+            progress,
+            since,
+        })
+    }
+
+    /// Whether the run has come beyond this round already.
+    pub(super) fn is_over(&self, round: &Range<u32>) -> bool {
+        round.end <= self.steps
+    }
+
+    /// Trains what is left of a round with the examples of this order, and tests; or until Ctrl-C.
+    pub(super) fn round(
+        &mut self,
+        model: &dyn Model,
+        order: &[u32],
+        round: &Range<u32>,
+    ) -> Result<Result<Point, Stopped>> {
+        let gpu = self.gpu;
+        let ended = gpu.checked("a round", || self.steps(order, round))??;
+        let scores = match ended {
+            Ok(scores) => scores,
+            Err(stopped) => return Ok(Err(stopped)),
+        };
+        self.record(&scores, round);
+        let point = Point {
+            at: model.at(round.end),
+            train_loss: self.network.mean_loss(&self.progress.losses[round.start as usize..]),
+            test_loss: scores.test.loss,
+            test_accuracy: scores.test.accuracy,
+            measured: self.watch.end_round(&mut self.optimizer)?,
+        };
+        self.rates.observe(point.test_loss);
+        self.progress.curve.push(point);
+        Ok(Ok(point))
+    }
+
+    /// Saves the run behind a round if it is time to, and if Ctrl-C stops it there.
+    pub(super) fn end_round(&mut self) -> Result<Option<Stopped>> {
+        let is_end = self.steps == self.plan.steps;
+        let is_stopped = interrupt::is_requested() && !is_end;
+        let is_due = is_stopped || self.saves.is_due(self.steps, is_end);
+        let path = if is_due { self.save()? } else { None };
+        Ok(is_stopped.then_some(Stopped { path }))
+    }
+
+    fn steps(&mut self, order: &[u32], round: &Range<u32>) -> Result<Result<Scores, Stopped>> {
+        self.network.write_round(order, round.end - round.start);
+        self.pace.restart();
+        while self.steps < round.end {
+            let end = self.steps + self.pace.steps();
+            let end = end.min(round.end).min(self.saves.next(self.steps));
+            let commands = self.encode(self.steps - round.start..end - round.start)?;
+            self.gpu.queue().submit([commands.finish()]);
+            self.watch.poll(&mut self.optimizer)?;
+            self.pace.submitted(self.gpu, end - self.steps)?;
+            self.steps = end;
+            let is_stopped = interrupt::is_requested();
+            if end < round.end && (is_stopped || self.saves.is_due(end, false)) {
+                let scores = self.network.scores(encoder(self.gpu))?;
+                self.record(&scores, round);
+                let path = self.save()?;
+                if is_stopped {
+                    return Ok(Err(Stopped { path }));
+                }
+                self.pace.restart();
+            }
+        }
+        if self.is_schedule_free {
+            self.optimizer.eval()?;
+        }
+        let scores = self.network.test()?;
+        self.optimizer.train()?;
+        Ok(Ok(scores))
+    }
+
+    /// Records these batches of a round.
+    fn encode(&mut self, batches: Range<u32>) -> Result<CommandEncoder> {
+        let mut encoder = encoder(self.gpu);
+        for batch in batches {
+            if self.takes_estimates && batch.is_multiple_of(STEPS_PER_ESTIMATE) {
+                self.network.encode_drawn(&mut encoder, batch);
+                let rows = self.network.rows(batch).into();
+                self.optimizer.encode_estimate(&mut encoder, &Estimate::squared(rows))?;
+            }
+            self.network.encode_backward(&mut encoder, batch);
+            let lrs = self.rates.lrs();
+            self.optimizer.encode_step(&mut encoder, &Step::lr_per_group(&lrs))?;
+            self.rates.step();
+        }
+        Ok(encoder)
+    }
+
+    /// Takes over the losses of the steps since it did so the last time.
+    fn record(&mut self, scores: &Scores, round: &Range<u32>) {
+        let losses = &mut self.progress.losses;
+        let begin = losses.len() - round.start as usize;
+        let end = (self.steps - round.start) as usize;
+        losses.extend(scores.steps[begin..end].iter().map(|score| score.loss));
+    }
+
+    /// Saves the run, whose losses are recorded.
+    fn save(&mut self) -> Result<Option<PathBuf>> {
+        self.progress.reports = self.watch.wait(&mut self.optimizer)?.to_vec();
+        self.progress.schedule = Some(self.rates.state().clone());
+        let seconds = self.seconds();
+        let saved = Saved::new(&self.begun_with, &self.progress, seconds);
+        self.saves.save(&self.optimizer, &saved)
+    }
+
+    /// For how long it has been under way, without the time between the end of one process and the beginning of the next.
+    pub(super) fn seconds(&self) -> f64 {
+        self.progress.seconds + self.since.elapsed().as_secs_f64()
+    }
+
+    /// Tests with the average of the parameters in their place.
+    pub(super) fn test_average(&mut self) -> Result<Score> {
+        self.optimizer.eval()?;
+        Ok(self.network.test()?.test)
+    }
+
+    /// What the model writes with the parameters that it is evaluated with.
+    pub(super) fn sample(&mut self, model: &dyn Model, seed: u64) -> Result<Option<String>> {
+        self.optimizer.eval()?;
+        model.sample(&self.optimizer, &mut Random::new(seed))
+    }
+
+    /// Labels that were learned from, as often as they were.
+    pub(super) fn rows(&self) -> u64 {
+        let batch = |step| step % self.plan.steps_per_round;
+        (0..self.steps).map(|step| u64::from(self.network.rows(batch(step)))).sum()
+    }
+
+    pub(super) fn progress(self) -> Progress {
+        self.progress
+    }
+}
+
+/// Both halves of the seed in the 32 bits that the engine takes.
+fn rounding_seed(seed: u64) -> u32 {
+    u32::try_from((seed ^ (seed >> 32)) & u64::from(u32::MAX)).unwrap_or(u32::MAX)
+}
