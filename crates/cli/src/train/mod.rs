@@ -9,6 +9,7 @@
 //! | `pace`    | how far the host is ahead of the GPU                                   |
 //! | `progress` | what a checkpoint keeps of a run besides the optimizer                |
 //! | `checkpoints` | where and when a run is saved, and what it continues               |
+//! | `log`     | what the monitored steps tell                                          |
 //! | `interrupt` | Ctrl-C                                                               |
 //! | `number`  | numbers as text, that come back to the bit                             |
 //! | `schedule`  | the learning rate of each step                                         |
@@ -19,6 +20,7 @@
 
 mod checkpoints;
 pub(crate) mod interrupt;
+mod log;
 mod models;
 mod number;
 mod pace;
@@ -38,6 +40,7 @@ use anyhow::ensure;
 
 use self::{
     checkpoints::{CheckpointArgs, Saves},
+    log::LogArgs,
     models::{Model, ModelArgs},
     run::{Run, Settings},
     schedule::ScheduleArgs,
@@ -91,6 +94,9 @@ pub(crate) struct Args {
     checkpoints: CheckpointArgs,
 
     #[command(flatten)]
+    log: LogArgs,
+
+    #[command(flatten)]
     precision: PrecisionArgs,
 
     #[command(flatten)]
@@ -120,6 +126,8 @@ Examples:
                                                 another schedule: `fallline schedule --help`
   fallline train --checkpoint-every 500 --resume
                                                 goes on where an earlier one has stopped
+  fallline train --log run.jsonl && fallline plot run.jsonl -o run.svg
+                                                norms, update ratios and learning rates
   fallline train --ema-decay 0.99               and how good the average of the parameters is
   fallline train --model gpt -o gpt.svg         a GPT learns to write Shakespeare, some minutes
   fallline train --rule rprop --batch all --epochs 60
@@ -146,7 +154,8 @@ impl Args {
         let mut numerics = self.precision.numerics()?;
         numerics.clip = numerics.clip.or(model.default_clip());
         let schedule = self.schedule.chosen(model.plan().steps)?;
-        Ok(Settings { seed: self.seed, numerics, around: self.around.with_defaults(), schedule })
+        let (around, monitor) = (self.around.with_defaults(), self.log.monitor());
+        Ok(Settings { seed: self.seed, numerics, around, schedule, monitor })
     }
 }
 
@@ -158,11 +167,13 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     for (rule, lr) in &rules {
         settings.schedule.check(*rule, *lr).map_err(usage)?;
     }
+    let log_format = args.log.format().map_err(usage)?;
     let saves = args.checkpoints.open(!args.compare.is_empty())?;
     let mut outputs = Outputs::default();
     let svg = outputs.open_any(args.svg.as_deref())?;
     let csv = outputs.open_any(args.csv.as_deref())?;
     let json = outputs.open_any(args.json.as_deref())?;
+    let log = args.log.open(&mut outputs)?;
     let gpu = device.open()?;
     let adapter = AdapterReport::new(&gpu.adapter_info());
 
@@ -188,6 +199,9 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     }
     bar.finish_and_clear();
     let stopped = runs.last().filter(|run| run.stopped.is_some()).cloned();
+    if let (Some(log), Some(format), [run]) = (&log, log_format, runs.as_slice()) {
+        log.write(&log::text(&run.records, format)?)?;
+    }
     // Stopped before its first test.
     runs.retain(|run| !run.curve.is_empty());
     if runs.is_empty() {
@@ -224,6 +238,9 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let files: Vec<String> = svg.iter().chain(&csv).map(|file| print::path(file.path())).collect();
     if !files.is_empty() {
         print_line(&format!("The curves are in {}", files.join(" and ")))?;
+    }
+    if let Some(log) = &log {
+        print_line(&format!("The log is in {}", print::path(log.path())))?;
     }
     stop(stopped.as_ref(), model, &saves)
 }

@@ -243,7 +243,7 @@ mod tests {
 
     fn settings() -> Settings {
         let (numerics, around) = (Numerics::default(), Around::default());
-        Settings { seed: 0, numerics, around, schedule: Chosen::default() }
+        Settings { seed: 0, numerics, around, schedule: Chosen::default(), monitor: None }
     }
 
     fn picture(losses: [f64; 3], accuracy: f64) -> String {
@@ -268,6 +268,7 @@ mod tests {
                 rows: 9,
                 curve,
                 losses: vec![0.5; 3],
+                records: Vec::new(),
                 stopped: None,
                 average: None,
                 sample: None,

@@ -1,7 +1,7 @@
 //! How far a run has come: what a checkpoint keeps of it besides the optimizer.
 
 use anyhow::{Result, ensure};
-use fallline::schedule::SchedulerState;
+use fallline::{monitor::Record, schedule::SchedulerState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,6 +22,8 @@ pub(super) struct Progress {
     pub(super) curve: Vec<Point>,
     /// What the optimizer has reported in the round that is not.
     pub(super) reports: Vec<Report>,
+    /// What the monitored steps so far tell.
+    pub(super) records: Vec<Record>,
     /// Where the learning rate is; none of a run that has not begun.
     pub(super) schedule: Option<SchedulerState>,
     /// Of earlier processes.
@@ -36,6 +38,8 @@ pub(super) struct Saved {
     losses: Vec<Number>,
     curve: Vec<SavedPoint>,
     reports: Vec<Report>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    records: Vec<Record>,
     schedule: Option<SchedulerState>,
     seconds: f64,
 }
@@ -55,7 +59,7 @@ struct SavedPoint {
 impl Saved {
     /// A run that has taken so many seconds.
     pub(super) fn new(begun_with: &BegunWith, progress: &Progress, seconds: f64) -> Self {
-        let Progress { losses, curve, reports, schedule, .. } = progress;
+        let Progress { losses, curve, reports, records, schedule, .. } = progress;
         let point = |point: &Point| SavedPoint {
             train_loss: point.train_loss.into(),
             test_loss: point.test_loss.into(),
@@ -69,6 +73,7 @@ impl Saved {
             losses: losses.iter().copied().map(Number::from).collect(),
             curve: curve.iter().map(point).collect(),
             reports: reports.clone(),
+            records: records.clone(),
             schedule: schedule.clone(),
             seconds,
         }
@@ -96,7 +101,7 @@ impl Saved {
 
     /// The progress of a run of this model.
     pub(super) fn progress(self, model: &dyn Model) -> Result<Progress> {
-        let Self { losses, curve, reports, schedule, seconds, .. } = self;
+        let Self { losses, curve, reports, records, schedule, seconds, .. } = self;
         let rounds = model.plan().rounds().take_while(|round| losses.len() >= round.end as usize);
         let rounds: Vec<_> = rounds.collect();
         ensure!(
@@ -122,6 +127,7 @@ impl Saved {
             curve: curve.collect(),
             losses: losses.into_iter().map(f64::from).collect(),
             reports,
+            records,
             schedule,
             seconds,
         })
@@ -137,7 +143,7 @@ pub(super) fn begun_with(
     (rule, lr): (RuleName, f64),
     settings: &Settings,
 ) -> Result<BegunWith> {
-    let Settings { seed, numerics, around, schedule } = settings;
+    let Settings { seed, numerics, around, schedule, monitor: _ } = settings;
     let plan = model.plan();
     let own: [(&str, Value); 7] = [
         ("model", model.title().into()),

@@ -222,6 +222,7 @@ mod tests {
             rows: 2874,
             curve,
             losses: vec![0.5; 90],
+            records: Vec::new(),
             stopped: None,
             average: None,
             sample: None,
@@ -262,7 +263,8 @@ mod tests {
         };
         for (numerics, run) in [(Numerics::default(), run()), (numerics, measured_run())] {
             let around = Around::default();
-            let settings = Settings { seed: 0, numerics, around, schedule: Chosen::default() };
+            let settings =
+                Settings { seed: 0, numerics, around, schedule: Chosen::default(), monitor: None };
             for rule in RuleName::value_variants() {
                 let names = Names::of([RuleName::ADAMW, *rule].into_iter());
                 let heading = heading(names, &adapter, &model(), &settings);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use fallline::Gpu;
+use fallline::{Gpu, Monitor, monitor::Record};
 
 use super::{
     checkpoints::Saves,
@@ -22,6 +22,8 @@ pub(super) struct Settings {
     pub(super) numerics: Numerics,
     pub(super) around: Around,
     pub(super) schedule: Chosen,
+    /// What is told of single steps; nothing of it changes them.
+    pub(super) monitor: Option<Monitor>,
 }
 
 /// A point of the curve.
@@ -58,6 +60,8 @@ pub(super) struct Run {
     pub(super) rows: u64,
     /// The mean loss of each step's batch, as the model was before the step.
     pub(super) losses: Vec<f64>,
+    /// Of the steps that were monitored.
+    pub(super) records: Vec<Record>,
     /// Whether it was stopped before its end.
     pub(super) stopped: Option<Stopped>,
     /// How the last test ends with the average of the parameters in their place, if there is one.
@@ -124,8 +128,8 @@ pub(super) fn train(
     let average = averages.then(|| training.test_average()).transpose()?;
     let (seconds, rows) = (training.seconds(), training.rows());
     let sample = if is_whole { training.sample(model, settings.seed)? } else { None };
-    let Progress { curve, losses, .. } = training.progress();
-    Ok(Run { rule, lr, seconds, curve, rows, losses, stopped, average, sample })
+    let Progress { curve, losses, records, .. } = training.progress();
+    Ok(Run { rule, lr, seconds, curve, rows, losses, records, stopped, average, sample })
 }
 
 #[cfg(test)]
@@ -152,6 +156,7 @@ mod tests {
             numerics: Numerics::default(),
             around: Around::default(),
             schedule: Chosen::default(),
+            monitor: None,
         };
         let curve = |settings: &Settings| -> anyhow::Result<Vec<Point>> {
             Ok(train(&gpu, &model, (RuleName::ADAMW, 0.01), settings, &Saves::default(), |_| {

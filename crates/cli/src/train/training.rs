@@ -54,7 +54,8 @@ impl<'a> Training<'a> {
     ) -> Result<Self> {
         let since = Instant::now();
         let numerics = &settings.numerics;
-        let options = numerics.options(gpu, rounding_seed(settings.seed))?;
+        let mut options = numerics.options(gpu, rounding_seed(settings.seed))?;
+        options.monitor = settings.monitor;
         let specs = model.tensors().into_iter().map(|spec| numerics.spec(spec));
         let groups = recipe::groups(rule, lr);
         let groups = groups.map(|group| settings.around.of(numerics.group(group)));
@@ -78,7 +79,11 @@ impl<'a> Training<'a> {
             takes_estimates: groups[0].rule.takes_estimates(),
             is_schedule_free: groups[0].rule.evaluates(),
             rates,
-            watch: Watch::new(numerics, mem::take(&mut progress.reports)),
+            watch: Watch::new(
+                numerics,
+                settings.monitor.is_some(),
+                mem::take(&mut progress.reports),
+            ),
             pace: Pace::new(),
             saves,
             begun_with,
@@ -106,6 +111,7 @@ impl<'a> Training<'a> {
             Ok(scores) => scores,
             Err(stopped) => return Ok(Err(stopped)),
         };
+        self.watch.wait(&mut self.optimizer)?;
         self.record(&scores, round);
         let point = Point {
             at: model.at(round.end),
@@ -142,6 +148,7 @@ impl<'a> Training<'a> {
             let is_stopped = interrupt::is_requested();
             if end < round.end && (is_stopped || self.saves.is_due(end, false)) {
                 let scores = self.network.scores(encoder(self.gpu))?;
+                self.watch.wait(&mut self.optimizer)?;
                 self.record(&scores, round);
                 let path = self.save()?;
                 if is_stopped {
@@ -175,12 +182,17 @@ impl<'a> Training<'a> {
         Ok(encoder)
     }
 
-    /// Takes over the losses of the steps since it did so the last time.
+    /// Takes over the losses of the steps since it did so the last time, and what the monitored ones among these tell.
     fn record(&mut self, scores: &Scores, round: &Range<u32>) {
         let losses = &mut self.progress.losses;
         let begin = losses.len() - round.start as usize;
         let end = (self.steps - round.start) as usize;
         losses.extend(scores.steps[begin..end].iter().map(|score| score.loss));
+        for mut record in self.watch.take_records() {
+            let step = record.step as usize;
+            record.loss = step.checked_sub(1).and_then(|step| losses.get(step).copied());
+            self.progress.records.push(record);
+        }
     }
 
     /// Saves the run, whose losses are recorded.

@@ -1,6 +1,11 @@
 //! What the optimizer reports of its steps, gathered for each round.
 
-use fallline::{Optimizer, Result, StepReport};
+use std::mem;
+
+use fallline::{
+    Optimizer, Result, StepReport,
+    monitor::{Record, Recorder},
+};
 use serde::{Deserialize, Serialize};
 
 use super::number::Number;
@@ -25,8 +30,12 @@ pub(super) struct Measured {
 pub(super) struct Watch {
     scales: bool,
     clips: bool,
+    /// If steps are monitored.
+    recorder: Option<Recorder>,
     /// The round's, so far.
     reports: Vec<Report>,
+    /// Of monitored steps, until they are taken.
+    records: Vec<Record>,
 }
 
 /// What is kept of a report until the round is over.
@@ -37,17 +46,18 @@ pub(super) struct Report {
     loss_scale: f32,
 }
 
-impl From<StepReport> for Report {
-    fn from(StepReport { skipped, norm, loss_scale, .. }: StepReport) -> Self {
-        Self { skipped, norm: f64::from(norm).into(), loss_scale }
+impl From<&StepReport> for Report {
+    fn from(StepReport { skipped, norm, loss_scale, .. }: &StepReport) -> Self {
+        Self { skipped: *skipped, norm: f64::from(*norm).into(), loss_scale: *loss_scale }
     }
 }
 
 impl Watch {
     /// Behind these reports of the round.
-    pub(super) fn new(numerics: &Numerics, reports: Vec<Report>) -> Self {
+    pub(super) fn new(numerics: &Numerics, monitors: bool, reports: Vec<Report>) -> Self {
         let (scales, clips) = (numerics.scales(), numerics.clip.is_some());
-        Self { scales, clips, reports }
+        let recorder = monitors.then(Recorder::new);
+        Self { scales, clips, recorder, reports, records: Vec::new() }
     }
 
     /// To be called after each submission; never waits.
@@ -55,24 +65,43 @@ impl Watch {
     /// With no more than 16 steps in a submission nothing is lost: the host is at most 64 steps
     /// ahead of the GPU, which has done the oldest of the three copies under way by then.
     pub(super) fn poll(&mut self, optimizer: &mut Optimizer) -> Result<()> {
-        if self.scales || self.clips {
-            self.reports.extend(optimizer.poll_reports()?.into_iter().map(Report::from));
+        if self.measures() {
+            let reports = optimizer.poll_reports()?;
+            self.add(optimizer, reports);
         }
         Ok(())
     }
 
     /// Waits for the last step, and gives the reports of the round so far.
     pub(super) fn wait(&mut self, optimizer: &mut Optimizer) -> Result<&[Report]> {
-        if self.scales || self.clips {
-            self.reports.extend(optimizer.wait_reports()?.into_iter().map(Report::from));
+        if self.measures() {
+            let reports = optimizer.wait_reports()?;
+            self.add(optimizer, reports);
         }
         Ok(&self.reports)
+    }
+
+    /// What the monitored steps tell since the last time.
+    pub(super) fn take_records(&mut self) -> Vec<Record> {
+        mem::take(&mut self.records)
+    }
+
+    /// Whether the optimizer measures anything.
+    fn measures(&self) -> bool {
+        self.scales || self.clips || self.recorder.is_some()
+    }
+
+    fn add(&mut self, optimizer: &Optimizer, reports: Vec<StepReport>) {
+        self.reports.extend(reports.iter().map(Report::from));
+        if let Some(recorder) = &mut self.recorder {
+            self.records.extend(recorder.take(optimizer, reports));
+        }
     }
 
     /// Waits for the round's last step.
     pub(super) fn end_round(&mut self, optimizer: &mut Optimizer) -> Result<Measured> {
         self.wait(optimizer)?;
-        Ok(measured(&std::mem::take(&mut self.reports), self.scales, self.clips))
+        Ok(measured(&mem::take(&mut self.reports), self.scales, self.clips))
     }
 }
 
