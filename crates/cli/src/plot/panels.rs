@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn what_is_told_has_a_panel_and_what_is_missing_interrupts_a_line() {
         let group = |ratio: &str| format!("\"groups\":[{{\"name\":\"a\",\"lr\":0.5{ratio}}}]");
-        let (with, without) = (group(",\"update_ratio\":0.01"), group(""));
+        let (with, without) = (group(",\"update_ratio\":0.25"), group(""));
         let log = format!(
             "{{\"step\":20,\"norm\":1.0,\"loss_scale\":1.0,{with}}}\n\
              {{\"step\":40,\"norm\":null,\"loss_scale\":1.0,\"skipped\":[33,40],\
@@ -155,7 +155,8 @@ mod tests {
         };
         assert_eq!((names(0), names(1)), (vec!["all", "limit"], vec!["a"]));
         assert_eq!(found.panels[0].lines[0].runs, [[(20.0, 0.0)], [(60.0, 1.0)]]);
-        assert_eq!(found.panels[1].lines[0].runs, [[(20.0, -2.0)], [(60.0, -2.0)]]);
+        let ratio = 0.25f64.log10();
+        assert_eq!(found.panels[1].lines[0].runs, [[(20.0, ratio)], [(60.0, ratio)]]);
         assert_eq!(found.panels[2].lines[0].runs, [[(20.0, 0.5), (40.0, 0.5), (60.0, 0.5)]]);
         assert_eq!((found.skipped.as_slice(), found.last_step), (&[33, 40][..], 60));
         let first = found.non_finite.as_ref().expect("there is one");
