@@ -8,7 +8,7 @@ use fallline::{Estimate, Gpu, Optimizer, Step, wgpu::CommandEncoder};
 use super::{
     checkpoints::Saves,
     interrupt,
-    models::{Model, Network, Plan, Score, Scores, encoder},
+    models::{GROUPS, Model, Network, Plan, Score, Scores, encoder},
     pace::Pace,
     progress::{BegunWith, Progress, Saved, begun_with},
     random::Random,
@@ -165,21 +165,43 @@ impl<'a> Training<'a> {
         Ok(Ok(scores))
     }
 
+    /// Trains one batch of an order with this learning rate, and gives its loss; no part of any run.
+    pub(super) fn step_with(&mut self, order: &[u32], batch: u32, lr: f64) -> Result<f64> {
+        let gpu = self.gpu;
+        let scores = gpu.checked("a step", || {
+            self.network.write_round(order, self.plan.steps_per_round);
+            let mut encoder = encoder(gpu);
+            self.encode_batch(&mut encoder, batch, &[lr; GROUPS.len()])?;
+            self.network.scores(encoder)
+        })??;
+        Ok(scores.steps[batch as usize].loss)
+    }
+
     /// Records these batches of a round.
     fn encode(&mut self, batches: Range<u32>) -> Result<CommandEncoder> {
         let mut encoder = encoder(self.gpu);
         for batch in batches {
-            if self.takes_estimates && batch.is_multiple_of(STEPS_PER_ESTIMATE) {
-                self.network.encode_drawn(&mut encoder, batch);
-                let rows = self.network.rows(batch).into();
-                self.optimizer.encode_estimate(&mut encoder, &Estimate::squared(rows))?;
-            }
-            self.network.encode_backward(&mut encoder, batch);
             let lrs = self.rates.lrs();
-            self.optimizer.encode_step(&mut encoder, &Step::lr_per_group(&lrs))?;
+            self.encode_batch(&mut encoder, batch, &lrs)?;
             self.rates.step();
         }
         Ok(encoder)
+    }
+
+    fn encode_batch(
+        &mut self,
+        encoder: &mut CommandEncoder,
+        batch: u32,
+        lrs: &[f64],
+    ) -> Result<()> {
+        if self.takes_estimates && batch.is_multiple_of(STEPS_PER_ESTIMATE) {
+            self.network.encode_drawn(encoder, batch);
+            let rows = self.network.rows(batch).into();
+            self.optimizer.encode_estimate(encoder, &Estimate::squared(rows))?;
+        }
+        self.network.encode_backward(encoder, batch);
+        self.optimizer.encode_step(encoder, &Step::lr_per_group(lrs))?;
+        Ok(())
     }
 
     /// Takes over the losses of the steps since it did so the last time, and what the monitored ones among these tell.

@@ -19,6 +19,7 @@ mod race;
 mod replay;
 mod schedule;
 mod train;
+mod train_find_lr;
 mod train_log;
 mod train_resume;
 mod train_schedule;
