@@ -16,7 +16,7 @@ use crate::{
 /// ```
 ///
 /// The defaults are those of PyTorch Lightning's `lr_find`, but for `end_lr` (there 1): 100 steps from 1e-8 to 1, a
-/// smoothing of 0.98, and an end at 4 times the lowest loss.
+/// smoothing of 0.98, no suggestion among the first 10, and an end at 4 times the lowest loss.
 ///
 /// ```no_run
 /// use fallline::{AdamW, Gpu, Group, Optimizer, RangeTest, Step, TensorSpec};
@@ -49,13 +49,23 @@ pub struct RangeTest {
     pub steps: u32,
     /// The weight of the average's past, in [0, 1).
     pub smoothing: f64,
+    /// How many points at the beginning are not suggested: their average is of few losses, and goes by which batches these
+    /// are of.
+    pub skip_begin: u32,
     /// Above how many times the lowest smoothed loss the test ends, above 1; infinity: at no loss that is a number.
     pub divergence: f64,
 }
 
 impl Default for RangeTest {
     fn default() -> Self {
-        Self { start_lr: 1e-8, end_lr: 1.0, steps: 100, smoothing: 0.98, divergence: 4.0 }
+        Self {
+            start_lr: 1e-8,
+            end_lr: 1.0,
+            steps: 100,
+            smoothing: 0.98,
+            skip_begin: 10,
+            divergence: 4.0,
+        }
     }
 }
 
@@ -85,6 +95,13 @@ impl RangeTest {
     #[must_use]
     pub const fn smoothing(mut self, smoothing: f64) -> Self {
         self.smoothing = smoothing;
+        self
+    }
+
+    /// Sets [`skip_begin`](Self#structfield.skip_begin).
+    #[must_use]
+    pub const fn skip_begin(mut self, skip_begin: u32) -> Self {
+        self.skip_begin = skip_begin;
         self
     }
 
@@ -204,11 +221,13 @@ impl RangeCurve {
     }
 
     /// The learning rate at which the smoothed loss falls most steeply over the logarithm of the rate, by central
-    /// differences, up to its lowest point. `None` if it falls nowhere there, or there are fewer than three points. (An
-    /// order of magnitude, and the more so the noisier the losses are.)
+    /// differences, behind the first points ([`RangeTest::skip_begin`]) and up to its lowest. `None` if it falls nowhere
+    /// there, or there are fewer than three points. (An order of magnitude, and the more so the noisier the losses are.)
     #[must_use]
     pub fn suggestion(&self) -> Option<f64> {
-        let finite = self.points.iter().take_while(|point| point.smoothed.is_finite());
+        let skip_begin = usize::try_from(self.test.skip_begin).unwrap_or(usize::MAX);
+        let settled = self.points.iter().skip(skip_begin);
+        let finite = settled.take_while(|point| point.smoothed.is_finite());
         let finite: Vec<RangePoint> = finite.copied().collect();
         let lowest =
             (0..finite.len()).min_by(|a, b| finite[*a].smoothed.total_cmp(&finite[*b].smoothed))?;
@@ -238,13 +257,16 @@ mod tests {
 
     #[test]
     fn the_suggestion_is_where_the_loss_falls_fastest() {
-        let test = RangeTest::new().rates(1e-5, 10.0).steps(61).smoothing(0.0);
+        let test = RangeTest::new().rates(1e-5, 10.0).steps(61).smoothing(0.0).skip_begin(1);
         let mut curve = RangeCurve::new(test);
         assert_eq!(curve.suggestion(), None);
         for i in 0..61 {
             let lr = test.lr(i);
-            // A step down around 1e-2, and a wall behind 1.
-            let loss = 1.0 / (1.0 + (lr / 1e-2).powi(2)) + 0.1 + (lr / 2.0).powi(4);
+            // A step down around 1e-2, and a wall behind 1; the first batch is a hard one.
+            let loss = f64::from(u8::from(i == 0))
+                + 1.0 / (1.0 + (lr / 1e-2).powi(2))
+                + 0.1
+                + (lr / 2.0).powi(4);
             if !curve.push(lr, loss) {
                 break;
             }
@@ -262,7 +284,7 @@ mod tests {
             assert!(curve.push(f64::from(i + 1), 3.0));
         }
         assert!(curve.points().iter().all(|point| (point.smoothed - 3.0).abs() < 1e-12));
-        let mut rising = RangeCurve::new(RangeTest::new().smoothing(0.0));
+        let mut rising = RangeCurve::new(RangeTest::new().smoothing(0.0).skip_begin(0));
         for i in 1..5 {
             rising.push(f64::from(i), f64::from(i));
         }

@@ -24,9 +24,6 @@ const FOOTER: u32 = 30;
 /// From where no rule learns to where all diverge, in whole decades.
 const DECADES: [i32; 2] = [-7, 1];
 
-/// Steps until the average is one of many losses; PyTorch Lightning's `skip_begin`.
-const SETTLING: usize = 10;
-
 /// Whether there is a rate to be found.
 pub(super) fn check(rule: RuleName) -> Result<()> {
     ensure!(!rule.rule().has_fixed_lr(), "the learning rate of {rule} is fixed: nothing to find");
@@ -61,15 +58,6 @@ pub(super) fn curve(
     Ok(curve)
 }
 
-/// Where the average falls fastest, behind the first steps: that of a few losses goes by which batches they are of.
-fn suggestion(curve: &RangeCurve) -> Option<f64> {
-    let mut settled = RangeCurve::new(RangeTest::new().smoothing(0.0));
-    for point in curve.points().iter().skip(SETTLING) {
-        settled.push(point.lr, point.smoothed);
-    }
-    settled.suggestion()
-}
-
 /// A line for each step: its rate, the loss of its batch, and the running average.
 pub(super) fn csv(curve: &RangeCurve) -> String {
     let line = |point: &fallline::RangePoint| {
@@ -82,7 +70,7 @@ pub(super) fn csv(curve: &RangeCurve) -> String {
 /// What came of it.
 pub(super) fn summary(curve: &RangeCurve, rule: RuleName) -> String {
     let steps = curve.points().len();
-    match suggestion(curve) {
+    match curve.suggestion() {
         Some(lr) => format!(
             "{rule}: the loss falls fastest at --lr {lr:.1e} ({steps} steps; an order of magnitude)"
         ),
@@ -136,7 +124,7 @@ pub(super) fn svg(curve: &RangeCurve, rule: RuleName, model: &dyn Model) -> Resu
     average.draw(plot, within(smoothed))?;
     let mut legend =
         vec![("loss of the batch".to_owned(), single), ("average".to_owned(), average)];
-    if let Some(lr) = suggestion(curve) {
+    if let Some(lr) = curve.suggestion() {
         mark.draw(plot, vec![(lr.log10(), lowest), (lr.log10(), top)])?;
         legend.push((format!("falls fastest: {lr:.1e}"), mark));
     }
