@@ -65,9 +65,9 @@ pub(crate) struct Args {
 }
 
 const HELP: &str = "\
-The learning rate is the smallest whose path stays near the map and is, in the second half of its steps, at
-most half as high again above the minimum as the best (by the geometric mean). All racers, of every rule and learning rate, step in
-the same compute passes.
+The learning rate is the smallest whose path stays near the map and comes down, in the second half of its
+steps and by the logarithm of its height above the minimum, nine tenths of the way that the best comes.
+All racers, of every rule and learning rate, step in the same compute passes.
 
 Examples:
   fallline race rosenbrock -o race.svg          six rules in the valley

@@ -62,12 +62,12 @@ impl Path {
     }
 }
 
-/// How much worse than the best a path may be that is taken instead, since its learning rate is smaller: the best
-/// often swing from wall to wall.
-const SLACK: f64 = 1.5;
+/// How much of the best's way down, by the logarithm of heights, a path must have come that is taken instead since its
+/// learning rate is smaller: the best often swing from wall to wall.
+const ENOUGH: f64 = 0.9;
 
-/// Lets all run, and gives for each the path with the smallest learning rate that brings it down as soon and as far as
-/// the best, or almost: whose geometric mean of heights in the second half is at most half as high again.
+/// Lets all run, and gives for each the path with the smallest learning rate that brings it down almost as soon and as
+/// far as the best.
 pub(super) fn race(
     gpu: &Gpu,
     landscape: Landscape,
@@ -81,9 +81,11 @@ pub(super) fn race(
     let paths = run(gpu, landscape, entrants, &racers, steps)?;
     let chosen = |entrant: usize| {
         let own = || paths.iter().filter(|path| path.entrant == entrant);
+        let start = landscape.height(landscape.start().map(f64::from)).ln();
         let best = own().map(|path| path.score(landscape)).fold(f64::INFINITY, f64::min);
         // Rates ascend.
-        own().find(|path| path.score(landscape) <= best + SLACK.ln())
+        let enough = start - ENOUGH * (start - best);
+        own().find(|path| path.score(landscape) <= enough.max(best))
     };
     Ok((0..entrants.len()).filter_map(chosen).cloned().collect())
 }
