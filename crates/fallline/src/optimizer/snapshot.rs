@@ -97,7 +97,12 @@ impl Optimizer {
         for segment in &self.memory {
             let owned = segment.owned.as_ref().map(|(params, _)| params);
             let state = segment.state.as_ref().map(|(state, _)| state);
-            parts.extend(owned.into_iter().chain(state).chain(&segment.master).map(whole));
+            for part in owned.into_iter().chain(state).chain(&segment.master).map(whole) {
+                // Segments, of which there are few, may share a buffer.
+                if !parts.contains(&part) {
+                    parts.push(part);
+                }
+            }
         }
         if let Lies::Borrowed(_) = &self.lies {
             let usage = BufferUsages::COPY_SRC | BufferUsages::COPY_DST;
@@ -113,14 +118,7 @@ impl Optimizer {
         let counted = self.control.counted();
         parts.extend(vectors.into_iter().chain(counted).chain(scaler).map(whole));
         parts.retain(|part| part.size_bytes > 0);
-        // Segments may share a buffer.
-        let mut distinct: Vec<Part> = Vec::new();
-        for part in parts {
-            if !distinct.contains(&part) {
-                distinct.push(part);
-            }
-        }
-        Ok(distinct)
+        Ok(parts)
     }
 
     fn submit_copies(
