@@ -64,13 +64,9 @@ impl View {
 
 impl Landscape {
     /// As the command line has it.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Rosenbrock => "rosenbrock",
-            Self::Beale => "beale",
-            Self::Quadratic => "quadratic",
-            Self::Saddle => "saddle",
-        }
+    pub(super) fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// As a picture has it.

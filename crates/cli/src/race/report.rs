@@ -46,7 +46,7 @@ pub(super) fn csv(landscape: Landscape, paths: &[Path]) -> String {
 #[derive(Debug, serde::Serialize)]
 pub(super) struct Report<'a> {
     adapter: &'a AdapterReport,
-    landscape: &'static str,
+    landscape: String,
     steps: u32,
     start: [f32; 2],
     paths: Vec<PathReport<'a>>,
