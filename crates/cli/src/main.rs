@@ -21,6 +21,7 @@ mod race;
 mod replay;
 mod rule;
 mod schedule;
+mod table;
 mod tensorfile;
 mod timing;
 mod train;

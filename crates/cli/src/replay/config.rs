@@ -11,7 +11,7 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
 use fallline::{Error, Gpu, Group, Groups, Options, Select, TensorSpec};
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use toml::Table;
 
 use amp::{Clip, Kept, LossScale, Rounding};
@@ -19,7 +19,10 @@ use frozen::Frozen;
 use grouping::Grouping;
 use state::KeptState;
 
-use crate::around::Around;
+use crate::{
+    around::Around,
+    table::{one_line, split_off},
+};
 
 /// The file.
 #[derive(Debug, Deserialize)]
@@ -233,26 +236,6 @@ fn split_off_around(table: &mut Table) -> anyhow::Result<Around> {
     let around: Around = split_off(table, &Around::KEYS)?;
     around.check()?;
     Ok(around)
-}
-
-/// Takes these keys out of a table. They stay in one, so that what is wrong with a value names its key.
-pub(crate) fn split_off<T: DeserializeOwned>(
-    table: &mut Table,
-    keys: &[&str],
-) -> anyhow::Result<T> {
-    let own = |key: &&str| Some(((*key).to_owned(), table.remove(*key)?));
-    let own: Table = keys.iter().filter_map(own).collect();
-    own.try_into().map_err(|error| one_line(&error))
-}
-
-/// toml's message in one line: where, what and which key, without its picture of the place.
-pub(crate) fn one_line(error: &toml::de::Error) -> anyhow::Error {
-    let text = error.to_string();
-    let is_picture = |line: &&str| {
-        line.trim_start().trim_start_matches(char::is_numeric).trim_start().starts_with('|')
-    };
-    let lines: Vec<&str> = text.lines().filter(|line| !is_picture(line)).map(str::trim).collect();
-    anyhow!("{}", lines.join(": "))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use fallline::schedule::{AnySchedule, deserialize_schedule};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use crate::replay::config::{one_line, split_off};
+use crate::table::{one_line, split_off};
 
 /// What a schedule is given.
 #[derive(Debug, Default, Deserialize)]

@@ -9,9 +9,9 @@ use toml::{Table, Value};
 
 use super::models::{GROUPS, Plan};
 use crate::{
-    replay::config::one_line,
     rule::RuleName,
     schedule::config::{self, parse},
+    table::one_line,
 };
 
 const HEADING: &str = "Learning rate";

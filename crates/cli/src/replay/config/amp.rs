@@ -5,7 +5,7 @@ use fallline::{Dtype, DynamicScale, Gpu, LossScaler, Precision};
 use serde::Deserialize;
 use toml::Table;
 
-use super::{one_line, split_off};
+use crate::table::{one_line, split_off};
 use crate::{around::Choice, precision::Master};
 
 /// `[clip]`: limits to the norm of all gradients and to each of their elements.

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{one_line, split_off};
+use crate::table::{one_line, split_off};
 
 /// From one step to another, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

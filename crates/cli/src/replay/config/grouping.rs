@@ -5,7 +5,8 @@ use fallline::{Groups, Layers, Select};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{members::list, split_off};
+use super::members::list;
+use crate::table::split_off;
 
 /// What is not decayed, layers, and what is permitted.
 #[derive(Debug, Default)]

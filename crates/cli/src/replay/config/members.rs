@@ -4,7 +4,7 @@ use anyhow::{Context, bail};
 use fallline::Select;
 use toml::Table;
 
-use super::{one_line, split_off};
+use crate::table::{one_line, split_off};
 
 /// Takes out of a `[[group]]` what says its tensors: names, globs, the most dimensions. Lists without entries make a
 /// group without tensors, which torch allows.

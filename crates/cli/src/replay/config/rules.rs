@@ -7,8 +7,8 @@ use fallline::{Rule, deserialize_rule};
 use serde::Deserialize;
 use toml::Table;
 
-use super::one_line;
 use crate::rule::RuleName;
+use crate::table::one_line;
 
 /// The rule that a table describes, with torch's defaults for what it does not say.
 pub(super) fn parse(mut table: Table) -> anyhow::Result<Arc<dyn Rule>> {

@@ -4,7 +4,7 @@ use fallline::{Group, StateFormat};
 use serde::Deserialize;
 use toml::Table;
 
-use super::split_off;
+use crate::table::split_off;
 
 /// What a table says about the state beside its rule.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
