@@ -282,7 +282,7 @@ impl Groups {
 /// A group's rule without weight decay, if it has any.
 fn without_decay(group: &Group) -> Option<Arc<dyn Rule>> {
     let hypers = |rule: &dyn Rule| (rule.hyper(), rule.step_hyper());
-    group.rule.without_decay().filter(|rule| hypers(&**rule) != hypers(&*group.rule))
+    group.rule.with_weight_decay(0.0).filter(|rule| hypers(&**rule) != hypers(&*group.rule))
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ fn decay_of(group: &Group) -> f64 {
 fn every_rule_but_rprop_can_do_without_its_decay() {
     for name in crate::RULE_NAMES {
         let rule = crate::rule_by_name(name).unwrap();
-        let without = rule.without_decay();
+        let without = rule.with_weight_decay(0.0);
         assert_eq!(without.is_some(), *name != "rprop", "{name}");
         if let Some(rule) = without {
             assert!(rule.name() == *name && format!("{rule:?}").contains("weight_decay: 0.0"));

@@ -1,8 +1,9 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::ADABELIEF};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, range, rectification};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, momentum, range, rectification,
+    weight_decay,
+};
 use crate::{Slot, TensorSpec};
 
 /// AdaBelief: Adam with the variance of gradients around their average in the place of their mean square.
@@ -91,9 +92,8 @@ impl Rule for AdaBelief {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(betas.0);
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::ADADELTA};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, range};
+use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, range, weight_decay};
 use crate::{Slot, TensorSpec};
 
 /// Adadelta: steps as large as earlier ones, by their root mean square, and without a learning rate to choose.
@@ -53,9 +51,7 @@ impl Rule for Adadelta {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

@@ -1,8 +1,8 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::ADAFACTOR};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, builders, narrow, range};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, builders, narrow, range, weight_decay,
+};
 use crate::{Dtype, Slot, SlotShape, TensorSpec};
 
 /// Adafactor: RMSprop whose second moments of a matrix are those of its rows and columns.
@@ -84,9 +84,7 @@ impl Rule for Adafactor {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

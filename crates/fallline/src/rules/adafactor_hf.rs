@@ -2,7 +2,9 @@ use std::sync::Arc;
 
 use fallline_shaders::{Source, rules::ADAFACTOR_HF};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, adafactor, builders, range};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, adafactor, builders, range, weight_decay,
+};
 use crate::{Slot, SlotShape, TensorSpec};
 
 /// Adafactor as transformers has it: relative or given learning rates, and a first moment if asked for.
@@ -90,8 +92,11 @@ impl Rule for AdafactorHf {
         self.lr.unwrap_or(1.0)
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
+    weight_decay!();
+
+    fn with_momentum(&self, momentum: f64) -> Option<Arc<dyn Rule>> {
+        self.beta1?;
+        Some(Arc::new(self.clone().beta1(Some(momentum))))
     }
 
     fn check(&self) -> Result<(), OutOfRange> {

@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::ADAGRAD};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, range};
+use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, range, weight_decay};
 use crate::{Slot, TensorSpec};
 
 /// Adagrad: steps divided by the root of the sum of all squared gradients.
@@ -71,9 +69,7 @@ impl Rule for Adagrad {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::ADAMAX};
 
-use super::{OutOfRange, Rule, builders, ln_beta, range};
+use super::{OutOfRange, Rule, builders, ln_beta, momentum, range, weight_decay};
 use crate::{Slot, TensorSpec};
 
 /// Adamax: Adam with the largest of the decayed gradients instead of their root mean square.
@@ -52,9 +50,8 @@ impl Rule for Adamax {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(betas.0);
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

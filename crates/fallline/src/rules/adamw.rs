@@ -1,8 +1,9 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::ADAMW};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, adam::adam_slots, builders, ln_beta, range};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, adam::adam_slots, builders, ln_beta, momentum, range,
+    weight_decay,
+};
 use crate::{Slot, TensorSpec};
 
 /// AdamW: Adam with decoupled weight decay.
@@ -69,9 +70,8 @@ impl Rule for AdamW {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(betas.0);
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

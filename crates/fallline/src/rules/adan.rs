@@ -1,8 +1,8 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::ADAN};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, range};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, momentum, range, weight_decay,
+};
 use crate::{Slot, TensorSpec};
 
 /// Adan: Adam with Nesterov momentum by the difference of gradients.
@@ -75,9 +75,8 @@ impl Rule for Adan {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(betas.0);
 
     fn check(&self) -> Result<(), OutOfRange> {
         let (beta1, beta2, beta3) = self.betas;

@@ -1,8 +1,8 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::ADEMAMIX};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, range};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, momentum, range, weight_decay,
+};
 use crate::{Slot, TensorSpec};
 
 /// AdEMAMix: AdamW with a second, slow average of gradients beside its own.
@@ -93,9 +93,8 @@ impl Rule for AdEmaMix {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(betas.0);
 
     fn check(&self) -> Result<(), OutOfRange> {
         let (beta1, beta2, beta3) = self.betas;

@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::ASGD};
 
-use super::{OutOfRange, Rule, adafactor::split, builders, range};
+use super::{OutOfRange, Rule, adafactor::split, builders, range, weight_decay};
 use crate::{Slot, TensorSpec};
 
 /// ASGD: gradient descent with a falling learning rate, and the average of its iterates.
@@ -63,9 +61,7 @@ impl Rule for Asgd {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

@@ -1,8 +1,9 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::LAMB};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, builders, ln_beta, range};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, builders, ln_beta, momentum, range,
+    weight_decay,
+};
 use crate::{Slot, TensorSpec};
 
 /// LAMB: Adam with a step for each tensor in proportion to the tensor's norm.
@@ -55,9 +56,8 @@ impl Rule for Lamb {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(betas.0);
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

@@ -1,8 +1,8 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::LARS};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, builders, range};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, builders, momentum, range, weight_decay,
+};
 use crate::{Slot, TensorSpec};
 
 /// LARS: SGD with a step for each tensor in proportion to the tensor's norm.
@@ -84,9 +84,8 @@ impl Rule for Lars {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(momentum);
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

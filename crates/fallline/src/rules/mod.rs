@@ -154,9 +154,32 @@ pub trait Rule: std::any::Any + std::fmt::Debug + Send + Sync {
     /// The learning rate that the group was given.
     fn lr(&self) -> f64;
 
-    /// The same rule with a weight decay of 0, for tensors that [`Groups::no_decay`](crate::Groups::no_decay) exempts.
-    /// `None`: it has no weight decay.
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
+    /// Its weight decay, decoupled or not. `None`: it has none.
+    fn weight_decay(&self) -> Option<f64> {
+        None
+    }
+
+    /// The same rule with another weight decay: 0 for tensors that [`Groups::no_decay`](crate::Groups::no_decay)
+    /// exempts, or what a [`schedule`](crate::schedule) gives for the next step. `None`: it has none.
+    fn with_weight_decay(&self, weight_decay: f64) -> Option<Arc<dyn Rule>> {
+        let _ = weight_decay;
+        None
+    }
+
+    /// The same rule with another momentum, or another β1 where it has betas: what a schedule's
+    /// [momentum](crate::schedule::Schedule::momentum) is for. `None`: it has neither, as AdaGrad; or it must not move, as
+    /// in schedule-free rules, where it tells how far parameters are from where they are evaluated.
+    ///
+    /// ```
+    /// use fallline::{AdamW, Rule, Sgd};
+    ///
+    /// let rule = Sgd::new().with_momentum(0.9).expect("SGD has one");
+    /// assert_eq!(rule.downcast_ref(), Some(&Sgd::new().momentum(0.9)));
+    /// let rule = AdamW::new().with_momentum(0.85).expect("AdamW has betas");
+    /// assert_eq!(rule.downcast_ref(), Some(&AdamW::new().betas((0.85, 0.999))));
+    /// ```
+    fn with_momentum(&self, momentum: f64) -> Option<Arc<dyn Rule>> {
+        let _ = momentum;
         None
     }
 
@@ -358,3 +381,32 @@ macro_rules! builders {
     };
 }
 pub(crate) use builders;
+
+/// The weight decay of a [`Rule`], which is its field.
+macro_rules! weight_decay {
+    () => {
+        fn weight_decay(&self) -> Option<f64> {
+            Some(self.weight_decay)
+        }
+
+        fn with_weight_decay(&self, weight_decay: f64) -> Option<std::sync::Arc<dyn Rule>> {
+            Some(std::sync::Arc::new(Self { weight_decay, ..self.clone() }))
+        }
+    };
+}
+pub(crate) use weight_decay;
+
+/// The momentum of a [`Rule`], which is this field.
+macro_rules! momentum {
+    ($($field:tt)+) => {
+        fn with_momentum(&self, momentum: f64) -> Option<std::sync::Arc<dyn Rule>> {
+            let mut rule = self.clone();
+            rule.$($field)+ = momentum;
+            Some(std::sync::Arc::new(rule))
+        }
+    };
+}
+pub(crate) use momentum;
+
+#[cfg(test)]
+mod tests;

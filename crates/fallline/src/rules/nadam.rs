@@ -1,8 +1,8 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::NADAM};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, range};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, momentum, range, weight_decay,
+};
 use crate::{Slot, TensorSpec};
 
 /// NAdam: Adam with Nesterov momentum on a schedule.
@@ -73,9 +73,8 @@ impl Rule for NAdam {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(betas.0);
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

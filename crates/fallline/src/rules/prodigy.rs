@@ -1,8 +1,9 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::PRODIGY};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, builders, ln_beta, narrow, range};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, Scope, builders, ln_beta, momentum, narrow, range,
+    weight_decay,
+};
 use crate::{Slot, TensorSpec};
 
 /// Prodigy: Adam that finds its learning rate.
@@ -111,9 +112,8 @@ impl Rule for Prodigy {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(betas.0);
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

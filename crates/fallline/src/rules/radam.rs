@@ -1,8 +1,9 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::RADAM};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, range, rectification};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, ln_beta, momentum, range, rectification,
+    weight_decay,
+};
 use crate::{Slot, TensorSpec};
 
 /// RAdam: Adam whose steps are shorter while its second moment is uncertain, and at first by momentum alone.
@@ -72,9 +73,8 @@ impl Rule for RAdam {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(betas.0);
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

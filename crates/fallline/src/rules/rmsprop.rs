@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::RMSPROP};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, range};
+use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, builders, momentum, range, weight_decay};
 use crate::{Slot, TensorSpec};
 
 /// RMSprop, centered or not, with momentum or without.
@@ -75,9 +73,8 @@ impl Rule for RmsProp {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(momentum);
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

@@ -1,8 +1,9 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::SCHEDULEFREE_ADAMW};
 
-use super::{OutOfRange, Rule, SQUARED_BOUND_EXPONENT, adafactor::split, builders, ln_beta, range};
+use super::{
+    OutOfRange, Rule, SQUARED_BOUND_EXPONENT, adafactor::split, builders, ln_beta, range,
+    weight_decay,
+};
 use crate::{Slot, TensorSpec};
 
 /// Schedule-free AdamW: no learning rate schedule, but an average at which the parameter is evaluated.
@@ -119,9 +120,7 @@ impl Rule for ScheduleFreeAdamW {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

@@ -1,10 +1,9 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::SCHEDULEFREE_SGD};
 
 use super::{
     OutOfRange, Rule, builders, range,
     schedulefree_adamw::{check_momentum, check_powers, schedule, schedule_slots},
+    weight_decay,
 };
 use crate::{Slot, TensorSpec};
 
@@ -75,9 +74,7 @@ impl Rule for ScheduleFreeSgd {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

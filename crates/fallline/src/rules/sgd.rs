@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::SGD};
 
-use super::{OutOfRange, Rule, builders, range};
+use super::{OutOfRange, Rule, builders, momentum, range, weight_decay};
 use crate::{Slot, TensorSpec};
 
 /// SGD with momentum, dampening and Nesterov momentum, in torch's order of operations.
@@ -68,9 +66,8 @@ impl Rule for Sgd {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(momentum);
 
     fn check(&self) -> Result<(), OutOfRange> {
         let Self { momentum, dampening, nesterov, .. } = *self;

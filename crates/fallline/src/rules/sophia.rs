@@ -1,8 +1,6 @@
-use std::sync::Arc;
-
 use fallline_shaders::{Source, rules::SOPHIA};
 
-use super::{OutOfRange, Rule, builders, range};
+use super::{OutOfRange, Rule, builders, momentum, range, weight_decay};
 use crate::{Slot, TensorSpec};
 
 /// Sophia-G: momentum divided by an estimate of the Hessian's diagonal, clipped for each element.
@@ -74,9 +72,8 @@ impl Rule for Sophia {
         self.lr
     }
 
-    fn without_decay(&self) -> Option<Arc<dyn Rule>> {
-        Some(Arc::new(self.clone().weight_decay(0.0)))
-    }
+    weight_decay!();
+    momentum!(betas.0);
 
     fn check(&self) -> Result<(), OutOfRange> {
         range::non_negative("lr", self.lr)?;

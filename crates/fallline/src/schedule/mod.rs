@@ -26,9 +26,25 @@
 //!
 //! # What else can follow a schedule
 //!
-//! Any number that may change from step to step: weight decay, say, through
-//! [`Optimizer::set_rule`](crate::Optimizer::set_rule). [`OneCycle`] and [`Cyclic`] have a
-//! [momentum](Schedule::momentum) besides.
+//! Any number that may change from step to step, through [`Optimizer::set_rule`](crate::Optimizer::set_rule):
+//! [weight decay](crate::Rule::with_weight_decay), say, or the [momentum](Schedule::momentum) that [`OneCycle`] and
+//! [`Cyclic`] have besides.
+//!
+//! ```
+//! use fallline::{Optimizer, Rule, Step, schedule::{Cyclic, Schedule}};
+//!
+//! # fn train(optimizer: &mut Optimizer, t: u64) -> fallline::Result<()> {
+//! let schedule = Cyclic::new(1e-2).step_size_up(500);
+//! let momentum = schedule.momentum(t).expect("cycle_momentum is on by default");
+//! let rule = &optimizer.groups()[0].rule; // any that has a momentum, or a β1
+//! let rule = rule.with_momentum(momentum).expect("so this has");
+//! optimizer.set_rule("weights", rule)?;
+//! optimizer.step(&Step::lr(schedule.lr(1e-3, t)))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Weight decay follows a schedule of its own, from its own base on:
 //!
 //! ```
 //! use fallline::{AdamW, Step, schedule::{CosineWithWarmup, Schedule}};

@@ -23,14 +23,15 @@ use crate::Result;
 /// `torch.optim.lr_scheduler.OneCycleLR`.
 ///
 /// ```
-/// use fallline::{AdamW, schedule::{OneCycle, Schedule}};
+/// use fallline::{AdamW, Rule, schedule::{OneCycle, Schedule}};
 ///
 /// let schedule = OneCycle::new(0.1, 1000);
 /// assert_eq!(schedule.lr(0.0, 0), 0.1 / 25.0);
 /// assert_eq!(schedule.lr(0.0, 299), 0.1);
-/// // For `Optimizer::set_rule`, of a rule with momentum or β1:
+/// // For `Optimizer::set_rule`, of any rule with momentum or β1:
 /// let beta1 = schedule.momentum(299).expect("cycle_momentum is on by default");
-/// assert_eq!(AdamW::new().betas((beta1, 0.999)).betas.0, 0.85);
+/// let rule = AdamW::new().with_momentum(beta1).expect("AdamW has one");
+/// assert_eq!(rule.downcast_ref(), Some(&AdamW::new().betas((0.85, 0.999))));
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
