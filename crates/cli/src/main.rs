@@ -6,6 +6,7 @@
 mod around;
 mod bench;
 mod compute;
+mod config;
 mod copy;
 mod device;
 mod exit;

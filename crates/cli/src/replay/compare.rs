@@ -6,10 +6,9 @@ use fallline_reference::ulp;
 
 use super::{
     Replayed,
-    config::Config,
     trace::{ESTIMATE, Expected, Measured, Trace, What},
 };
-use crate::tensorfile;
+use crate::{config::Config, tensorfile};
 
 /// A value passes if `|found - expected| <= atol + rtol * |expected|`, as in torch.allclose.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,6 @@
 //! `fallline replay`: a recorded training run through the engine, and a comparison.
 
 mod compare;
-pub(crate) mod config;
 mod report;
 mod trace;
 
@@ -14,6 +13,7 @@ use safetensors::tensor::TensorView;
 
 use crate::{
     Outcome,
+    config::{Assigned, Config},
     device::{AdapterReport, DeviceArgs},
     exit::usage,
     output::{Output, Outputs},
@@ -21,7 +21,6 @@ use crate::{
     tensorfile::{self, Tensor},
 };
 use compare::Tolerance;
-use config::{Assigned, Config};
 use report::Report;
 use trace::{Trace, What};
 
@@ -213,7 +212,7 @@ fn train(
     resumed: Option<&Checkpoint>,
 ) -> anyhow::Result<Replayed> {
     let options = config.options(gpu)?;
-    let Assigned { specs, groups, frozen } = assigned;
+    let Assigned { specs, groups, .. } = assigned;
     let mut optimizer = Optimizer::arena_with(gpu, groups, specs, &options)?;
     compare::check(&optimizer, config, trace)?;
     let ids: Vec<TensorId> = optimizer.tensors().map(|(id, _)| id).collect();
@@ -232,15 +231,7 @@ fn train(
     let mut reports = Vec::new();
     let bar = print::progress((trace.steps - taken) as usize, "replay");
     for t in taken + 1..=trace.steps {
-        for (frozen, select) in frozen {
-            // Which tensors are frozen is no part of a checkpoint.
-            let was_frozen = t > taken + 1 && frozen.is_in(t - 1);
-            match (was_frozen, frozen.is_in(t)) {
-                (false, true) => optimizer.freeze(select.clone())?,
-                (true, false) => optimizer.unfreeze(select.clone())?,
-                _ => {}
-            }
-        }
+        assigned.freeze(&mut optimizer, t, taken + 1)?;
         let write = |optimizer: &Optimizer, views: Option<&BTreeMap<String, TensorView<'_>>>| {
             let mut absent = Vec::new();
             for (id, name) in ids.iter().zip(trace.params.keys()) {

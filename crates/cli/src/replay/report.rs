@@ -8,9 +8,8 @@ use serde_json::json;
 use super::{
     Replayed,
     compare::{Difference, Tolerance},
-    config::Config,
 };
-use crate::{around::Around, device::AdapterReport, print::escaped};
+use crate::{around::Around, config::Config, device::AdapterReport, print::escaped};
 
 /// The whole report.
 #[derive(Debug)]

@@ -9,20 +9,39 @@ use toml::{Table, Value};
 
 use crate::table::{one_line, split_off};
 
-/// What a schedule is given.
-#[derive(Debug, Default, Deserialize)]
-struct Given {
-    base_lrs: Option<Vec<f64>>,
-    metrics: Option<Vec<f64>>,
+/// A schedule, and the metrics that it is given after each step, as long as there are any.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(crate) schedule: AnySchedule,
+    pub(crate) metrics: Vec<f64>,
 }
 
-/// A schedule and what it is given.
+impl Given {
+    pub(crate) fn parse(mut table: Table) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Own {
+            metrics: Option<Vec<f64>>,
+        }
+        let Own { metrics } = split_off(&mut table, &["metrics"])?;
+        let schedule = parse(table)?;
+        let kind = schedule.kind();
+        let metrics = match (schedule.closed_form(), metrics) {
+            (None, Some(metrics)) => metrics,
+            (None, None) => return Err(anyhow!("metrics are missing, by which '{kind}' goes")),
+            (Some(_), Some(_)) => {
+                return Err(anyhow!("'{kind}' goes by steps alone, and takes no metrics"));
+            }
+            (Some(_), None) => Vec::new(),
+        };
+        Ok(Self { schedule, metrics })
+    }
+}
+
+/// The same with what it begins from.
 #[derive(Debug)]
 pub(super) struct Config {
-    pub(super) schedule: AnySchedule,
+    pub(super) given: Given,
     pub(super) base_lrs: Vec<f64>,
-    /// After each step, as long as there are any.
-    pub(super) metrics: Vec<f64>,
 }
 
 impl Config {
@@ -35,20 +54,14 @@ impl Config {
     }
 
     fn of(mut table: Table) -> anyhow::Result<Self> {
-        let given: Given = split_off(&mut table, &["base_lrs", "metrics"])?;
-        let schedule = parse(table)?;
-        let base_lrs =
-            given.base_lrs.context("base_lrs is missing, a learning rate for each group")?;
-        let kind = schedule.kind();
-        let metrics = match (schedule.closed_form(), given.metrics) {
-            (None, Some(metrics)) => metrics,
-            (None, None) => return Err(anyhow!("metrics are missing, by which '{kind}' goes")),
-            (Some(_), Some(_)) => {
-                return Err(anyhow!("'{kind}' goes by steps alone, and takes no metrics"));
-            }
-            (Some(_), None) => Vec::new(),
-        };
-        Ok(Self { schedule, base_lrs, metrics })
+        #[derive(Deserialize)]
+        struct Own {
+            base_lrs: Option<Vec<f64>>,
+        }
+        let Own { base_lrs } = split_off(&mut table, &["base_lrs"])?;
+        let given = Given::parse(table)?;
+        let base_lrs = base_lrs.context("base_lrs is missing, a learning rate for each group")?;
+        Ok(Self { given, base_lrs })
     }
 }
 

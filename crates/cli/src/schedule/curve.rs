@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use fallline::schedule::Scheduler;
 
-use super::config::Config;
+use super::config::{Config, Given};
 use crate::print;
 
 /// A schedule, step by step.
@@ -21,7 +21,7 @@ pub(super) struct Curve {
 
 impl Curve {
     pub(super) fn new(name: String, config: Config, steps: u32) -> anyhow::Result<Self> {
-        let Config { schedule, base_lrs, metrics } = config;
+        let Config { given: Given { schedule, metrics }, base_lrs } = config;
         let mut scheduler = Scheduler::new(schedule, base_lrs)?;
         let groups = 0..scheduler.lrs().len();
         let mut lrs: Vec<Vec<f64>> = groups.clone().map(|_| Vec::new()).collect();

@@ -1,4 +1,4 @@
-//! The optimizer and its groups, from TOML, under torch's names.
+//! The optimizer and its groups, from TOML, under torch's names: what `replay` and others read.
 
 mod amp;
 mod frozen;
@@ -10,7 +10,7 @@ mod state;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
-use fallline::{Error, Gpu, Group, Groups, Options, Select, TensorSpec};
+use fallline::{Error, Gpu, Group, Groups, Optimizer, Options, Select, TensorSpec};
 use serde::Deserialize;
 use toml::Table;
 
@@ -61,7 +61,28 @@ pub(crate) struct Assigned {
     pub(crate) specs: Vec<TensorSpec>,
     pub(crate) groups: Vec<Group>,
     /// Tensors that are frozen in some steps.
-    pub(crate) frozen: Vec<(Frozen, Select)>,
+    frozen: Vec<(Frozen, Select)>,
+}
+
+impl Assigned {
+    /// Freezes what is frozen in step `t` and was not before, and the other way round. Which tensors are frozen is no part
+    /// of a checkpoint: the first step that this process takes finds none.
+    pub(crate) fn freeze(
+        &self,
+        optimizer: &mut Optimizer,
+        t: u32,
+        first: u32,
+    ) -> fallline::Result<()> {
+        for (frozen, select) in &self.frozen {
+            let was_frozen = t > first && frozen.is_in(t - 1);
+            match (was_frozen, frozen.is_in(t)) {
+                (false, true) => optimizer.freeze(select.clone())?,
+                (true, false) => optimizer.unfreeze(select.clone())?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Config {
