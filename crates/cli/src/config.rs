@@ -3,8 +3,10 @@
 mod amp;
 mod frozen;
 mod grouping;
+mod help;
 mod members;
 mod rules;
+pub(crate) mod schedules;
 mod state;
 
 use std::path::Path;
@@ -17,10 +19,14 @@ use toml::Table;
 use amp::{Clip, Kept, LossScale, Rounding};
 use frozen::Frozen;
 use grouping::Grouping;
+pub(crate) use help::HELP;
+use schedules::{Read, Schedules};
 use state::KeptState;
 
 use crate::{
     around::Around,
+    schedule::config::Given,
+    schedulers::Schedulers,
     table::{one_line, split_off},
 };
 
@@ -32,6 +38,8 @@ struct File {
     #[serde(default)]
     clip: Table,
     loss_scale: Option<Table>,
+    schedule: Option<Table>,
+    weight_decay_schedule: Option<Table>,
     #[serde(default)]
     group: Vec<Table>,
 }
@@ -44,6 +52,7 @@ pub(crate) struct Config {
     chosen: Groups,
     pub(crate) clip: Clip,
     pub(crate) loss_scale: Option<LossScale>,
+    schedules: Schedules,
     kept: Kept,
 }
 
@@ -94,9 +103,16 @@ impl Config {
     }
 
     fn parse(text: &str) -> anyhow::Result<Self> {
-        let file: File = toml::from_str(text).map_err(|error| one_line(&error))?;
+        let file = toml::from_str(text).map_err(|error| one_line(&error))?;
+        Self::of(file, &Given::parse)
+    }
+
+    /// What the tables of a file say, with schedules as this reads them.
+    fn of(file: Table, read_schedule: &Read<'_>) -> anyhow::Result<Self> {
+        let file: File = file.try_into().map_err(|error| one_line(&error))?;
         let mut base = file.optimizer;
         ensure!(base.contains_key("rule"), "[optimizer] must name its rule");
+        Schedules::check_base(&base).context("[optimizer]")?;
         let kept = Kept::split_off(&mut base).context("[optimizer]")?;
         let rounding = Rounding::split_off(&mut base, Rounding::default());
         let rounding = rounding.context("[optimizer]")?;
@@ -108,17 +124,20 @@ impl Config {
         let clip = Clip::parse(file.clip).context("[clip]")?;
         let loss_scale = file.loss_scale.map(LossScale::parse).transpose();
         let loss_scale = loss_scale.context("[loss_scale]")?;
+        let common = [file.schedule, file.weight_decay_schedule];
+        let mut schedules = Schedules::common(common, read_schedule)?;
         let group = around.of(state.of(Group::new("optimizer", rule)));
         let mut chosen = Groups::new().rest(group.clone());
         let mut groups = vec![Configured { group, rounding, frozen }];
-        for (index, table) in file.group.into_iter().enumerate() {
+        for (index, mut table) in file.group.into_iter().enumerate() {
             let name = format!("[[group]] number {}", index + 1);
+            schedules.split_off(&mut table, read_schedule).with_context(|| name.clone())?;
             let base = Base { table: &base, state, around, rounding };
             let (own, select) = parse_group(base, &name, table).with_context(|| name.clone())?;
             chosen = chosen.group(own.group.clone(), select);
             groups.push(own);
         }
-        Ok(Self { groups, chosen: grouping.of(chosen), clip, loss_scale, kept })
+        Ok(Self { groups, chosen: grouping.of(chosen), clip, loss_scale, schedules, kept })
     }
 
     /// What holds for all groups, with a loss scaler on this device.
@@ -168,6 +187,13 @@ impl Config {
         let frozen = frozen.filter_map(|(own, names)| Some((own.frozen?, Select::names(names))));
         let frozen = frozen.collect();
         Ok(Assigned { specs, groups, frozen })
+    }
+
+    /// What moves these groups in so many steps.
+    pub(crate) fn schedulers(&self, groups: &[Group], steps: u32) -> anyhow::Result<Schedulers> {
+        let configured: Vec<Group> = self.groups.iter().map(|own| own.group.clone()).collect();
+        let numbers: Vec<usize> = groups.iter().map(|group| self.number(&group.name)).collect();
+        Schedulers::new(&self.schedules, &configured, (groups, &numbers), steps)
     }
 
     /// The number of the configured group that one of this name is, or is a part of.

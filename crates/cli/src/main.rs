@@ -22,6 +22,7 @@ mod race;
 mod replay;
 mod rule;
 mod schedule;
+mod schedulers;
 mod table;
 mod tensorfile;
 mod timing;

@@ -13,11 +13,12 @@ use safetensors::tensor::TensorView;
 
 use crate::{
     Outcome,
-    config::{Assigned, Config},
+    config::{self, Assigned, Config},
     device::{AdapterReport, DeviceArgs},
     exit::usage,
     output::{Output, Outputs},
     print,
+    schedulers::Schedulers,
     tensorfile::{self, Tensor},
 };
 use compare::Tolerance;
@@ -26,7 +27,7 @@ use trace::{Trace, What};
 
 /// Options of `fallline replay`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = help())]
 pub(crate) struct Args {
     /// The recorded run, a safetensors file
     trace: PathBuf,
@@ -61,7 +62,12 @@ pub(crate) struct Args {
     atol: f64,
 }
 
-const HELP: &str = "\
+/// What is behind the options.
+fn help() -> String {
+    [BEGIN, config::HELP, END].concat()
+}
+
+const BEGIN: &str = "\
 TRACE holds tensors under these names, in f32; those with a * may be f16 or bf16 too:
   param/<name>               * initial parameter
   grad/<t>/<name>            * gradient of step t = 1, 2, ..., before unscaling and clipping, in
@@ -71,7 +77,7 @@ TRACE holds tensors under these names, in f32; those with a * may be f16 or bf16
                                in the format of the gradients
   lr/<t>                       learning rate of step t: [optimizer]'s, to which groups keep their
                                ratio, or a vector, with that of each group behind it; absent: the
-                               configured ones
+                               configured ones; a group with a schedule takes none of them
   expect/<name>              * final parameter, to compare with; f32 or in its own format
   expect_master/<name>         final f32 of a 16-bit parameter that is kept with a master
   expect_state/<slot>/<name>   final state, slots by torch's names: exp_avg, momentum_buffer, ...
@@ -82,56 +88,9 @@ TRACE holds tensors under these names, in f32; those with a * may be f16 or bf16
   expect_report/<what>         a value for every step: norm, of all unscaled gradients before
                                clipping; scale of the loss; skipped, 1 or 0
 CONFIG, with torch's names:
-  [optimizer]
-  rule = \"adamw\"               or another that `fallline train --help` lists
-  lr = 1e-3                    and betas, eps, weight_decay, amsgrad, maximize, momentum,
-                               dampening, nesterov, beta2_decay, d_coef, ..., as the rule has them
-  caution = false              follow the rule's direction only where the gradient has its sign
-  cautious_decay = false       decay weights only where the direction does not work against it
-  update_clipping = 1.0        the largest root mean square of a tensor's direction
-  lookahead_k = 5              Lookahead after the rule; of both one is enough
-  lookahead_alpha = 0.5
-  ema_decay = 0.999            an average of the parameters
-  ema_warmup = false           which follows closely at first
-  swa_start = 1                or the equal average of them, from this step of the tensor on
-  swa_every = 1                and in each so many; of both one is enough
-  master = \"none\"              how 16-bit parameters are kept: as they are, with a copy in f32
-                               (\"f32\"), or with the 16 bits that bf16 lacks of it
-                               (\"remainder\"), or 8 of these (\"remainder8\")
-  stochastic_rounding = false  of 16-bit parameters without a master
-  seed = 0                     of the stochastic rounding
-  state = \"f32\"                in what the state is kept, in groups too: a format of
-                               `fallline bench --state`; bf16 is rounded by chance, from seed
-  min_state_elems = 4096       smaller tensors keep their state in f32
-  no_decay = false             true: weight_decay 0 for biases, norms and tensors of at most one
-                               dimension, in all groups; or globs of others that are not decayed
-  layer_decay = 0.75           learning rates fall by this factor from the last layer to the first,
-  layers = [\"*embed*\", \"blocks.#.*\"]   by globs from the input to the output: a | is between
-                               globs of one layer, a # any number, each a layer; others come last
-  first_match_wins = false     whether a tensor that several groups list belongs to the first
-  permit_unused = false        whether globs and names may match no tensor
-  [clip]                       with both, norm first
-  norm = 1.0                   of all gradients; inf only measures it
-  value = 0.5                  of every element
-  [loss_scale]                 torch.amp.GradScaler's, with its defaults
-  init = 65536.0
-  growth = 2.0                 factor after interval steps without overflow
-  backoff = 0.5                factor after an overflow
-  interval = 2000              0: the scale is fixed; then growth, backoff, min are an error
-  min = 1.0                    its smallest value, which torch has not; at most init
-  [[group]]                    any number of them
-  tensors = [\"*.bias\"]         which tensors, by globs; or beside these, or instead:
-  names = [\"block[0].w\"]       by names, which stand for themselves; [] is a group without tensors
-  max_dims = 1                 and of these, or of all, those with at most so many dimensions
-  weight_decay = 0.0           what differs; a group with its own lr keeps its ratio to the base,
-                               where the trace has no lr for each
-  state = \"f32\"                and min_state_elems, master, caution, lookahead_k, ..., where they
-                               differ; false switches off what the base has
-  clip_norm = 0.1              of this group's gradients, instead of [clip] norm, which then
-                               limits the other groups alone, but is still the norm of all; false
-                               exempts the group
-  frozen = false               true: none of its tensors takes a step, whatever gradients there
-                               are; or { from_step = 3, to_step = 9 }; in [optimizer] too
+";
+
+const END: &str = "\
 A value passes if |found - expected| <= atol + rtol * |expected|; the defaults are torch's for f32.
 expect_report/skipped must be the same. max_ulp is counted in the format of the expectation; mean_abs
 is the mean of |found - expected| over all elements, which shows how far a rounded state drifts.
@@ -158,6 +117,10 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
         .assign(trace.specs()?.into_iter())
         .with_context(|| args.config.display().to_string())
         .map_err(usage)?;
+    let schedulers = config
+        .schedulers(&assigned.groups, trace.steps)
+        .with_context(|| args.config.display().to_string())
+        .map_err(usage)?;
     for (t, lr) in &trace.lrs {
         let key = || format!("{}: tensor 'lr/{t}'", args.trace.display());
         let rates = config.rates(&assigned.groups, Some(lr)).with_context(key);
@@ -166,7 +129,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     }
 
     let gpu = device.open()?;
-    let replayed = train(&gpu, &config, &assigned, &trace, resumed.as_ref())?;
+    let replayed = train(&gpu, &config, (&assigned, schedulers), &trace, resumed.as_ref())?;
     let report = Report {
         adapter: AdapterReport::new(&gpu.adapter_info()),
         config: &config,
@@ -207,13 +170,15 @@ const REPORTS_KEPT: u32 = 64;
 fn train(
     gpu: &Gpu,
     config: &Config,
-    assigned: &Assigned,
+    (assigned, mut schedulers): (&Assigned, Schedulers),
     trace: &Trace<'_>,
     resumed: Option<&Checkpoint>,
 ) -> anyhow::Result<Replayed> {
     let options = config.options(gpu)?;
     let Assigned { specs, groups, .. } = assigned;
-    let mut optimizer = Optimizer::arena_with(gpu, groups, specs, &options)?;
+    let mut beginning = groups.clone();
+    schedulers.begin(&mut beginning)?;
+    let mut optimizer = Optimizer::arena_with(gpu, &beginning, specs, &options)?;
     compare::check(&optimizer, config, trace)?;
     let ids: Vec<TensorId> = optimizer.tensors().map(|(id, _)| id).collect();
     for (id, view) in ids.iter().zip(trace.params.values()) {
@@ -228,10 +193,12 @@ fn train(
             format!("{path} is of step {step}, but the trace ends with step {}", trace.steps)
         })?;
     }
+    (0..taken).for_each(|_| schedulers.step());
     let mut reports = Vec::new();
     let bar = print::progress((trace.steps - taken) as usize, "replay");
     for t in taken + 1..=trace.steps {
         assigned.freeze(&mut optimizer, t, taken + 1)?;
+        schedulers.set_rules(&mut optimizer)?;
         let write = |optimizer: &Optimizer, views: Option<&BTreeMap<String, TensorView<'_>>>| {
             let mut absent = Vec::new();
             for (id, name) in ids.iter().zip(trace.params.keys()) {
@@ -248,8 +215,10 @@ fn train(
         }
         let absent = write(&optimizer, trace.grads.get(&t))?;
         let rates = config.rates(groups, trace.lrs.get(&t).map(Vec::as_slice))?;
+        let rates = schedulers.lrs(rates);
         let step = Step::lr_per_group(&rates).without_grad(&absent);
         optimizer.step(&step).with_context(|| format!("step {t}"))?;
+        schedulers.step();
         if config.measures() && (t % REPORTS_KEPT == 0 || t == trace.steps) {
             reports.extend(optimizer.wait_reports()?);
         }

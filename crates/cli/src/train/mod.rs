@@ -173,7 +173,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let rules = args.rules(model).map_err(usage)?;
     let settings = args.settings(model).map_err(usage)?;
     for (rule, lr) in &rules {
-        settings.schedule.check(*rule, *lr).map_err(usage)?;
+        settings.rates(model.plan(), &settings.groups(*rule, *lr)).map_err(usage)?;
     }
     if let (true, [rule]) = (args.find_lr, rules.as_slice()) {
         find_lr::check(rule.0).map_err(usage)?;

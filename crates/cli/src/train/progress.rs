@@ -24,8 +24,8 @@ pub(super) struct Progress {
     pub(super) reports: Vec<Report>,
     /// What the monitored steps so far tell.
     pub(super) records: Vec<Record>,
-    /// Where the learning rate is; none of a run that has not begun.
-    pub(super) schedule: Option<SchedulerState>,
+    /// Where each schedule is; none of a run that has not begun.
+    pub(super) schedules: Vec<SchedulerState>,
     /// Of earlier processes.
     pub(super) seconds: f64,
 }
@@ -40,7 +40,7 @@ pub(super) struct Saved {
     reports: Vec<Report>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     records: Vec<Record>,
-    schedule: Option<SchedulerState>,
+    schedules: Vec<SchedulerState>,
     seconds: f64,
 }
 
@@ -59,7 +59,7 @@ struct SavedPoint {
 impl Saved {
     /// A run that has taken so many seconds.
     pub(super) fn new(begun_with: &BegunWith, progress: &Progress, seconds: f64) -> Self {
-        let Progress { losses, curve, reports, records, schedule, .. } = progress;
+        let Progress { losses, curve, reports, records, schedules, .. } = progress;
         let point = |point: &Point| SavedPoint {
             train_loss: point.train_loss.into(),
             test_loss: point.test_loss.into(),
@@ -74,7 +74,7 @@ impl Saved {
             curve: curve.iter().map(point).collect(),
             reports: reports.clone(),
             records: records.clone(),
-            schedule: schedule.clone(),
+            schedules: schedules.clone(),
             seconds,
         }
     }
@@ -101,7 +101,7 @@ impl Saved {
 
     /// The progress of a run of this model.
     pub(super) fn progress(self, model: &dyn Model) -> Result<Progress> {
-        let Self { losses, curve, reports, records, schedule, seconds, .. } = self;
+        let Self { losses, curve, reports, records, schedules, seconds, .. } = self;
         let rounds = model.plan().rounds().take_while(|round| losses.len() >= round.end as usize);
         let rounds: Vec<_> = rounds.collect();
         ensure!(
@@ -128,7 +128,7 @@ impl Saved {
             losses: losses.into_iter().map(f64::from).collect(),
             reports,
             records,
-            schedule,
+            schedules,
             seconds,
         })
     }

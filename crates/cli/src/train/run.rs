@@ -2,18 +2,20 @@
 
 use std::path::PathBuf;
 
-use fallline::{Gpu, Monitor, monitor::Record};
+use anyhow::Result;
+use fallline::{Gpu, Group, Monitor, monitor::Record};
 
 use super::{
     checkpoints::Saves,
-    models::{At, Model, Score},
+    models::{At, Model, Plan, Score},
     progress::Progress,
     random::Random,
-    schedule::Chosen,
+    recipe,
+    schedule::{Chosen, Rates},
     training::Training,
     watch::Measured,
 };
-use crate::{around::Around, precision::Numerics, rule::RuleName};
+use crate::{around::Around, precision::Numerics, rule::RuleName, schedulers::Schedulers};
 
 /// What a run is made of, apart from its model and its rule.
 #[derive(Clone, Debug)]
@@ -24,6 +26,22 @@ pub(super) struct Settings {
     pub(super) schedule: Chosen,
     /// What is told of single steps; nothing of it changes them.
     pub(super) monitor: Option<Monitor>,
+}
+
+impl Settings {
+    /// The groups of a rule with this learning rate.
+    pub(super) fn groups(&self, rule: RuleName, lr: f64) -> Vec<Group> {
+        let groups = recipe::groups(rule, lr).into_iter();
+        groups.map(|group| self.around.of(self.numerics.group(group))).collect()
+    }
+
+    /// What moves these groups.
+    pub(super) fn rates(&self, plan: Plan, groups: &[Group]) -> Result<Rates> {
+        let schedules = self.schedule.schedules(plan, groups);
+        let numbers: Vec<usize> = (0..groups.len()).collect();
+        let schedulers = Schedulers::new(&schedules, groups, (groups, &numbers), plan.steps)?;
+        self.schedule.rates(plan, groups, schedulers)
+    }
 }
 
 /// A point of the curve.
@@ -100,8 +118,8 @@ pub(super) fn train(
     (rule, lr): (RuleName, f64),
     settings: &Settings,
     saves: &Saves,
-    mut on_point: impl FnMut(&Point) -> anyhow::Result<()>,
-) -> anyhow::Result<Run> {
+    mut on_point: impl FnMut(&Point) -> Result<()>,
+) -> Result<Run> {
     let mut random = Random::new(settings.seed);
     let mut order = model.order(&mut random);
     let mut training = Training::new(gpu, model, (rule, lr), settings, saves, &mut random)?;
@@ -140,7 +158,7 @@ mod tests {
     use crate::{precision::LossScale, train::models::Perceptron};
 
     #[test]
-    fn same_seed_same_bits() -> anyhow::Result<()> {
+    fn same_seed_same_bits() -> Result<()> {
         let gpu = Gpu::from_env()?;
         let model = Perceptron::new(2, "100", 16)?;
         let numerics = Numerics {
@@ -158,7 +176,7 @@ mod tests {
             schedule: Chosen::default(),
             monitor: None,
         };
-        let curve = |settings: &Settings| -> anyhow::Result<Vec<Point>> {
+        let curve = |settings: &Settings| -> Result<Vec<Point>> {
             Ok(train(&gpu, &model, (RuleName::ADAMW, 0.01), settings, &Saves::default(), |_| {
                 Ok(())
             })?

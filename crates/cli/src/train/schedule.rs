@@ -2,15 +2,19 @@
 
 use std::{f64::consts::PI, path::Path};
 
-use anyhow::{Context, Result, anyhow, ensure};
-use fallline::schedule::{AnySchedule, Scheduler, SchedulerState};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use fallline::{
+    Group, Optimizer,
+    schedule::{AnySchedule, SchedulerState},
+};
 use serde::Serialize;
 use toml::{Table, Value};
 
-use super::models::{GROUPS, Plan};
+use super::models::Plan;
 use crate::{
-    rule::RuleName,
+    config::schedules::Schedules,
     schedule::config::{self, parse},
+    schedulers::{Moved, Schedulers},
     table::one_line,
 };
 
@@ -24,7 +28,8 @@ const LENGTHS: [&str; 3] = ["num_training_steps", "T_max", "total_steps"];
 pub(super) struct ScheduleArgs {
     /// Let the learning rate, from --lr on, follow one of the kinds of `fallline schedule --help` instead of the model's
     /// half cosine: by its name and options, or the table [schedule] of a file. Its length is the run's unless
-    /// given. reduce_on_plateau and greedy go by the test loss of each row of the table
+    /// given. one_cycle and cyclic move momentum or β1 too. reduce_on_plateau and greedy go by the test loss of each row
+    /// of the table
     #[arg(long, help_heading = HEADING, value_name = "KIND[,OPTION=VALUE…]|FILE.toml")]
     schedule: Option<String>,
 
@@ -69,8 +74,8 @@ fn table(given: &str) -> Result<Table> {
 }
 
 /// The schedule of a table, for so many steps if it must be told and is not.
-fn of_length(table: Table, steps: u32) -> Result<AnySchedule> {
-    let whole = |table| parse(table).ok().filter(|schedule| schedule.check(&bases(1.0)).is_ok());
+pub(super) fn of_length(table: Table, steps: u32) -> Result<AnySchedule> {
+    let whole = |table| parse(table).ok().filter(|schedule| !lacks_length(schedule));
     let told = |option: &&str| {
         let mut table = table.clone();
         table.entry(*option).or_insert(i64::from(steps).into());
@@ -80,57 +85,71 @@ fn of_length(table: Table, steps: u32) -> Result<AnySchedule> {
     found.map_or_else(|| parse(table), Ok)
 }
 
-/// The learning rate that each group begins with.
-fn bases(lr: f64) -> [f64; GROUPS.len()] {
-    [lr; GROUPS.len()]
+/// Whether it has several ways to be told its length, and was told none.
+fn lacks_length(schedule: &AnySchedule) -> bool {
+    match schedule {
+        AnySchedule::OneCycle(cycle) => cycle.total_steps.is_none() && cycle.epochs.is_none(),
+        AnySchedule::WarmupStableDecay(wsd) => {
+            wsd.num_training_steps.is_none() && wsd.num_stable_steps.is_none()
+        }
+        _ => false,
+    }
 }
 
 /// What the user wants; the model decides about the rest.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Chosen {
     #[serde(skip_serializing_if = "Option::is_none")]
-    schedule: Option<AnySchedule>,
+    pub(super) schedule: Option<AnySchedule>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    warmup: Option<u32>,
+    pub(super) warmup: Option<u32>,
 }
 
 impl Chosen {
-    /// Whether the rule can follow it from this learning rate on.
-    pub(super) fn check(&self, rule: RuleName, lr: f64) -> Result<()> {
-        let option = match (&self.schedule, self.warmup) {
-            (None, None) => return Ok(()),
-            (Some(_), _) => "--schedule",
-            (None, Some(_)) => "--warmup",
-        };
-        let (rule_of_it, no) = (rule.rule(), "so that there is nothing for");
-        ensure!(!rule_of_it.has_fixed_lr(), "the learning rate of {rule} is fixed, {no} {option}");
-        ensure!(!rule_of_it.evaluates(), "{rule} is schedule-free, {no} {option}");
-        if let Some(schedule) = &self.schedule {
-            let scheduler = Scheduler::new(schedule.clone(), bases(lr))?;
-            let kind = schedule.kind();
-            ensure!(
-                scheduler.momentum(0).is_none(),
-                "--schedule {kind} moves the momentum, which train leaves alone: add cycle_momentum=false"
-            );
+    /// The schedule of all groups: the one that is asked for, or the model's, which groups need not follow.
+    pub(super) fn schedules(&self, plan: Plan, groups: &[Group]) -> Schedules {
+        match &self.schedule {
+            Some(schedule) => Schedules::of_lrs("--schedule", schedule.clone()),
+            None => self
+                .models(plan, groups)
+                .map_or_else(Schedules::default, |schedule| Schedules::of_lrs(MODELS, schedule)),
         }
-        Ok(())
     }
 
-    /// The rates of a run whose groups all begin with this learning rate.
-    pub(super) fn rates(&self, plan: Plan, (rule, lr): (RuleName, f64)) -> Result<Rates> {
-        let rule = rule.rule();
-        let (schedule, warmup) = match &self.schedule {
-            // A rule that says where it is evaluated has no use for a schedule.
-            _ if rule.evaluates() || rule.has_fixed_lr() => (AnySchedule::custom(|_| 1.0), 0),
-            Some(schedule) => (schedule.clone(), self.warmup.unwrap_or(0)),
-            None => {
-                let warmup = self.warmup.unwrap_or(plan.warmup_steps);
-                (half_cosine(warmup, plan.steps), warmup)
-            }
+    /// The model's course, if any of these groups can follow it.
+    fn models(&self, plan: Plan, groups: &[Group]) -> Option<AnySchedule> {
+        let warmup = self.warmup.unwrap_or(plan.warmup_steps);
+        let moves = |group: &Group| Moved::Lr.base(&*group.rule).is_ok();
+        groups.iter().any(moves).then(|| half_cosine(warmup, plan.steps))
+    }
+
+    /// The rates of a run whose groups move so.
+    pub(super) fn rates(
+        &self,
+        plan: Plan,
+        groups: &[Group],
+        schedulers: Schedulers,
+    ) -> Result<Rates> {
+        let warmup = |place: Option<&str>| match place {
+            // One that does not move has none.
+            None => 0,
+            Some(MODELS) => self.warmup.unwrap_or(plan.warmup_steps),
+            Some(_) => self.warmup.unwrap_or(0),
         };
-        Ok(Rates { scheduler: Scheduler::new(schedule, bases(lr))?, warmup })
+        let warmups: Vec<u32> = schedulers.places().map(warmup).collect();
+        let moves = schedulers.places().any(|place| place.is_some());
+        if let (Some(_), false, Some(first)) = (self.warmup, moves, groups.first()) {
+            let why = Moved::Lr.base(&*first.rule).err();
+            let why = why.unwrap_or_else(|| "no learning rate moves".to_owned());
+            bail!("{why}, so that there is nothing for --warmup");
+        }
+        let lrs = groups.iter().map(Group::lr).collect();
+        Ok(Rates { schedulers, lrs, warmups, t: 0 })
     }
 }
+
+/// Where the schedule of a run comes from that was not asked for any.
+const MODELS: &str = "the model's schedule";
 
 /// 1 during the warm-up, then along a half cosine to 0.
 fn half_cosine(warmup: u32, steps: u32) -> AnySchedule {
@@ -140,43 +159,64 @@ fn half_cosine(warmup: u32, steps: u32) -> AnySchedule {
     })
 }
 
-/// Where the learning rate is.
+/// What moves, and where it is.
 #[derive(Debug)]
 pub(super) struct Rates {
-    scheduler: Scheduler,
-    warmup: u32,
+    schedulers: Schedulers,
+    /// The learning rate of each group, if it has no schedule.
+    lrs: Vec<f64>,
+    /// For how many steps that of each group rises to what its schedule says.
+    warmups: Vec<u32>,
+    /// Steps that were recorded.
+    t: u64,
 }
 
 impl Rates {
     /// That of each group in the next step.
     pub(super) fn lrs(&self) -> Vec<f64> {
-        let (next, warmup) = (self.scheduler.t() + 1, u64::from(self.warmup));
-        let part = if next < warmup { next as f64 / warmup as f64 } else { 1.0 };
-        self.scheduler.lrs().iter().map(|lr| lr * part).collect()
+        let next = self.t + 1;
+        let part = |warmup: u64| if next < warmup { next as f64 / warmup as f64 } else { 1.0 };
+        let lrs = self.schedulers.lrs(self.lrs.clone()).into_iter().zip(&self.warmups);
+        lrs.map(|(lr, warmup)| lr * part((*warmup).into())).collect()
+    }
+
+    /// Gives groups the rules of the next step.
+    pub(super) fn begin(&self, groups: &mut [Group]) -> Result<()> {
+        self.schedulers.begin(groups)
+    }
+
+    /// Gives the optimizer's groups the rules of the next step.
+    pub(super) fn set_rules(&self, optimizer: &mut Optimizer) -> Result<()> {
+        self.schedulers.set_rules(optimizer)
     }
 
     /// A step was recorded.
     pub(super) fn step(&mut self) {
-        self.scheduler.step();
+        self.t += 1;
+        self.schedulers.step();
     }
 
     /// The loss of a test, for schedules that go by it.
     pub(super) fn observe(&mut self, loss: f64) {
-        self.scheduler.observe(loss);
+        self.schedulers.observe(loss);
     }
 
-    pub(super) fn state(&self) -> &SchedulerState {
-        self.scheduler.state()
+    pub(super) fn states(&self) -> Vec<SchedulerState> {
+        self.schedulers.states()
     }
 
-    pub(super) fn load_state(&mut self, state: SchedulerState) -> Result<()> {
-        Ok(self.scheduler.load_state(state)?)
+    /// Goes on after `t` steps.
+    pub(super) fn load_states(&mut self, t: u64, states: Vec<SchedulerState>) -> Result<()> {
+        self.schedulers.load_states(states)?;
+        self.t = t;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{rule::RuleName, train::recipe};
 
     const PLAN: Plan = Plan { steps: 100, steps_per_round: 10, warmup_steps: 10 };
 
@@ -184,8 +224,16 @@ mod tests {
         ScheduleArgs { schedule: schedule.map(str::to_owned), warmup }.chosen(PLAN.steps)
     }
 
+    /// What moves two groups of this rule.
+    fn rates(chosen: &Chosen, rule: &str, lr: f64) -> Result<Rates> {
+        let groups = recipe::groups(RuleName::known(rule).unwrap(), lr);
+        let schedules = chosen.schedules(PLAN, &groups);
+        let schedulers = Schedulers::new(&schedules, &groups, (&groups, &[0, 1]), PLAN.steps)?;
+        chosen.rates(PLAN, &groups, schedulers)
+    }
+
     fn lrs(chosen: &Chosen) -> Vec<f64> {
-        let mut rates = chosen.rates(PLAN, (RuleName::ADAMW, 0.5)).unwrap();
+        let mut rates = rates(chosen, "adamw", 0.5).unwrap();
         let next = |_| {
             let lr = rates.lrs()[0];
             rates.step();
@@ -230,19 +278,46 @@ mod tests {
             let error = format!("{:#}", chosen(Some(given), None).unwrap_err());
             assert!(error.contains(expected), "{given}: {error}");
         }
-        let check = |given: &str, rule| {
-            let rule = RuleName::known(rule).unwrap();
-            let error = chosen(Some(given), None).unwrap().check(rule, 0.1).unwrap_err();
-            format!("{error:#}")
-        };
         for (given, rule, expected) in [
             ("cosine_annealing", "schedulefree_adamw", "schedulefree_adamw is schedule-free"),
             ("cosine_annealing", "rprop", "the learning rate of rprop is fixed"),
-            ("one_cycle,max_lr=0.1", "adamw", "add cycle_momentum=false"),
+            ("one_cycle,max_lr=0.1", "adagrad", "add cycle_momentum=false"),
+            ("one_cycle,max_lr=0.1,base_momentum=0", "sgd", "decay: sgd keeps a buffer"),
+            (
+                "cyclic,max_lr=0.1,max_momentum=1",
+                "adam",
+                "decay: betas[0] must be in [0, 1), found 1",
+            ),
             ("exponential,gamma=-1", "adamw", "gamma"),
         ] {
-            let error = check(given, rule);
+            let error = rates(&chosen(Some(given), None).unwrap(), rule, 0.1).unwrap_err();
+            let error = format!("{error:#}");
             assert!(error.contains(expected), "{given}, {rule}: {error}");
+        }
+        let error = rates(&chosen(None, Some(5)).unwrap(), "rprop", 0.1).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the learning rate of rprop is fixed, so that there is nothing for --warmup"
+        );
+    }
+
+    #[test]
+    fn momentum_moves_with_the_learning_rate() {
+        for rule in ["adamw", "sgd", "lion", "adan"] {
+            let cycle = "cyclic,max_lr=1.0,step_size_up=50,base_momentum=0.5,max_momentum=0.75";
+            let mut rates = rates(&chosen(Some(cycle), Some(10)).unwrap(), rule, 0.5).unwrap();
+            let mut groups = recipe::groups(RuleName::known(rule).unwrap(), 0.5);
+            for (t, momentum) in [(0, 0.75), (25, 0.625), (50, 0.5)] {
+                while rates.t < t {
+                    rates.step();
+                }
+                rates.begin(&mut groups).unwrap();
+                for group in &groups {
+                    let expected = group.rule.with_momentum(momentum).unwrap();
+                    assert_eq!(format!("{:?}", group.rule), format!("{expected:?}"));
+                }
+            }
+            assert_eq!(rates.lrs(), [1.0, 1.0]);
         }
     }
 }

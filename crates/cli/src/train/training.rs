@@ -12,7 +12,6 @@ use super::{
     pace::Pace,
     progress::{BegunWith, Progress, Saved, begun_with},
     random::Random,
-    recipe,
     run::{Point, Settings, Stopped},
     schedule::Rates,
     watch::Watch,
@@ -57,19 +56,20 @@ impl<'a> Training<'a> {
         let mut options = numerics.options(gpu, rounding_seed(settings.seed))?;
         options.monitor = settings.monitor;
         let specs = model.tensors().into_iter().map(|spec| numerics.spec(spec));
-        let groups = recipe::groups(rule, lr);
-        let groups = groups.map(|group| settings.around.of(numerics.group(group)));
+        let mut groups = settings.groups(rule, lr);
+        let mut rates = settings.rates(model.plan(), &groups)?;
+        rates.begin(&mut groups)?;
         let tensors: Vec<_> = specs.collect();
         let mut optimizer = Optimizer::arena_with(gpu, &groups, &tensors, &options)?;
         model.init(&optimizer, random)?;
         let network = Network::new(&optimizer, model, options.loss_scaler.as_ref())?;
 
         let plan = model.plan();
-        let mut rates = settings.schedule.rates(plan, (rule, lr))?;
         let begun_with = begun_with(model, (rule, lr), settings)?;
         let mut progress = saves.load(&mut optimizer, model, &begun_with)?.unwrap_or_default();
-        if let Some(state) = progress.schedule.take() {
-            rates.load_state(state)?;
+        if saves.begins_at() > 0 {
+            let states = mem::take(&mut progress.schedules);
+            rates.load_states(saves.begins_at().into(), states)?;
         }
         Ok(Self {
             gpu,
@@ -182,6 +182,7 @@ impl<'a> Training<'a> {
         let mut encoder = encoder(self.gpu);
         for batch in batches {
             let lrs = self.rates.lrs();
+            self.rates.set_rules(&mut self.optimizer)?;
             self.encode_batch(&mut encoder, batch, &lrs)?;
             self.rates.step();
         }
@@ -220,7 +221,7 @@ impl<'a> Training<'a> {
     /// Saves the run, whose losses are recorded.
     fn save(&mut self) -> Result<Option<PathBuf>> {
         self.progress.reports = self.watch.wait(&mut self.optimizer)?.to_vec();
-        self.progress.schedule = Some(self.rates.state().clone());
+        self.progress.schedules = self.rates.states();
         let seconds = self.seconds();
         let saved = Saved::new(&self.begun_with, &self.progress, seconds);
         self.saves.save(&self.optimizer, &saved)

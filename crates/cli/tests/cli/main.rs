@@ -17,6 +17,7 @@ mod quantize;
 mod quantize_errors;
 mod race;
 mod replay;
+mod replay_schedule;
 mod schedule;
 mod train;
 mod train_find_lr;

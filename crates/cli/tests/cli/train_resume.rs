@@ -92,6 +92,11 @@ fn a_schedule_by_the_loss_continues() {
 }
 
 #[test]
+fn a_momentum_that_moves_continues() {
+    continues(&["--rule", "sgd", "--schedule", "one_cycle,max_lr=0.1"], 50, 135);
+}
+
+#[test]
 fn a_gpt_continues() {
     let size = ["--model", "gpt", "--n-layer", "1", "--n-head", "1", "--n-embd", "16"];
     let course = ["--steps", "14", "--eval-interval", "6", "--block-size", "16", "--sample", "20"];

@@ -78,3 +78,21 @@ fn what_has_no_schedule_says_so() {
         config("base.toml", "base_lrs = [0.1]\n[schedule]\nkind = \"step\"\nstep_size = 3\n");
     train(&["--schedule", file.to_str().unwrap()]).refuses("base_lrs has no meaning for train");
 }
+
+#[test]
+fn momentum_follows_a_schedule() {
+    let cycle = "one_cycle,max_lr=0.1";
+    let still = format!("{cycle},cycle_momentum=false");
+    let losses = |rule, schedule| default_losses(&["--rule", rule, "--schedule", schedule]);
+    for rule in ["sgd", "adamw"] {
+        let (moving, fixed) = (losses(rule, cycle), losses(rule, &still));
+        assert_ne!(moving, fixed, "{rule}");
+        assert_eq!(moving[0], fixed[0], "{rule}");
+    }
+    let train = |rule, schedule| train(&["--rule", rule, "--schedule", schedule]);
+    train("adagrad", cycle).refuses(
+        "--schedule: one_cycle moves the momentum, and adagrad, the rule of decay, has none that \
+         moves: add cycle_momentum=false",
+    );
+    train("adagrad", &still).good();
+}
