@@ -1,240 +1,284 @@
-//! `cargo xtask isa`: what AMD's compiler makes of the kernels, on a machine without a GPU.
+//! `cargo xtask isa`: what shader compilers make of the kernels, on a machine without a GPU.
 //!
-//! A test of the engine, which knows every kernel, hands them to Mesa's RADV. That prints the code and the
-//! statistics of each; here they are taken apart.
+//! A test of the engine, which knows every kernel, writes them into `target/isa/kernels`; the program `isa` has them
+//! compiled, for one GPU after the other, and judges what came of it.
 
 use std::{
-    collections::HashMap,
     env,
-    io::{BufRead, BufReader},
-    process::Stdio,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
-use crate::{cargo, run, say};
+use crate::{WrongUsage, cargo, run, say, text};
 
-const TEST: [&str; 4] = ["test", "--quiet", "--package=fallline", "--lib"];
+/// A GPU that a driver pretends to have.
+#[derive(Debug)]
+struct Gpu {
+    name: &'static str,
+    driver: Driver,
+}
 
-/// The words of kernels that must ask for all their data before they wait for any. (Of rules that keep more, a
-/// compiler may load some later to need fewer registers.)
-const INDEPENDENT: [&str; 4] = ["adamw", "f32-f32-nearest-f32", "arena", "amsgrad:0"];
+#[derive(Debug)]
+enum Driver {
+    /// Mesa's RADV up to version 25, where the system has it.
+    Radv,
+    /// One that `tools/unpack_drivers.sh` has unpacked: its name, that of its fake kernel driver, and what names the GPU.
+    Unpacked { icd: &'static str, shim: &'static str, gpu: (&'static str, &'static str) },
+}
 
-/// What the compiler said of a kernel.
+const fn radv(name: &'static str) -> Gpu {
+    Gpu { name, driver: Driver::Radv }
+}
+
+const fn unpacked(
+    name: &'static str,
+    icd: &'static str,
+    shim: &'static str,
+    gpu: (&'static str, &'static str),
+) -> Gpu {
+    Gpu { name, driver: Driver::Unpacked { icd, shim, gpu } }
+}
+
+/// Those with thresholds.
+const GPUS: [Gpu; 3] = [radv("vega10"), radv("navi21"), radv("gfx1100")];
+
+const VENDORS: [Gpu; 6] = [
+    unpacked("gfx1201", "radeon", "amdgpu", ("AMDGPU_GPU_ID", "gfx1201")),
+    unpacked("nvidia-turing", "nouveau", "nouveau", ("NOUVEAU_CHIPSET", "162")),
+    unpacked("nvidia-ampere", "nouveau", "nouveau", ("NOUVEAU_CHIPSET", "172")),
+    unpacked("apple-m1", "asahi", "asahi", ("ASAHI_GPU", "g13g")),
+    unpacked("adreno-630", "freedreno", "freedreno", ("FD_GPU_ID", "630")),
+    unpacked("adreno-740", "freedreno", "freedreno", ("FD_GPU_ID", "740")),
+];
+
+/// Fake kernel drivers bear some hundreds of pipelines in a process.
+const PIPELINES_PER_PROCESS: usize = 400;
+
+/// What was asked for.
 #[derive(Debug, Default)]
-struct Kernel {
-    name: String,
-    statistics: HashMap<String, u64>,
-    /// In the order of issue: loads and stores with their bits, waits for loads, barriers.
-    events: Vec<String>,
+struct Options {
+    vendors: bool,
+    all: bool,
+    dxc: bool,
+    write: bool,
+    words: Vec<String>,
 }
 
-pub(crate) fn isa(words: &[String]) -> anyhow::Result<()> {
-    say("building the engine's tests (a few minutes the first time)");
-    run(cargo().args(TEST).arg("--no-run"))?;
-    let gpu = env::var("RADV_FORCE_FAMILY").unwrap_or_else(|_| "navi21".to_owned());
-    let mut child = cargo()
-        .args(TEST)
-        .args(["compile_for_amd", "--", "--ignored", "--nocapture"])
-        .env("KERNELS", words.join(" "))
-        .env("RADV_FORCE_FAMILY", &gpu)
-        .env("RADV_DEBUG", "shaders,shaderstats,nocache")
-        .env("RUST_BACKTRACE", "0")
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo")?;
-    let printed = child.stderr.take().context("cargo's stderr is not piped")?;
-    let (kernels, other) = read(BufReader::new(printed))?;
-    if !child.wait()?.success() {
-        bail!(
-            "{}\nRADV is in Debian's mesa-vulkan-drivers; it pretends to be a GPU up to Mesa 25",
-            other.join("\n").trim()
-        );
+pub(crate) fn isa(arguments: &[String]) -> anyhow::Result<()> {
+    let options = options(arguments)?;
+    say("building (a few minutes the first time)");
+    run(cargo().args(["build", "--quiet", "--workspace", "--bin", "isa"]))?;
+    let target = PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+    let isa = Isa {
+        program: fs::canonicalize(target.join("debug/isa"))?,
+        kernels: target.join("isa/kernels"),
+        all: options.all,
+        words: options.words.clone(),
+    };
+    isa.write_kernels()?;
+    if options.dxc {
+        return isa.dxc(&target);
     }
-    if kernels.is_empty() {
-        bail!("no kernel's name has all of these words: {}", words.join(" "));
+    isa.in_parts("spirv", |isa| isa.command("spirv"), &mut Vec::new())?;
+    let gpus: &[Gpu] = if options.vendors { &VENDORS } else { &GPUS };
+    let root = target.join("isa/drivers");
+    if options.vendors {
+        run(Command::new("tools/unpack_drivers.sh").arg(&root))?;
     }
-    println!(
-        "{gpu}: registers, waves a SIMD, instructions, kernel, accesses in the order of issue"
-    );
-    for kernel in &kernels {
-        println!("{kernel}");
+    let mut judge = Command::new(&isa.program);
+    judge.arg("judge");
+    if options.write {
+        judge.arg("--write");
+    } else if !options.words.is_empty() {
+        judge.arg("--list");
     }
-    let faults: Vec<String> = kernels.iter().filter_map(Kernel::fault).collect();
-    if !faults.is_empty() {
-        bail!("{} of {} kernels:\n{}", faults.len(), kernels.len(), faults.join("\n"));
+    for gpu in gpus {
+        say(&format!("compiling for {}", gpu.name));
+        let mut told = Vec::new();
+        isa.in_parts(gpu.name, |isa| isa.compiler(gpu, &root), &mut told)?;
+        let file = target.join("isa").join(gpu.name).with_extension("jsonl");
+        fs::write(&file, told)?;
+        judge.arg(file);
     }
-    say(&format!("{} kernels, and nothing is wrong with them", kernels.len()));
-    Ok(())
+    run(&mut judge)
 }
 
-/// The kernels in what RADV printed, and the lines that are about none.
-fn read(printed: impl BufRead) -> anyhow::Result<(Vec<Kernel>, Vec<String>)> {
-    let (mut kernels, mut other) = (Vec::<Kernel>::new(), Vec::new());
-    let (mut is_code, mut has_panicked) = (false, false);
-    for line in printed.split(b'\n') {
-        let line = String::from_utf8_lossy(&line?).into_owned();
-        has_panicked |= line.contains(" panicked at ");
-        if let Some(name) = line.strip_prefix("kernel: ") {
-            kernels.push(Kernel { name: name.to_owned(), ..Kernel::default() });
-            continue;
-        }
-        let Some(kernel) = kernels.last_mut().filter(|_| !has_panicked) else {
-            other.push(line);
-            continue;
-        };
-        match line.as_str() {
-            "disasm:" => is_code = true,
-            "*** SHADER STATS ***" => is_code = false,
-            _ if is_code => kernel.events.extend(event(&line)),
-            _ => {
-                if let Some((what, Ok(value))) = line.split_once(": ").map(|(w, v)| (w, v.parse()))
-                {
-                    kernel.statistics.insert(what.to_owned(), value);
-                }
+fn options(arguments: &[String]) -> anyhow::Result<Options> {
+    let mut options = Options::default();
+    for argument in arguments {
+        match argument.as_str() {
+            "--vendors" => options.vendors = true,
+            "--all" => options.all = true,
+            "--dxc" => options.dxc = true,
+            "--write" => options.write = true,
+            other if other.starts_with('-') => {
+                let known = "expected --vendors, --all, --dxc, --write or words of a kernel's name";
+                return Err(anyhow::anyhow!("{known}, found {other}").context(WrongUsage));
             }
+            word => options.words.push(word.to_owned()),
         }
     }
-    Ok((kernels, other))
+    if options.write && !options.words.is_empty() {
+        return Err(anyhow::anyhow!("--write is for all kernels").context(WrongUsage));
+    }
+    Ok(options)
 }
 
-/// What an instruction does that takes its time.
-fn event(instruction: &str) -> Option<String> {
-    let operation = instruction.split_whitespace().next()?;
-    if operation == "s_waitcnt" && instruction.contains("vmcnt") {
-        return Some("wait".to_owned());
-    }
-    if operation == "s_barrier" {
-        return Some("barrier".to_owned());
-    }
-    let (access, width) = operation.strip_prefix("buffer_")?.split_once('_')?;
-    let access = match access {
-        "load" => "ld",
-        "store" => "st",
-        _ => return None,
-    };
-    let bits = match width {
-        "dword" | "b32" => "32",
-        "dwordx2" | "b64" => "64",
-        "dwordx3" | "b96" => "96",
-        "dwordx4" | "b128" => "128",
-        other => other,
-    };
-    Some(format!("{access}{bits}"))
+/// The program, with the kernels that it is for.
+#[derive(Debug)]
+struct Isa {
+    program: PathBuf,
+    kernels: PathBuf,
+    /// Of the other vendors' GPUs.
+    all: bool,
+    words: Vec<String>,
 }
 
-impl Kernel {
-    fn statistic(&self, name: &str) -> u64 {
-        self.statistics.get(name).copied().unwrap_or_default()
+impl Isa {
+    fn write_kernels(&self) -> anyhow::Result<()> {
+        // Of a kernel that is no more nothing may stay.
+        if self.kernels.exists() {
+            fs::remove_dir_all(&self.kernels)?;
+        }
+        fs::create_dir_all(&self.kernels)?;
+        let mut write = cargo();
+        // Of the whole workspace: with one package's features alone, its dependencies would be built anew.
+        write.args(["test", "--quiet", "--workspace", "--lib", "write_kernels", "--", "--ignored"]);
+        write.env("KERNELS", fs::canonicalize(&self.kernels)?).stdout(Stdio::null());
+        run(&mut write)
     }
 
-    fn fault(&self) -> Option<String> {
-        let what = if self.statistic("Instructions") == 0 {
-            "comes without statistics"
-        } else if self.spills() {
-            "spills registers"
-        } else if self.waits_too_early() {
-            "loads data behind a wait"
-        } else {
-            return None;
+    fn count(&self) -> anyhow::Result<usize> {
+        let lines = fs::read_to_string(self.kernels.join("kernels.jsonl"))?;
+        let name = |line: &str| {
+            let (_, rest) = line.split_once("\"name\":\"")?;
+            Some(rest.split_once('"')?.0.to_owned())
         };
-        Some(format!("{} {what}", self.name))
+        let wants = |name: &String| {
+            let has = |word: &String| name.split(' ').any(|of_name| of_name == word);
+            self.words.iter().all(has)
+        };
+        let count = lines.lines().filter_map(name).filter(wants).count();
+        ensure!(count > 0, "no kernel's name has all of these words: {}", self.words.join(" "));
+        Ok(count)
     }
 
-    fn spills(&self) -> bool {
-        let spilled = ["Spilled SGPRs", "Spilled VGPRs", "Scratch size"];
-        spilled.into_iter().any(|name| self.statistic(name) > 0)
+    fn command(&self, task: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(task);
+        command
     }
 
-    /// Whether vec4s of data are loaded behind a wait, though no address of theirs depends on what was loaded.
-    /// (What is stored was loaded, so the stores say how many there are: tensors' records are loaded as vec4s
-    /// too.)
-    fn waits_too_early(&self) -> bool {
-        let has = |word: &str| self.name.split(' ').any(|of_name| of_name == word);
-        let count = |events: &[String], what| events.iter().filter(|event| *event == what).count();
-        let first_wait = self.events.iter().position(|event| event == "wait");
-        let first = &self.events[..first_wait.unwrap_or(self.events.len())];
-        // What comes after an update goes by the record: in most steps it is not loaded.
-        let waits_for_record = ["lookahead:1", "averages:1"].into_iter().any(has);
-        INDEPENDENT.into_iter().all(has)
-            && !waits_for_record
-            && count(first, "ld128") < count(&self.events, "st128")
+    /// The program with the driver of a GPU.
+    fn compiler(&self, gpu: &Gpu, root: &Path) -> Command {
+        let mut command = match gpu.driver {
+            Driver::Radv => {
+                let mut command = self.command("compile");
+                command.env("RADV_FORCE_FAMILY", gpu.name);
+                // Another driver's device would be the first.
+                if env::var_os("VK_DRIVER_FILES").is_none() {
+                    command
+                        .env("VK_DRIVER_FILES", "/usr/share/vulkan/icd.d/radeon_icd.x86_64.json");
+                }
+                command
+            }
+            // Under the loader of the distribution that the driver is of.
+            Driver::Unpacked { icd, shim, gpu: (variable, value) } => {
+                let libraries = root.join("usr/lib/x86_64-linux-gnu");
+                let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
+                command.arg("--library-path").arg(&libraries);
+                command.arg("--preload").arg(libraries.join(format!("lib{shim}_noop_drm_shim.so")));
+                command.arg(&self.program).arg("compile").env(variable, value);
+                if !self.all {
+                    command.arg("--listed");
+                }
+                let icds = root.join("usr/share/vulkan/icd.d");
+                command.env("VK_DRIVER_FILES", icds.join(format!("{icd}_icd.json")));
+                command.env("NVK_I_WANT_A_BROKEN_VULKAN_DRIVER", "1");
+                command
+            }
+        };
+        command.env("MESA_SHADER_CACHE_DISABLE", "1").env("NODEVICE_SELECT", "1");
+        command
     }
-}
 
-impl std::fmt::Display for Kernel {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [registers, waves, instructions] =
-            ["VGPRs", "Subgroups per SIMD", "Instructions"].map(|name| self.statistic(name));
-        write!(f, "{registers:3} {waves:2} {instructions:4}  {}\n            ", self.name)?;
-        for same in self.events.chunk_by(|a, b| a == b) {
-            match same {
-                [event] => write!(f, " {event}")?,
-                _ => write!(f, " {}x{}", same[0], same.len())?,
+    /// Runs a command of the program for all kernels, in parts, as many at a time as there are processors. What it prints
+    /// goes behind `printed`.
+    fn in_parts(
+        &self,
+        what: &str,
+        command: impl Fn(&Self) -> Command + Sync,
+        printed: &mut Vec<u8>,
+    ) -> anyhow::Result<()> {
+        let workers = thread::available_parallelism().map_or(1, usize::from);
+        let parts = self.count()?.div_ceil(PIPELINES_PER_PROCESS).next_multiple_of(workers);
+        let part = |at: usize| {
+            let mut command = command(self);
+            command.args(["--part", &format!("{at}/{parts}")]).arg(&self.kernels).args(&self.words);
+            let log = self.kernels.with_file_name(format!("{what}.{at}.log"));
+            let ran = command.env("RUST_BACKTRACE", "0").stderr(File::create(&log)?).output();
+            let ran = ran.with_context(|| format!("cannot run `{}`", text(&command)))?;
+            if !ran.status.success() {
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                let printed = String::from_utf8_lossy(&ran.stdout);
+                bail!("{what}: {}\n{}\n{}", ran.status, said.trim(), last_line(&printed));
+            }
+            fs::remove_file(log)?;
+            Ok(ran.stdout)
+        };
+        for first in (0..parts).step_by(workers) {
+            let done: Vec<anyhow::Result<Vec<u8>>> = thread::scope(|scope| {
+                let started: Vec<_> =
+                    (first..first + workers).map(|at| scope.spawn(move || part(at))).collect();
+                let joined = started.into_iter().map(|thread| thread.join());
+                joined.map(|done| done.unwrap_or_else(|_| bail!("a thread panicked"))).collect()
+            });
+            for part in done {
+                printed.extend(part?);
             }
         }
         Ok(())
     }
+
+    /// Microsoft's compiler for DX12, over all kernels.
+    fn dxc(&self, target: &Path) -> anyhow::Result<()> {
+        let folder = target.join("isa/dxc");
+        run(Command::new("tools/unpack_dxc.sh").arg(&folder))?;
+        let library = folder.join("libdxcompiler.so");
+        let mut printed = Vec::new();
+        let dxc = |isa: &Self| {
+            let mut command = isa.command("dxc");
+            command.arg("--library").arg(&library);
+            command
+        };
+        self.in_parts("dxc", dxc, &mut printed)?;
+        let count = |line: &str| line.split(' ').nth(2)?.parse::<usize>().ok();
+        let count: usize = String::from_utf8_lossy(&printed).lines().filter_map(count).sum();
+        say(&format!("DXC compiles all {count} kernels"));
+        Ok(())
+    }
+}
+
+fn last_line(text: &str) -> &str {
+    text.trim().lines().last().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const PRINTED: &str = "\
-noise
-kernel: adamw f32-f32-nearest-f32 arena amsgrad:0
-\tbuffer_store_dwordx4 is no code yet
-disasm:
-BB0:
-\ts_waitcnt lgkmcnt(0)
-\tbuffer_load_dword v2, v2, s[8:11], 0 ; e0301000
-\tbuffer_load_b128 v[4:7], v3, s[20:23], 0
-\tbuffer_load_dwordx4 v[8:11], v3, s[20:23], 0 offset:512
-\ts_waitcnt vmcnt(2)
-\ts_barrier
-\tbuffer_store_b128 v[8:11], v1, s[0:3], 0
-\tbuffer_store_dwordx4 v[28:31], v1, s[0:3], 0
-
-*** SHADER STATS ***
-VGPRs: 56
-Instructions: 300
-Spilled VGPRs: 0
-";
-
-    fn only(printed: &str) -> Kernel {
-        let (mut kernels, _) = read(printed.as_bytes()).expect("it is text");
-        assert_eq!(kernels.len(), 1);
-        kernels.remove(0)
-    }
-
     #[test]
-    fn what_radv_prints_is_taken_apart() {
-        let kernel = only(PRINTED);
-        assert_eq!(kernel.statistic("VGPRs"), 56);
-        assert!(kernel.to_string().ends_with(" ld32 ld128x2 wait barrier st128x2"), "{kernel}");
-        assert_eq!(kernel.fault(), None);
-        let fault = only(&PRINTED.replace("Spilled VGPRs: 0", "Spilled VGPRs: 1")).fault();
-        assert!(fault.is_some_and(|fault| fault.ends_with(" spills registers")));
-    }
-
-    #[test]
-    fn a_load_behind_the_wait_is_found() {
-        let waits = PRINTED.replace("\ts_barrier", "\ts_waitcnt vmcnt(0)").replacen(
-            "\tbuffer_load_b128",
-            "\ts_waitcnt vmcnt(0)\n\tbuffer_load_b128",
-            1,
-        );
-        let fault = only(&waits).fault();
-        assert!(fault.is_some_and(|fault| fault.ends_with(" loads data behind a wait")));
-        assert_eq!(only(&waits.replace("arena", "borrowed")).fault(), None);
-    }
-
-    #[test]
-    fn why_the_compiler_failed_is_kept() {
-        let printed = format!("{PRINTED}thread 'x' panicked at y:\nno adapter\n");
-        let (_, other) = read(printed.as_bytes()).expect("it is text");
-        assert_eq!(other, ["noise", "thread 'x' panicked at y:", "no adapter"]);
+    fn options_are_told_from_words() {
+        let asked = |words: &[&str]| {
+            options(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+        };
+        let found = asked(&["adamw", "--vendors", "arena"]).expect("it is right");
+        assert!(found.vendors && !found.dxc && found.words == ["adamw", "arena"]);
+        assert!(asked(&["--vendor"]).expect_err("no such option").is::<WrongUsage>());
+        assert!(asked(&["--write", "adamw"]).expect_err("a part").is::<WrongUsage>());
     }
 }

@@ -19,9 +19,15 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
        cargo xtask test [OPTIONS]   set up, then every test: `cargo test --workspace [OPTIONS]`
        cargo xtask wasm             build the library for wasm32, and look for what blocks there
        cargo xtask browser          run everything that waits in a page of headless Chromium
-       cargo xtask isa [WORD...]    show what AMD's compiler makes of the kernels whose names have these
-                                    words (as `adamw arena`), and look for what it should not; no GPU is
-                                    needed, but Mesa's RADV; RADV_FORCE_FAMILY is the GPU, else navi21
+       cargo xtask isa [WORD...]    have the kernels, or those whose names have these words (as `adamw
+                                    arena`), compiled for AMD's GPUs, and look for what should not be and
+                                    what is worse than in docs/compilers.md; no GPU is needed, but Mesa's
+                                    RADV up to version 25
+           --vendors                those of docs/compilers.md for other vendors' GPUs, with drivers of
+                                    a newer Debian
+           --all                    with --vendors all, which takes an hour
+           --write                  write docs/compilers.md anew
+           --dxc                    translate all to HLSL, and compile that with Microsoft's compiler
 
 Set up: where no GPU adapter is found, Mesa's software Vulkan driver is installed through apt.
 For wasm32, where its standard library is missing, it is installed through rustup or, as source

@@ -113,7 +113,7 @@ pub(super) fn updates() -> Vec<Update> {
             frame,
             tensors_in,
             one_hyper,
-            clip_value: one_hyper,
+            clip_value: !one_hyper,
             key: key.clone(),
             formats,
         };
@@ -132,8 +132,8 @@ pub(super) fn updates() -> Vec<Update> {
     }
     // Formats do not know the rule, nor the rule the formats.
     for formats in StateFormat::ALL.iter().copied().flat_map(formats) {
-        add(&adamw, formats, TableIn::Storage);
-        add(&adamw.traffic(), formats, TableIn::Storage);
+        add(&adamw, formats, TableIn::Uniform);
+        add(&adamw.traffic(), formats, TableIn::Uniform);
         if formats.precision == Precision::Nearest && formats.state == StateFormat::F32 {
             add(&KernelKey::accumulate(), formats, TableIn::Uniform);
         }
@@ -221,7 +221,7 @@ pub(super) fn recipes() -> Vec<Recipe> {
 pub(super) fn name(recipe: &Recipe) -> String {
     let mut name = stem(recipe.label()).to_owned();
     match recipe {
-        Recipe::Update(Update { stage, frame, tensors_in, key, formats, .. }) => {
+        Recipe::Update(Update { stage, frame, tensors_in, clip_value, key, formats, .. }) => {
             match stage {
                 Stage::Update => {}
                 Stage::MonitoredUpdate => name += " monitored",
@@ -239,6 +239,9 @@ pub(super) fn name(recipe: &Recipe) -> String {
                 }
             }
             name += &format!(" tensors:{tensors_in:?} slots:{}", key.slots.len());
+            if *clip_value {
+                name += " clip_value:1";
+            }
             name += &switches(key);
         }
         Recipe::Measure { grad, ragged } => {

@@ -1,7 +1,7 @@
 //! Every kernel that the engine can build, through naga: parsed, validated without any optional
 //! capability, specialized with its constants, and translated for the backends at hand.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use naga::{
     Module, ShaderStage,
@@ -67,30 +67,70 @@ fn check_zero_values(hlsl: &str) {
 
 #[test]
 fn every_kernel_is_valid_everywhere() {
+    // Recipes of rules that keep alike are the same.
+    let mut seen = HashSet::new();
     for recipe in &recipes() {
         for max_compute_invocations_per_workgroup in [64, 128, 256] {
             let limits =
                 wgpu::Limits { max_compute_invocations_per_workgroup, ..wgpu::Limits::default() };
-            translate(&join(&recipe.sources()), &recipe.constants(&limits));
+            let (text, constants) = (join(&recipe.sources()), recipe.constants(&limits));
+            if seen.insert((text.clone(), format!("{constants:?}"))) {
+                translate(&text, &constants);
+            }
         }
     }
 }
 
-/// Hands the kernels whose names have all the words of `KERNELS` to AMD's compiler. It prints what it made of
-/// each behind the name: `cargo xtask isa` calls this and reads that.
+/// Writes every distinct kernel into the folder `KERNELS`, for what does not know the engine: the text of each as
+/// `HASH.wgsl`, and a line of `kernels.jsonl` with its name, its constants and its bindings. `cargo xtask isa` calls this.
 #[test]
 #[ignore = "a part of `cargo xtask isa`"]
-#[cfg(target_os = "linux")]
-fn compile_for_amd() {
-    let compiler = isa::Compiler::open("radv").unwrap();
-    let words = std::env::var("KERNELS").unwrap_or_default();
+fn write_kernels() {
+    use std::{fs, hash::BuildHasher as _};
+
+    let folder =
+        std::path::PathBuf::from(std::env::var_os("KERNELS").expect("a folder in KERNELS"));
+    let hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default();
+    let (mut seen, mut names) = (HashSet::new(), HashMap::<String, u32>::new());
+    let mut lines = String::new();
     for recipe in recipes() {
-        let name = name(&recipe);
-        if words.split_whitespace().all(|word| name.split(' ').any(|has| has == word)) {
-            eprintln!("kernel: {name}");
-            let constants = recipe.constants(&wgpu::Limits::default());
-            compiler.compile(&join(&recipe.sources()), &constants, &recipe.bindings()).unwrap();
+        let text = join(&recipe.sources());
+        let constants: serde_json::Map<_, _> = recipe
+            .constants(&wgpu::Limits::default())
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value.into()))
+            .collect();
+        let bindings: Vec<_> = recipe.bindings().iter().map(binding_name).collect();
+        let file = format!("{:016x}.wgsl", hasher.hash_one(&text));
+        let mut line = serde_json::json!({
+            "file": file, "constants": constants, "bindings": bindings,
+        });
+        if !seen.insert(line.to_string()) {
+            continue;
         }
+        fs::write(folder.join(&file), text).unwrap();
+        let mut name = name(&recipe);
+        // What a name does not say: which slots are exact, say.
+        let count = names.entry(name.clone()).and_modify(|count| *count += 1).or_insert(1);
+        if *count > 1 {
+            name += &format!(" #{count}");
+        }
+        line["name"] = name.into();
+        lines += &format!("{line}\n");
+    }
+    fs::write(folder.join("kernels.jsonl"), lines).unwrap();
+}
+
+/// As WebGPU calls it, and whether its offset is given when it is bound.
+fn binding_name(binding: &wgpu::BindingType) -> &'static str {
+    let wgpu::BindingType::Buffer { ty, has_dynamic_offset, .. } = binding else { unreachable!() };
+    match (ty, has_dynamic_offset) {
+        (wgpu::BufferBindingType::Uniform, false) => "uniform",
+        (wgpu::BufferBindingType::Uniform, true) => "uniform dynamic",
+        (wgpu::BufferBindingType::Storage { read_only: true }, false) => "read-only-storage",
+        (wgpu::BufferBindingType::Storage { read_only: true }, true) => "read-only-storage dynamic",
+        (wgpu::BufferBindingType::Storage { read_only: false }, false) => "storage",
+        (wgpu::BufferBindingType::Storage { read_only: false }, true) => "storage dynamic",
     }
 }
 

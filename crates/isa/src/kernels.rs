@@ -1,0 +1,86 @@
+//! The kernels of a folder.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, str::FromStr};
+
+use anyhow::{Context, Result};
+
+use crate::page;
+
+/// A line of `kernels.jsonl`.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Kernel {
+    pub(crate) name: String,
+    /// Its text.
+    pub(crate) file: String,
+    pub(crate) constants: BTreeMap<String, f64>,
+    /// What binding 0, 1, 2, … is, as WebGPU calls it, and ` dynamic` if its offset is given when it is bound.
+    pub(crate) bindings: Vec<String>,
+    /// In the folder.
+    #[serde(skip)]
+    pub(crate) number: usize,
+}
+
+impl Kernel {
+    /// Of its SPIR-V.
+    pub(crate) fn spirv_file(&self) -> String {
+        format!("{}.spv", self.number)
+    }
+}
+
+/// Which kernels of which folder.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// With `kernels.jsonl`
+    pub(crate) folder: PathBuf,
+    /// Only these: fake kernel drivers bear some hundreds of pipelines in a process
+    #[arg(long, value_name = "AT/OF", default_value = "0/1")]
+    part: Part,
+    /// Only those of docs/compilers.md's table
+    #[arg(long)]
+    listed: bool,
+    /// Only kernels whose names have all these words, and what no step runs only if they have `traffic`
+    words: Vec<String>,
+}
+
+/// One of so many parts of all kernels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    at: usize,
+    of: usize,
+}
+
+impl FromStr for Part {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parsed = text.split_once('/').map(|(at, of)| (at.parse(), of.parse()));
+        match parsed {
+            Some((Ok(at), Ok(of))) if at < of => Ok(Self { at, of }),
+            _ => anyhow::bail!("expected AT/OF with AT below OF, found {text:?}"),
+        }
+    }
+}
+
+impl Which {
+    pub(crate) fn read(&self) -> Result<Vec<Kernel>> {
+        let file = self.folder.join("kernels.jsonl");
+        let lines = fs::read_to_string(&file).with_context(|| format!("cannot read {file:?}"))?;
+        let mut kernels = Vec::new();
+        for (number, line) in lines.lines().enumerate() {
+            let kernel: Kernel =
+                serde_json::from_str(line).with_context(|| format!("in {file:?}"))?;
+            if self.wants(&kernel.name) {
+                kernels.push(Kernel { number, ..kernel });
+            }
+        }
+        let Part { at, of } = self.part;
+        Ok(kernels.into_iter().skip(at).step_by(of).collect())
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let has = |word: &str| name.split(' ').any(|of_name| of_name == word);
+        let is_probe = has("traffic") && !self.words.iter().any(|word| word == "traffic");
+        let is_listed = !self.listed || page::KERNELS.contains(&name);
+        is_listed && !is_probe && self.words.iter().all(|word| has(word))
+    }
+}

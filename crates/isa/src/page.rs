@@ -1,0 +1,251 @@
+//! docs/compilers.md: what each compiler made of some kernels, read back to hold later ones against it.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use anyhow::{Context, Result};
+
+use crate::told::Told;
+
+const HEAD: &str = "\
+# What compilers make of the kernels
+
+Written by `cargo xtask isa --write`; `cargo xtask isa` compiles all kernels for the GPUs with thresholds and holds them
+against this page, in CI too. No GPU is needed: Mesa's drivers pretend to have one, compile, and run nothing
+(`RADV_FORCE_FAMILY`, and the `mesa-drm-shim` package). `cargo xtask isa --vendors` asks the other drivers: their packages
+of a newer Debian are unpacked below `target/isa`. The kernels are translated with the options of wgpu's Vulkan backend,
+with `robustBufferAccess2` where the driver has it.
+
+On the GPUs with thresholds no kernel may spill a register, nor have fewer waves than the fewest below; those of the table
+may have no fewer waves than here, and at most 3 % more instructions. In f32 all stores are of 128 bits, and in the arena, with
+the tensors' records in a uniform buffer, all loads of data come before the first wait.
+
+These are compilers, not measurements: what a kernel costs on a GPU they cannot tell. NVK is not NVIDIA's driver; Honeykrisp
+(Apple's GPUs under Linux) is not Metal.
+";
+
+/// Of these the table tells: each frame and format, each kind of rule and what comes before an update.
+pub(crate) const KERNELS: [&str; 34] = [
+    "adamw f32-f32-nearest-f32 arena tensors:uniform slots:2 amsgrad:0",
+    "adamw f32-f32-nearest-f32 arena tensors:storage slots:2 clip_value:1 amsgrad:0",
+    "adamw f32-f32-nearest-f32 borrowed whole apart runs:uniform tensors:uniform slots:2 amsgrad:0",
+    "adamw f32-f32-nearest-f32 borrowed ragged shared runs:storage tensors:uniform slots:2 amsgrad:0",
+    "adamw f32-f32-nearest-bf16 arena tensors:uniform slots:2 amsgrad:0",
+    "adamw f32-f32-nearest-int8 arena tensors:uniform slots:2 amsgrad:0",
+    "adamw f32-f32-nearest-int8 borrowed whole apart runs:uniform tensors:uniform slots:2 amsgrad:0",
+    "adamw f32-f32-nearest-int4 arena tensors:uniform slots:2 amsgrad:0",
+    "adamw f32-f32-nearest-fp8 arena tensors:uniform slots:2 amsgrad:0",
+    "adamw f32-f32-nearest-companded arena tensors:uniform slots:2 amsgrad:0",
+    "adamw bf16-bf16-nearest-f32 arena tensors:uniform slots:2 amsgrad:0",
+    "adamw bf16-bf16-stochastic-f32 arena tensors:uniform slots:2 amsgrad:0",
+    "adamw bf16-bf16-remainder-f32 arena tensors:uniform slots:2 amsgrad:0",
+    "adamw bf16-bf16-remainder-int8 arena tensors:uniform slots:2 amsgrad:0",
+    "adamw bf16-bf16-remainder8-companded arena tensors:uniform slots:2 amsgrad:0",
+    "adamw f16-f16-master-f32 arena tensors:uniform slots:2 amsgrad:0",
+    "sgd f32-f32-nearest-f32 arena tensors:uniform slots:1 momentum:1 nesterov:0",
+    "lion f32-f32-nearest-f32 arena tensors:uniform slots:1",
+    "rmsprop f32-f32-nearest-f32 arena tensors:uniform slots:3 centered:1 momentum:1",
+    "ademamix f32-f32-nearest-f32 arena tensors:uniform slots:3",
+    "adan f32-f32-nearest-f32 arena tensors:uniform slots:4",
+    "lamb reduce f32-f32-nearest-f32 arena tensors:uniform slots:2",
+    "lamb f32-f32-nearest-f32 arena tensors:uniform slots:2",
+    "prodigy reduce f32-f32-nearest-f32 arena tensors:uniform slots:4 use_bias_correction:0 safeguard_warmup:0",
+    "adafactor f32-f32-nearest-f32 arena tensors:uniform slots:0 factored:1 eps1_of_f32:1 eps1_of_f16:0 \
+     eps1_of_bf16:0 whole_rows:1 one_matrix:1",
+    "accumulate f32-f32-nearest-f32 arena tensors:uniform slots:0",
+    "advance adamw amsgrad:0",
+    "measure f32 whole",
+    "measure f16 whole",
+    "total",
+    "decide skip_non_finite:true",
+    "expand",
+    "quantize f32-f32-nearest-int8 borrowed whole shared runs:uniform tensors:uniform slots:1 stores_slots:1 \
+     stores_param:0",
+    "quantize f32-f32-nearest-int8 borrowed whole shared runs:uniform tensors:uniform slots:1 stores_slots:0 \
+     stores_param:1",
+];
+
+/// What is known of a GPU's compiler.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Gpu {
+    pub(crate) name: String,
+    pub(crate) driver: String,
+    pub(crate) kernels: usize,
+    /// Kernels that spill, and the most that one does.
+    pub(crate) spilling: usize,
+    pub(crate) most_spilled: u64,
+    pub(crate) least_occupancy: u64,
+}
+
+/// What it made of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Cell {
+    pub(crate) instructions: u64,
+    pub(crate) registers: u64,
+    pub(crate) occupancy: u64,
+    pub(crate) spilled: u64,
+}
+
+/// The page.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Page {
+    pub(crate) gpus: Vec<Gpu>,
+    /// By GPU and kernel.
+    pub(crate) cells: BTreeMap<(String, String), Cell>,
+}
+
+impl Cell {
+    pub(crate) fn of(told: &Told) -> Self {
+        Self {
+            instructions: told.instructions.unwrap_or(0),
+            registers: told.registers.unwrap_or(0),
+            occupancy: told.occupancy.unwrap_or(0),
+            spilled: told.spilled,
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.split(" · ").map(|word| word.split(' ').next()?.parse().ok());
+        let mut next = || numbers.next().unwrap_or(Some(0));
+        let (instructions, registers, occupancy) = (next()?, next()?, next()?);
+        Some(Self { instructions, registers, occupancy, spilled: next()? })
+    }
+}
+
+impl std::fmt::Display for Cell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { instructions, registers, occupancy, spilled } = self;
+        write!(f, "{instructions} · {registers} · {occupancy}")?;
+        if *spilled > 0 { write!(f, " · {spilled} spilled") } else { Ok(()) }
+    }
+}
+
+impl Page {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let mut page = Self::default();
+        let mut columns: Vec<&str> = Vec::new();
+        for line in text.lines() {
+            let Some(row) = line.strip_prefix("| ").and_then(|row| row.strip_suffix(" |")) else {
+                if !line.starts_with("|--") {
+                    columns.clear();
+                }
+                continue;
+            };
+            let row: Vec<&str> = row.split(" | ").collect();
+            if columns.is_empty() {
+                columns = row;
+                continue;
+            }
+            let bad = || format!("not a row of this table: {line:?}");
+            if columns[0] == "GPU" {
+                page.gpus.push(gpu(&row).with_context(bad)?);
+                continue;
+            }
+            for (name, cell) in columns.iter().zip(&row).skip(1).filter(|(_, cell)| **cell != "-") {
+                let cell = Cell::parse(cell).with_context(bad)?;
+                page.cells.insert(((*name).to_owned(), row[0].to_owned()), cell);
+            }
+        }
+        Ok(page)
+    }
+
+    /// Puts what a GPU's compiler said in the place of what it said before.
+    pub(crate) fn update(&mut self, gpu: Gpu, kernels: &[Told]) {
+        self.cells.retain(|(of, _), _| *of != gpu.name);
+        for told in kernels.iter().filter(|told| KERNELS.contains(&told.name.as_str())) {
+            self.cells.insert((gpu.name.clone(), told.name.clone()), Cell::of(told));
+        }
+        match self.gpus.iter_mut().find(|of| of.name == gpu.name) {
+            Some(before) => *before = gpu,
+            None => self.gpus.push(gpu),
+        }
+    }
+
+    pub(crate) fn cell(&self, gpu: &str, kernel: &str) -> Option<&Cell> {
+        self.cells.get(&(gpu.to_owned(), kernel.to_owned()))
+    }
+}
+
+impl std::fmt::Display for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{HEAD}\n## Compilers\n")?;
+        writeln!(f, "| GPU | driver | kernels | that spill | most spilled | fewest waves |")?;
+        writeln!(f, "|---|---|---|---|---|---|")?;
+        for Gpu { name, driver, kernels, spilling, most_spilled, least_occupancy } in &self.gpus {
+            let counts = format!("{kernels} | {spilling} | {most_spilled} | {least_occupancy}");
+            writeln!(f, "| {name} | {driver} | {counts} |")?;
+        }
+        writeln!(
+            f,
+            "\n## Kernels\n\nInstructions · registers of a lane · waves (in the driver's own measure: warps, threads, \
+             lanes).\n"
+        )?;
+        let mut head = "| kernel |".to_owned();
+        let mut rule = "|---|".to_owned();
+        for gpu in &self.gpus {
+            write!(head, " {} |", gpu.name)?;
+            rule += "---|";
+        }
+        writeln!(f, "{head}\n{rule}")?;
+        for kernel in KERNELS {
+            write!(f, "| {kernel} |")?;
+            for gpu in &self.gpus {
+                match self.cell(&gpu.name, kernel) {
+                    Some(cell) => write!(f, " {cell} |")?,
+                    None => write!(f, " - |")?,
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+fn gpu(row: &[&str]) -> Option<Gpu> {
+    let [name, driver, counts @ ..] = row else { return None };
+    let mut counts = counts.iter().map(|count| count.parse().ok());
+    let mut next = || counts.next().flatten();
+    Some(Gpu {
+        name: (*name).to_owned(),
+        driver: (*driver).to_owned(),
+        kernels: usize::try_from(next()?).ok()?,
+        spilling: usize::try_from(next()?).ok()?,
+        most_spilled: next()?,
+        least_occupancy: next()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_read_as_it_was_written() {
+        let gpu = |name: &str, spilling| Gpu {
+            name: name.to_owned(),
+            driver: "radv Mesa 22.3.6".to_owned(),
+            kernels: 2,
+            spilling,
+            most_spilled: 3 * spilling as u64,
+            least_occupancy: 8,
+        };
+        let told = |name: &str, spilled| Told {
+            name: name.to_owned(),
+            subgroup: 64,
+            instructions: Some(242),
+            registers: Some(64),
+            occupancy: Some(16),
+            spilled,
+            accesses: Vec::new(),
+        };
+        let mut page = Page::default();
+        page.update(gpu("navi21", 0), &[told(KERNELS[0], 0), told("not in the table", 0)]);
+        page.update(gpu("mali", 1), &[told(KERNELS[1], 3)]);
+        assert_eq!(page.cells.len(), 2);
+        assert_eq!(Page::parse(&page.to_string()).expect("it is a page"), page);
+
+        page.update(gpu("mali", 0), &[told(KERNELS[0], 0)]);
+        assert_eq!((page.gpus.len(), page.cells.len()), (2, 2));
+        let spoilt = page.to_string().replace("242 · ", "many · ");
+        assert!(Page::parse(&spoilt).is_err());
+    }
+}
