@@ -12,15 +12,18 @@ mod state;
 use std::path::Path;
 
 use anyhow::{Context, anyhow, ensure};
-use fallline::{Error, Gpu, Group, Groups, Optimizer, Options, Select, TensorSpec};
+use fallline::{
+    Dtype, Error, Gpu, Group, Groups, Optimizer, Options, Precision, Select, TensorSpec,
+};
 use serde::Deserialize;
 use toml::Table;
 
-use amp::{Clip, Kept, LossScale, Rounding};
+pub(crate) use amp::LossScale;
+use amp::{Clip, Kept, Rounding};
 use frozen::Frozen;
 use grouping::Grouping;
 pub(crate) use help::HELP;
-use schedules::{Read, Schedules};
+use schedules::{Common, Read, Schedules};
 use state::KeptState;
 
 use crate::{
@@ -74,6 +77,11 @@ pub(crate) struct Assigned {
 }
 
 impl Assigned {
+    /// Tensors that say their groups themselves.
+    pub(crate) fn new(specs: Vec<TensorSpec>, groups: Vec<Group>) -> Self {
+        Self { specs, groups, frozen: Vec::new() }
+    }
+
     /// Freezes what is frozen in step `t` and was not before, and the other way round. Which tensors are frozen is no part
     /// of a checkpoint: the first step that this process takes finds none.
     pub(crate) fn freeze(
@@ -108,8 +116,11 @@ impl Config {
     }
 
     /// What the tables of a file say, with schedules as this reads them.
-    fn of(file: Table, read_schedule: &Read<'_>) -> anyhow::Result<Self> {
-        let file: File = file.try_into().map_err(|error| one_line(&error))?;
+    pub(crate) fn of_tables(tables: Table, read_schedule: &Read<'_>) -> anyhow::Result<Self> {
+        Self::of(tables.try_into().map_err(|error| one_line(&error))?, read_schedule)
+    }
+
+    fn of(file: File, read_schedule: &Read<'_>) -> anyhow::Result<Self> {
         let mut base = file.optimizer;
         ensure!(base.contains_key("rule"), "[optimizer] must name its rule");
         Schedules::check_base(&base).context("[optimizer]")?;
@@ -140,14 +151,14 @@ impl Config {
         Ok(Self { groups, chosen: grouping.of(chosen), clip, loss_scale, schedules, kept })
     }
 
-    /// What holds for all groups, with a loss scaler on this device.
-    pub(crate) fn options(&self, gpu: &Gpu) -> anyhow::Result<Options> {
+    /// What holds for all groups, with a loss scaler on this device, and this seed if the file has none.
+    pub(crate) fn options(&self, gpu: &Gpu, seed: u32) -> anyhow::Result<Options> {
         let scaler = self.loss_scale.as_ref().map(|scale| scale.scaler(gpu)).transpose();
         Ok(Options {
             max_norm: self.clip.norm,
             clip_value: self.clip.value,
             loss_scaler: scaler.context("[loss_scale]")?,
-            seed: self.kept.seed,
+            seed: self.kept.seed.unwrap_or(seed),
             ..Options::default()
         })
     }
@@ -159,9 +170,38 @@ impl Config {
             || self.groups.iter().any(|own| own.group.max_norm.is_some())
     }
 
+    /// The group of all tensors that no other has.
+    pub(crate) fn base(&self) -> &Group {
+        &self.groups[0].group
+    }
+
     /// The base rule's name.
     pub(crate) fn rule_name(&self) -> &'static str {
-        self.groups[0].group.rule.name()
+        self.base().rule.name()
+    }
+
+    /// With this schedule of learning rates, if there is none.
+    pub(crate) fn or_schedule(mut self, common: Common) -> Self {
+        self.schedules.lr.common.get_or_insert(common);
+        self
+    }
+
+    /// How the base keeps its parameters, if these are of this format; an error if a group cannot keep them so.
+    pub(crate) fn precision(&self, dtype: Dtype) -> anyhow::Result<Precision> {
+        for Configured { group, rounding, .. } in &self.groups {
+            // f32 needs nothing beside it.
+            let asked = rounding.precision(Dtype::Bf16);
+            let expected = asked.dtypes();
+            let names: Vec<&str> = expected.iter().map(|dtype| dtype.name()).collect();
+            ensure!(
+                expected.contains(&dtype),
+                "{}: parameters with {} must be in {}, found {dtype}",
+                group.name,
+                asked.in_words(),
+                names.join(" or ")
+            );
+        }
+        Ok(self.groups[0].rounding.precision(dtype))
     }
 
     /// Puts every tensor into the group that lists it, and keeps its parameter as configured.

@@ -23,12 +23,13 @@ pub(crate) fn usage(error: anyhow::Error) -> anyhow::Error {
 /// The status for a command that failed.
 pub(crate) fn status(error: &anyhow::Error) -> u8 {
     use fallline::Error::{
-        Factor, Hyperparameter, Precision, TooManyHyperparameters, UnknownBackend,
+        Factor, GroupOption, Hyperparameter, Precision, TooManyHyperparameters, UnknownBackend,
     };
     let in_config = matches!(
         error.downcast_ref(),
         Some(
             Factor { .. }
+                | GroupOption { .. }
                 | Hyperparameter { .. }
                 | Precision { .. }
                 | TooManyHyperparameters { .. }

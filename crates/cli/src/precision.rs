@@ -11,6 +11,7 @@ use fallline::{
     Dtype, DynamicScale, Gpu, Group, LossScaler, Options, Precision, StateFormat, TensorSpec,
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use toml::{Table, Value};
 
 use crate::names::one_of;
 
@@ -19,55 +20,42 @@ const HEADING: &str = "Precision";
 /// The options, for `#[command(flatten)]`.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PrecisionArgs {
-    /// Format of the parameters
-    #[arg(
-        long,
-        help_heading = HEADING,
-        value_name = "FORMAT",
-        value_parser = one_of(Dtype::ALL, Dtype::name),
-        default_value_t = Dtype::F32
-    )]
-    param: Dtype,
+    /// Format of the parameters [default: f32]
+    #[arg(long, help_heading = HEADING, value_name = "FORMAT", value_parser = one_of(Dtype::ALL, Dtype::name))]
+    pub(crate) param: Option<Dtype>,
 
     /// Format of the gradients [default: the parameters']
     #[arg(long, help_heading = HEADING, value_name = "FORMAT", value_parser = one_of(Dtype::ALL, Dtype::name))]
-    grad: Option<Dtype>,
+    pub(crate) grad: Option<Dtype>,
 
     /// What is kept beside each parameter of 16 bits: an f32 copy, or for bf16 the 16 bits that
-    /// make it an f32, or 8 of these
-    #[arg(
-        long,
-        help_heading = HEADING,
-        value_parser = one_of(Master::ALL, Master::name),
-        default_value_t = Master::NONE
-    )]
-    master: Master,
+    /// make it an f32, or 8 of these [default: none]
+    #[arg(long, help_heading = HEADING, value_parser = one_of(Master::ALL, Master::name))]
+    master: Option<Master>,
 
     /// Round parameters of 16 bits up or down by chance, so that small updates are not lost
     #[arg(long, help_heading = HEADING, conflicts_with = "master")]
     stochastic_rounding: bool,
 
-    /// Format of the optimizer's state, for tensors of at least 4096 elements
+    /// Format of the optimizer's state, for tensors of at least 4096 elements [default: f32]
     #[arg(
         long,
         help_heading = HEADING,
         value_name = "FORMAT",
-        value_parser = one_of(StateFormat::ALL, StateFormat::name),
-        default_value_t = StateFormat::F32
+        value_parser = one_of(StateFormat::ALL, StateFormat::name)
     )]
-    state: StateFormat,
+    state: Option<StateFormat>,
 
     /// By what the loss is multiplied, and gradients are divided in f32: none, a number, dynamic, or
-    /// dynamic:NUMBER to say where it begins. Steps with infinite gradients are skipped
+    /// dynamic:NUMBER to say where it begins. Steps with infinite gradients are skipped [default: none]
     #[arg(
         long,
         help_heading = HEADING,
         value_name = "SCALE",
-        default_value_t = LossScale::None,
         value_parser = loss_scale,
         allow_negative_numbers = true
     )]
-    loss_scale: LossScale,
+    loss_scale: Option<LossScale>,
 
     /// Clip the gradients of all tensors to a common norm; inf measures the norm and changes nothing
     #[arg(
@@ -84,6 +72,7 @@ impl PrecisionArgs {
     /// The options, if they go together.
     pub(crate) fn numerics(&self) -> Result<Numerics> {
         let Self { param, grad, master, stochastic_rounding, state, loss_scale, clip } = *self;
+        let (param, master) = (param.unwrap_or_default(), master.unwrap_or_default());
         let precision = master.precision(stochastic_rounding);
         let option = match precision {
             Precision::Stochastic => "--stochastic-rounding".to_owned(),
@@ -97,7 +86,40 @@ impl PrecisionArgs {
             names.join(" or ")
         );
         let grad = grad.unwrap_or(param);
+        let (state, loss_scale) = (state.unwrap_or_default(), loss_scale.unwrap_or_default());
         Ok(Numerics { param, grad, precision, state, loss_scale, clip })
+    }
+
+    /// Puts what is given into the tables of a config, but for the formats of parameters and gradients.
+    pub(crate) fn write_to(&self, tables: &mut Table) {
+        if let Some(Value::Table(optimizer)) = tables.get_mut("optimizer") {
+            let mut set = |key: &str, value: Value| drop(optimizer.insert(key.to_owned(), value));
+            if let Some(master) = self.master {
+                set("master", master.name().into());
+                set("stochastic_rounding", false.into());
+            }
+            if self.stochastic_rounding {
+                set("master", Master::NONE.name().into());
+                set("stochastic_rounding", true.into());
+            }
+            if let Some(state) = self.state {
+                set("state", state.name().into());
+            }
+        }
+        if let Some(norm) = self.clip
+            && let Value::Table(clip) = tables.entry("clip").or_insert(Table::new().into())
+        {
+            clip.insert("norm".to_owned(), norm.into());
+        }
+        let scale = |init: f64| ("init".to_owned(), Value::from(init));
+        let fixed = ("interval".to_owned(), Value::from(0));
+        let loss_scale: Table = match self.loss_scale {
+            None => return,
+            Some(LossScale::None) => return drop(tables.remove("loss_scale")),
+            Some(LossScale::Fixed(init)) => [scale(init), fixed].into_iter().collect(),
+            Some(LossScale::Dynamic { init_scale }) => [scale(init_scale)].into_iter().collect(),
+        };
+        tables.insert("loss_scale".to_owned(), loss_scale.into());
     }
 }
 

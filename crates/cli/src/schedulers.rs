@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use fallline::{
     Group, Optimizer, OutOfRange, Rule, TensorSpec,
     schedule::{AnySchedule, Scheduler, SchedulerState},
@@ -252,14 +252,17 @@ fn follow(
             free.map(|number| (number, moved.base(&*configured[number].rule))).collect();
         let able: Vec<(usize, f64)> =
             bases.iter().filter_map(|(n, base)| Some((*n, *base.as_ref().ok()?))).collect();
-        if let (true, Some((_, Err(why)))) = (able.is_empty(), bases.first()) {
-            return Err(anyhow!("{why}, so that there is nothing for {place}"));
+        if let (true, Some((_, Err(why)))) = (able.is_empty() && !common.is_default, bases.first())
+        {
+            bail!("{why}, so that there is nothing for {place}");
         }
         for (index, (number, _)) in able.iter().enumerate() {
             places[*number] = Some((tracks.len(), index));
         }
-        let bases = able.iter().map(|(_, base)| *base).collect();
-        tracks.push(Track::new(place.clone(), &common.given, moved, bases)?);
+        if !able.is_empty() {
+            let bases = able.iter().map(|(_, base)| *base).collect();
+            tracks.push(Track::new(place.clone(), &common.given, moved, bases)?);
+        }
     }
     for (number, group) in configured.iter().enumerate() {
         let Some(Choice::On(given)) = own(number) else { continue };

@@ -1,6 +1,6 @@
 //! Tables of TOML: some keys of one, and what is wrong with it in one line.
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use serde::de::DeserializeOwned;
 use toml::Table;
 
@@ -12,6 +12,14 @@ pub(crate) fn split_off<T: DeserializeOwned>(
     let own = |key: &&str| Some(((*key).to_owned(), table.remove(*key)?));
     let own: Table = keys.iter().filter_map(own).collect();
     own.try_into().map_err(|error| one_line(&error))
+}
+
+/// Whether a table has no keys but these.
+pub(crate) fn check_keys(table: &Table, keys: &[&str]) -> anyhow::Result<()> {
+    match table.keys().find(|key| !keys.contains(&key.as_str())) {
+        Some(key) => bail!("unknown key '{key}', expected one of {}", keys.join(", ")),
+        None => Ok(()),
+    }
 }
 
 /// toml's message in one line: where, what and which key, without its picture of the place.

@@ -106,7 +106,7 @@ impl LossScale {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Kept {
-    pub(super) seed: u32,
+    pub(super) seed: Option<u32>,
 }
 
 impl Kept {

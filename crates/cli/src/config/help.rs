@@ -1,8 +1,7 @@
 //! What `--help` says of it.
 
 /// Tables and keys.
-pub(crate) const HELP: &str = "\
-  [optimizer]
+pub(crate) const HELP: &str = "  [optimizer]
   rule = \"adamw\"               or another that `fallline train --help` lists
   lr = 1e-3                    and betas, eps, weight_decay, amsgrad, maximize, momentum,
                                dampening, nesterov, beta2_decay, d_coef, ..., as the rule has them
@@ -50,8 +49,8 @@ pub(crate) const HELP: &str = "\
   tensors = [\"*.bias\"]         which tensors, by globs; or beside these, or instead:
   names = [\"block[0].w\"]       by names, which stand for themselves; [] is a group without tensors
   max_dims = 1                 and of these, or of all, those with at most so many dimensions
-  weight_decay = 0.0           what differs; a group with its own lr keeps its ratio to the base,
-                               where the trace has no lr for each
+  weight_decay = 0.0           what differs; a group with its own lr keeps its ratio to the base's where
+                               that alone is given: by a trace, or --lr
   state = \"f32\"                and min_state_elems, master, caution, lookahead_k, ..., where they
                                differ; false switches off what the base has
   schedule = { kind = \"step\", step_size = 30 }

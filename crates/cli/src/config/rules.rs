@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
-use fallline::{Rule, deserialize_rule};
+use anyhow::{Context, anyhow};
+use fallline::{OutOfRange, Rule, deserialize_rule};
 use serde::Deserialize;
 use toml::Table;
 
@@ -14,7 +14,13 @@ use crate::table::one_line;
 pub(super) fn parse(mut table: Table) -> anyhow::Result<Arc<dyn Rule>> {
     let name = table.remove("rule").context("the key 'rule' is missing")?;
     let name = RuleName::deserialize(name).map_err(|error| one_line(&error))?;
-    deserialize_rule(name.as_str(), table)
-        .map_err(|error| one_line(&error))
-        .with_context(|| format!("rule '{name}'"))
+    let context = || format!("rule '{name}'");
+    let rule = deserialize_rule(name.as_str(), table).map_err(|error| one_line(&error));
+    let rule = rule.with_context(context)?;
+    rule.check()
+        .map_err(|OutOfRange { name, expected, found }| {
+            anyhow!("{name} must be {expected}, found {found}")
+        })
+        .with_context(context)?;
+    Ok(rule)
 }

@@ -31,17 +31,29 @@ pub(crate) struct Followed {
 pub(crate) struct Common {
     pub(crate) place: String,
     pub(crate) given: Given,
+    /// Whether it is no error that no group can follow it.
+    pub(crate) is_default: bool,
+}
+
+impl Common {
+    /// One that was asked for there.
+    pub(crate) fn asked(place: &str, schedule: AnySchedule) -> Self {
+        Self { place: place.to_owned(), given: Given::new(schedule), is_default: false }
+    }
+
+    /// One that nobody asked for.
+    pub(crate) fn default(place: &str, schedule: AnySchedule) -> Self {
+        Self { is_default: true, ..Self::asked(place, schedule) }
+    }
 }
 
 /// The key of learning rates, which move with the momentum, and that of weight decays.
 pub(crate) const KEYS: [&str; 2] = ["schedule", "weight_decay_schedule"];
 
 impl Schedules {
-    /// A schedule of all learning rates.
-    pub(crate) fn of_lrs(place: &str, schedule: AnySchedule) -> Self {
-        let given = Given { schedule, metrics: Vec::new() };
-        let common = Some(Common { place: place.to_owned(), given });
-        Self { lr: Followed { common, own: Vec::new() }, ..Self::default() }
+    /// One for all learning rates.
+    pub(crate) fn of_lrs(common: Common) -> Self {
+        Self { lr: Followed { common: Some(common), own: Vec::new() }, ..Self::default() }
     }
 
     /// Those that all groups follow.
@@ -51,7 +63,7 @@ impl Schedules {
             let Some(table) = table else { return Ok(None) };
             let place = format!("[{key}]");
             let given = given(table, read).with_context(|| place.clone())?;
-            anyhow::Ok(Some(Common { place, given }))
+            anyhow::Ok(Some(Common { place, given, is_default: false }))
         };
         let followed = |common| Followed { common, own: vec![None] };
         Ok(Self {

@@ -174,7 +174,7 @@ fn train(
     trace: &Trace<'_>,
     resumed: Option<&Checkpoint>,
 ) -> anyhow::Result<Replayed> {
-    let options = config.options(gpu)?;
+    let options = config.options(gpu, 0)?;
     let Assigned { specs, groups, .. } = assigned;
     let mut beginning = groups.clone();
     schedulers.begin(&mut beginning)?;

@@ -17,6 +17,11 @@ pub(crate) struct Given {
 }
 
 impl Given {
+    /// One that is given none.
+    pub(crate) fn new(schedule: AnySchedule) -> Self {
+        Self { schedule, metrics: Vec::new() }
+    }
+
     pub(crate) fn parse(mut table: Table) -> anyhow::Result<Self> {
         #[derive(Deserialize)]
         struct Own {

@@ -1,7 +1,7 @@
 //! `--find-lr`: a range test, which rates the loss falls at.
 
 use anyhow::{Result, ensure};
-use fallline::{Gpu, RangeCurve, RangeTest};
+use fallline::{Gpu, Group, RangeCurve, RangeTest};
 use plotters::prelude::*;
 
 use super::{
@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     Outcome,
-    output::Outputs,
     picture::{Axis, FAINT, GRID, INK, Stroke, draw_legend, font, note},
     plot::axis::{Scale, Ticks},
     print,
@@ -25,8 +24,11 @@ const FOOTER: u32 = 30;
 const DECADES: [i32; 2] = [-7, 1];
 
 /// Whether there is a rate to be found.
-pub(super) fn check(rule: RuleName) -> Result<()> {
-    ensure!(!rule.rule().has_fixed_lr(), "the learning rate of {rule} is fixed: nothing to find");
+pub(super) fn check(groups: &[Group]) -> Result<()> {
+    for Group { rule, .. } in groups {
+        let name = rule.name();
+        ensure!(!rule.has_fixed_lr(), "the learning rate of {name} is fixed: nothing to find");
+    }
     Ok(())
 }
 
@@ -50,7 +52,8 @@ pub(super) fn curve(
         if batch == 0 {
             model.next_round(&mut order, &mut random);
         }
-        let loss = training.step_with(&order, batch, test.lr(step))?;
+        let lrs = settings.lrs_at(training.groups(), test.lr(step))?;
+        let loss = training.step_with(&order, batch, &lrs)?;
         if !curve.push(test.lr(step), loss) {
             break;
         }
@@ -145,7 +148,7 @@ pub(super) fn run(
     settings: &Settings,
     device: &crate::device::DeviceArgs,
 ) -> Result<Outcome> {
-    let mut outputs = Outputs::default();
+    let mut outputs = args.outputs();
     let svg_file = outputs.open_any(args.svg.as_deref())?;
     let csv_file = outputs.open_any(args.csv.as_deref())?;
     let gpu = device.open()?;

@@ -3,8 +3,10 @@
 //! | module    | what it holds                                                          |
 //! |-----------|------------------------------------------------------------------------|
 //! | `models`  | what can be trained, with its data and its kernels                     |
+//! | `file`    | `--config`: all of a run in a file                                     |
 //! | `recipe`  | learning rate and options of each rule                                 |
 //! | `run`     | one run: settings, rounds, the curve                                   |
+//! | `setup`   | what its optimizer is built of                                         |
 //! | `training` | a run under way                                                       |
 //! | `pace`    | how far the host is ahead of the GPU                                   |
 //! | `progress` | what a checkpoint keeps of a run besides the optimizer                |
@@ -20,6 +22,7 @@
 //! | `plot`    | the picture                                                            |
 
 mod checkpoints;
+mod file;
 mod find_lr;
 pub(crate) mod interrupt;
 mod log;
@@ -33,23 +36,26 @@ pub(crate) mod recipe;
 mod report;
 mod run;
 mod schedule;
+mod setup;
 mod training;
 mod watch;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::ensure;
 
 use self::{
     checkpoints::{CheckpointArgs, Saves},
+    file::File,
     log::LogArgs,
-    models::{Model, ModelArgs},
+    models::{Model, ModelArgs, ModelName},
     run::{Run, Settings},
-    schedule::ScheduleArgs,
+    schedule::{Chosen, ScheduleArgs},
 };
 use crate::{
     Outcome,
     around::Around,
+    config,
     device::{AdapterReport, DeviceArgs},
     exit::usage,
     output::Outputs,
@@ -60,10 +66,15 @@ use crate::{
 
 /// Options of `fallline train`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, after_long_help = long_help())]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
+
+    /// The run as a file has it: its settings, the rule with all of its options, parameter groups, schedules. Flags beside
+    /// it take the place of what the file says
+    #[arg(long, value_name = "RUN.toml", conflicts_with_all = ["rule", "compare"])]
+    config: Option<PathBuf>,
 
     /// The optimizer; sgd is with momentum 0.9
     #[arg(long, value_enum, default_value_t = RuleName::ADAMW)]
@@ -90,9 +101,9 @@ pub(crate) struct Args {
     compare: Vec<RuleName>,
 
     /// Seed of split, initial weights, order, rounding and what is written: the same seed gives the same curve, bit
-    /// for bit
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    /// for bit [default: 0]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
 
     #[command(flatten)]
     schedule: ScheduleArgs,
@@ -139,16 +150,79 @@ Examples:
   fallline train --ema-decay 0.99               and how good the average of the parameters is
   fallline train --model gpt -o gpt.svg         a GPT learns to write Shakespeare, some minutes
   fallline train --rule rprop --batch all --epochs 60
-                                                a rule for gradients of all data";
+                                                a rule for gradients of all data
+  fallline train --config run.toml --resume     a run as a file has it: --help lists its keys";
+
+/// What is behind the options of `--help`.
+fn long_help() -> String {
+    [HELP, CONFIG, config::HELP, CONFIG_END].concat()
+}
+
+const CONFIG: &str = "\n
+RUN.toml, of which examples/train.toml in the sources is one:
+  [train]                      the run's own settings, by the names of flags
+  model = \"perceptron\"         and batch_size, epochs, hidden; or of a GPT steps, eval_interval, n_layer,
+                               n_head, n_embd, block_size, sample, temperature
+  seed = 0
+  warmup = 0
+  param = \"f32\"                and grad
+";
+
+const CONFIG_END: &str = "\
+Schedules are as long as the run unless they say otherwise, and metrics are the test losses. What the file
+leaves out is as without it: seed, sizes, the model's schedule, with [clip] its limit to the norm; but options
+of the rule are torch's, lr too. Flags beside the file take the place of what it says: --lr of [optimizer]'s,
+to which groups keep their ratio, --schedule of [schedule], --loss-scale of [loss_scale], --clip of norm, others
+of the key of their name. What a [[group]] says itself stays.";
+
+/// What is asked for.
+struct Request {
+    name: ModelName,
+    model: Box<dyn Model>,
+    /// Each rule with its learning rate.
+    rules: Vec<(RuleName, f64)>,
+    settings: Settings,
+}
 
 impl Args {
-    /// Each rule with its learning rate.
-    fn rules(&self, model: &dyn Model) -> anyhow::Result<Vec<(RuleName, f64)>> {
+    /// By flags alone, or by a file and what flags say beside it.
+    fn request(&self) -> anyhow::Result<Request> {
         if let Some(lr) = self.lr {
             // The kernels take it as f32.
             let fits = lr >= 0.0 && lr <= f64::from(f32::MAX);
             ensure!(fits, "--lr must be a finite number >= 0, found {lr:?}");
         }
+        let monitor = self.log.monitor();
+        let Some(path) = &self.config else {
+            let model = self.model.build()?;
+            let mut numerics = self.precision.numerics()?;
+            numerics.clip = numerics.clip.or(model.default_clip());
+            let schedule = self.schedule.chosen(model.plan().steps)?;
+            let (seed, around) = (self.seed.unwrap_or(0), self.around.with_defaults());
+            let settings = Settings { seed, numerics, around, schedule, monitor, config: None };
+            let (name, rules) = (self.model.name(), self.rules(&*model)?);
+            return Ok(Request { name, model, rules, settings });
+        };
+        let file = File::read(path)?;
+        let name = self.model.clone().or(file.model.clone()).name();
+        let model = file.model(&self.model)?;
+        let seed = self.seed.or(file.run.seed).unwrap_or(0);
+        let warmup = self.schedule.warmup.or(file.run.warmup);
+        let configured = file.configure(self, &*model)?;
+        let rules = vec![configured.rule()?];
+        let settings = Settings {
+            seed,
+            numerics: configured.numerics,
+            around: configured.around(),
+            schedule: Chosen { schedule: None, warmup },
+            monitor,
+            config: Some(Arc::new(configured)),
+        };
+        Ok(Request { name, model, rules, settings })
+    }
+
+    /// Each rule with its learning rate.
+    fn rules(&self, model: &dyn Model) -> anyhow::Result<Vec<(RuleName, f64)>> {
         if self.compare.is_empty() {
             return Ok(vec![(self.rule, self.lr.unwrap_or(model.default_lr(self.rule)))]);
         }
@@ -158,30 +232,27 @@ impl Args {
         Ok(self.compare.iter().map(|&rule| (rule, model.default_lr(rule))).collect())
     }
 
-    fn settings(&self, model: &dyn Model) -> anyhow::Result<Settings> {
-        let mut numerics = self.precision.numerics()?;
-        numerics.clip = numerics.clip.or(model.default_clip());
-        let schedule = self.schedule.chosen(model.plan().steps)?;
-        let (around, monitor) = (self.around.with_defaults(), self.log.monitor());
-        Ok(Settings { seed: self.seed, numerics, around, schedule, monitor })
+    /// The files to be written, none of which is read.
+    fn outputs(&self) -> Outputs {
+        Outputs::beside(&self.config.iter().map(PathBuf::as_path).collect::<Vec<_>>())
     }
 }
 
 pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
-    let model = args.model.build().map_err(usage)?;
+    let Request { name, model, rules, settings } = args.request().map_err(usage)?;
     let model = model.as_ref();
-    let rules = args.rules(model).map_err(usage)?;
-    let settings = args.settings(model).map_err(usage)?;
-    for (rule, lr) in &rules {
-        settings.rates(model.plan(), &settings.groups(*rule, *lr)).map_err(usage)?;
+    for rule in &rules {
+        let setup = settings.setup(model, *rule).map_err(usage)?;
+        if args.find_lr {
+            find_lr::check(&setup.assigned.groups).map_err(usage)?;
+        }
     }
     if let (true, [rule]) = (args.find_lr, rules.as_slice()) {
-        find_lr::check(rule.0).map_err(usage)?;
         return find_lr::run(args, model, *rule, &settings, device);
     }
     let log_format = args.log.format().map_err(usage)?;
     let saves = args.checkpoints.open(!args.compare.is_empty())?;
-    let mut outputs = Outputs::default();
+    let mut outputs = args.outputs();
     let svg = outputs.open_any(args.svg.as_deref())?;
     let csv = outputs.open_any(args.csv.as_deref())?;
     let json = outputs.open_any(args.json.as_deref())?;
@@ -227,7 +298,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
         csv.write(report::csv(&runs, model).as_bytes())?;
     }
     if let Some(json) = &json {
-        json.write_json(&report::json(&runs, &adapter, args.model.model, &settings))?;
+        json.write_json(&report::json(&runs, &adapter, name, &settings))?;
     }
     for run in &runs {
         print_line(&report::summary(run, model))?;

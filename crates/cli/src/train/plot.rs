@@ -243,7 +243,14 @@ mod tests {
 
     fn settings() -> Settings {
         let (numerics, around) = (Numerics::default(), Around::default());
-        Settings { seed: 0, numerics, around, schedule: Chosen::default(), monitor: None }
+        Settings {
+            seed: 0,
+            numerics,
+            around,
+            schedule: Chosen::default(),
+            monitor: None,
+            config: None,
+        }
     }
 
     fn picture(losses: [f64; 3], accuracy: f64) -> String {

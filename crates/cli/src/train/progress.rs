@@ -143,7 +143,7 @@ pub(super) fn begun_with(
     (rule, lr): (RuleName, f64),
     settings: &Settings,
 ) -> Result<BegunWith> {
-    let Settings { seed, numerics, around, schedule, monitor: _ } = settings;
+    let Settings { seed, numerics, around, schedule, monitor: _, config } = settings;
     let plan = model.plan();
     let own: [(&str, Value); 7] = [
         ("model", model.title().into()),
@@ -155,6 +155,9 @@ pub(super) fn begun_with(
         ("seed", (*seed).into()),
     ];
     let mut all: Vec<_> = own.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    if let Some(configured) = config {
+        all.extend(configured.entries());
+    }
     for part in [
         serde_json::to_value(numerics)?,
         serde_json::to_value(around)?,

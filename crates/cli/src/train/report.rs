@@ -34,11 +34,12 @@ pub(super) fn heading(
     let precision = if plain { String::new() } else { format!("Precision: {numerics}\n") };
     let around = settings.around.in_words().map(|around| format!("Around the rule: {around}\n"));
     let around = around.unwrap_or_default();
+    let groups = settings.config.as_ref().map_or("", |configured| configured.in_words());
     let scaled = if numerics.scales() { "  loss scale  skipped" } else { "" };
     let norm = if numerics.clip.is_some() { "       norm" } else { "" };
     format!(
         "{} on {}, {}: {}, seed {}\n\
-         {precision}{around}\n\
+         {precision}{around}{groups}\n\
          {:<width$}  {:>5}  train loss  test loss  test accuracy{scaled}{norm}",
         model.title(),
         adapter.name,
@@ -148,6 +149,8 @@ pub(super) struct RunReport<'a> {
     around: Around,
     #[serde(flatten)]
     schedule: &'a Chosen,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<serde_json::Value>,
     steps: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<u32>,
@@ -182,6 +185,7 @@ pub(super) fn json<'a>(
         precision: settings.numerics,
         around: settings.around,
         schedule: &settings.schedule,
+        config: settings.config.as_ref().map(|configured| configured.json()),
         steps: run.steps(),
         skipped: run.skipped(),
         curve: &run.curve,
@@ -263,8 +267,14 @@ mod tests {
         };
         for (numerics, run) in [(Numerics::default(), run()), (numerics, measured_run())] {
             let around = Around::default();
-            let settings =
-                Settings { seed: 0, numerics, around, schedule: Chosen::default(), monitor: None };
+            let settings = Settings {
+                seed: 0,
+                numerics,
+                around,
+                schedule: Chosen::default(),
+                monitor: None,
+                config: None,
+            };
             for rule in RuleName::value_variants() {
                 let names = Names::of([RuleName::ADAMW, *rule].into_iter());
                 let heading = heading(names, &adapter, &model(), &settings);

@@ -1,21 +1,21 @@
 //! One training run: a rule, its steps, and the curve that comes of it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Result;
-use fallline::{Gpu, Group, Monitor, monitor::Record};
+use fallline::{Gpu, Monitor, monitor::Record};
 
 use super::{
     checkpoints::Saves,
-    models::{At, Model, Plan, Score},
+    file::Configured,
+    models::{At, Model, Score},
     progress::Progress,
     random::Random,
-    recipe,
-    schedule::{Chosen, Rates},
+    schedule::Chosen,
     training::Training,
     watch::Measured,
 };
-use crate::{around::Around, precision::Numerics, rule::RuleName, schedulers::Schedulers};
+use crate::{around::Around, precision::Numerics, rule::RuleName};
 
 /// What a run is made of, apart from its model and its rule.
 #[derive(Clone, Debug)]
@@ -26,22 +26,8 @@ pub(super) struct Settings {
     pub(super) schedule: Chosen,
     /// What is told of single steps; nothing of it changes them.
     pub(super) monitor: Option<Monitor>,
-}
-
-impl Settings {
-    /// The groups of a rule with this learning rate.
-    pub(super) fn groups(&self, rule: RuleName, lr: f64) -> Vec<Group> {
-        let groups = recipe::groups(rule, lr).into_iter();
-        groups.map(|group| self.around.of(self.numerics.group(group))).collect()
-    }
-
-    /// What moves these groups.
-    pub(super) fn rates(&self, plan: Plan, groups: &[Group]) -> Result<Rates> {
-        let schedules = self.schedule.schedules(plan, groups);
-        let numbers: Vec<usize> = (0..groups.len()).collect();
-        let schedulers = Schedulers::new(&schedules, groups, (groups, &numbers), plan.steps)?;
-        self.schedule.rates(plan, groups, schedulers)
-    }
+    /// The optimizer that a file describes: numbers and what is around rules are then those of its base.
+    pub(super) config: Option<Arc<Configured>>,
 }
 
 /// A point of the curve.
@@ -142,7 +128,7 @@ pub(super) fn train(
         }
     }
     let is_whole = stopped.is_none();
-    let averages = is_whole && settings.around.averages();
+    let averages = is_whole && training.averages();
     let average = averages.then(|| training.test_average()).transpose()?;
     let (seconds, rows) = (training.seconds(), training.rows());
     let sample = if is_whole { training.sample(model, settings.seed)? } else { None };
@@ -175,6 +161,7 @@ mod tests {
             around: Around::default(),
             schedule: Chosen::default(),
             monitor: None,
+            config: None,
         };
         let curve = |settings: &Settings| -> Result<Vec<Point>> {
             Ok(train(&gpu, &model, (RuleName::ADAMW, 0.01), settings, &Saves::default(), |_| {

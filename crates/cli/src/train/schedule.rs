@@ -12,7 +12,7 @@ use toml::{Table, Value};
 
 use super::models::Plan;
 use crate::{
-    config::schedules::Schedules,
+    config::schedules::Common,
     schedule::config::{self, parse},
     schedulers::{Moved, Schedulers},
     table::one_line,
@@ -36,7 +36,7 @@ pub(super) struct ScheduleArgs {
     /// Steps that the learning rate rises linearly for, to what the schedule says [default: the model's, 0 with a
     /// --schedule]
     #[arg(long, help_heading = HEADING, value_name = "N")]
-    warmup: Option<u32>,
+    pub(super) warmup: Option<u32>,
 }
 
 impl ScheduleArgs {
@@ -48,6 +48,11 @@ impl ScheduleArgs {
         };
         let schedule = self.schedule.as_ref().map(read).transpose()?;
         Ok(Chosen { schedule, warmup: self.warmup })
+    }
+
+    /// The table that it is in a config, if there is one.
+    pub(super) fn table(&self) -> Result<Option<Table>> {
+        self.schedule.as_deref().map(table).transpose()
     }
 }
 
@@ -107,20 +112,12 @@ pub(super) struct Chosen {
 
 impl Chosen {
     /// The schedule of all groups: the one that is asked for, or the model's, which groups need not follow.
-    pub(super) fn schedules(&self, plan: Plan, groups: &[Group]) -> Schedules {
-        match &self.schedule {
-            Some(schedule) => Schedules::of_lrs("--schedule", schedule.clone()),
-            None => self
-                .models(plan, groups)
-                .map_or_else(Schedules::default, |schedule| Schedules::of_lrs(MODELS, schedule)),
-        }
-    }
-
-    /// The model's course, if any of these groups can follow it.
-    fn models(&self, plan: Plan, groups: &[Group]) -> Option<AnySchedule> {
+    pub(super) fn common(&self, plan: Plan) -> Common {
         let warmup = self.warmup.unwrap_or(plan.warmup_steps);
-        let moves = |group: &Group| Moved::Lr.base(&*group.rule).is_ok();
-        groups.iter().any(moves).then(|| half_cosine(warmup, plan.steps))
+        match &self.schedule {
+            Some(schedule) => Common::asked("--schedule", schedule.clone()),
+            None => Common::default(MODELS, half_cosine(warmup, plan.steps)),
+        }
     }
 
     /// The rates of a run whose groups move so.
@@ -141,7 +138,7 @@ impl Chosen {
         if let (Some(_), false, Some(first)) = (self.warmup, moves, groups.first()) {
             let why = Moved::Lr.base(&*first.rule).err();
             let why = why.unwrap_or_else(|| "no learning rate moves".to_owned());
-            bail!("{why}, so that there is nothing for --warmup");
+            bail!("{why}, so that there is nothing for a warm-up");
         }
         let lrs = groups.iter().map(Group::lr).collect();
         Ok(Rates { schedulers, lrs, warmups, t: 0 })
@@ -168,16 +165,24 @@ pub(super) struct Rates {
     /// For how many steps that of each group rises to what its schedule says.
     warmups: Vec<u32>,
     /// Steps that were recorded.
-    t: u64,
+    t: u32,
 }
 
 impl Rates {
+    /// The number of the next step, counted from 1.
+    pub(super) fn next(&self) -> u32 {
+        self.t + 1
+    }
+
     /// That of each group in the next step.
     pub(super) fn lrs(&self) -> Vec<f64> {
-        let next = self.t + 1;
-        let part = |warmup: u64| if next < warmup { next as f64 / warmup as f64 } else { 1.0 };
+        let next = self.next();
+        let part = |warmup: u32| match next < warmup {
+            true => f64::from(next) / f64::from(warmup),
+            false => 1.0,
+        };
         let lrs = self.schedulers.lrs(self.lrs.clone()).into_iter().zip(&self.warmups);
-        lrs.map(|(lr, warmup)| lr * part((*warmup).into())).collect()
+        lrs.map(|(lr, warmup)| lr * part(*warmup)).collect()
     }
 
     /// Gives groups the rules of the next step.
@@ -206,7 +211,7 @@ impl Rates {
     }
 
     /// Goes on after `t` steps.
-    pub(super) fn load_states(&mut self, t: u64, states: Vec<SchedulerState>) -> Result<()> {
+    pub(super) fn load_states(&mut self, t: u32, states: Vec<SchedulerState>) -> Result<()> {
         self.schedulers.load_states(states)?;
         self.t = t;
         Ok(())
@@ -216,7 +221,7 @@ impl Rates {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{rule::RuleName, train::recipe};
+    use crate::{config::schedules::Schedules, rule::RuleName, train::recipe};
 
     const PLAN: Plan = Plan { steps: 100, steps_per_round: 10, warmup_steps: 10 };
 
@@ -227,7 +232,7 @@ mod tests {
     /// What moves two groups of this rule.
     fn rates(chosen: &Chosen, rule: &str, lr: f64) -> Result<Rates> {
         let groups = recipe::groups(RuleName::known(rule).unwrap(), lr);
-        let schedules = chosen.schedules(PLAN, &groups);
+        let schedules = Schedules::of_lrs(chosen.common(PLAN));
         let schedulers = Schedulers::new(&schedules, &groups, (&groups, &[0, 1]), PLAN.steps)?;
         chosen.rates(PLAN, &groups, schedulers)
     }
@@ -297,7 +302,7 @@ mod tests {
         let error = rates(&chosen(None, Some(5)).unwrap(), "rprop", 0.1).unwrap_err().to_string();
         assert_eq!(
             error,
-            "the learning rate of rprop is fixed, so that there is nothing for --warmup"
+            "the learning rate of rprop is fixed, so that there is nothing for a warm-up"
         );
     }
 

@@ -3,20 +3,21 @@
 use std::{mem, ops::Range, path::PathBuf, time::Instant};
 
 use anyhow::Result;
-use fallline::{Estimate, Gpu, Optimizer, Step, wgpu::CommandEncoder};
+use fallline::{Estimate, Gpu, Group, Optimizer, Step, wgpu::CommandEncoder};
 
 use super::{
     checkpoints::Saves,
     interrupt,
-    models::{GROUPS, Model, Network, Plan, Score, Scores, encoder},
+    models::{Model, Network, Plan, Score, Scores, encoder},
     pace::Pace,
     progress::{BegunWith, Progress, Saved, begun_with},
     random::Random,
     run::{Point, Settings, Stopped},
     schedule::Rates,
+    setup::Setup,
     watch::Watch,
 };
-use crate::rule::RuleName;
+use crate::{around::Around, config::Assigned, rule::RuleName};
 
 /// Steps from one estimate of the Hessian to the next, of a rule that takes them: Sophia's.
 const STEPS_PER_ESTIMATE: u32 = 10;
@@ -29,6 +30,7 @@ pub(super) struct Training<'a> {
     network: Network,
     takes_estimates: bool,
     is_schedule_free: bool,
+    assigned: Assigned,
     rates: Rates,
     watch: Watch,
     pace: Pace,
@@ -53,14 +55,12 @@ impl<'a> Training<'a> {
     ) -> Result<Self> {
         let since = Instant::now();
         let numerics = &settings.numerics;
-        let mut options = numerics.options(gpu, rounding_seed(settings.seed))?;
-        options.monitor = settings.monitor;
-        let specs = model.tensors().into_iter().map(|spec| numerics.spec(spec));
-        let mut groups = settings.groups(rule, lr);
-        let mut rates = settings.rates(model.plan(), &groups)?;
+        let options = settings.options(gpu)?;
+        let Setup { assigned, mut rates } = settings.setup(model, (rule, lr))?;
+        let mut groups = assigned.groups.clone();
         rates.begin(&mut groups)?;
-        let tensors: Vec<_> = specs.collect();
-        let mut optimizer = Optimizer::arena_with(gpu, &groups, &tensors, &options)?;
+        let mut optimizer = Optimizer::arena_with(gpu, &groups, &assigned.specs, &options)
+            .map_err(|error| settings.named(error.into()))?;
         model.init(&optimizer, random)?;
         let network = Network::new(&optimizer, model, options.loss_scaler.as_ref())?;
 
@@ -69,15 +69,16 @@ impl<'a> Training<'a> {
         let mut progress = saves.load(&mut optimizer, model, &begun_with)?.unwrap_or_default();
         if saves.begins_at() > 0 {
             let states = mem::take(&mut progress.schedules);
-            rates.load_states(saves.begins_at().into(), states)?;
+            rates.load_states(saves.begins_at(), states)?;
         }
         Ok(Self {
             gpu,
             plan,
             optimizer,
             network,
-            takes_estimates: groups[0].rule.takes_estimates(),
-            is_schedule_free: groups[0].rule.evaluates(),
+            takes_estimates: groups.iter().any(|group| group.rule.takes_estimates()),
+            is_schedule_free: groups.iter().any(|group| group.rule.evaluates()),
+            assigned,
             rates,
             watch: Watch::new(
                 numerics,
@@ -165,13 +166,14 @@ impl<'a> Training<'a> {
         Ok(Ok(scores))
     }
 
-    /// Trains one batch of an order with this learning rate, and gives its loss; no part of any run.
-    pub(super) fn step_with(&mut self, order: &[u32], batch: u32, lr: f64) -> Result<f64> {
+    /// Trains one batch of an order with these learning rates, and gives its loss; no part of any run.
+    pub(super) fn step_with(&mut self, order: &[u32], batch: u32, lrs: &[f64]) -> Result<f64> {
         let gpu = self.gpu;
+        self.begin_step()?;
         let scores = gpu.checked("a step", || {
             self.network.write_round(order, self.plan.steps_per_round);
             let mut encoder = encoder(gpu);
-            self.encode_batch(&mut encoder, batch, &[lr; GROUPS.len()])?;
+            self.encode_batch(&mut encoder, batch, lrs)?;
             self.network.scores(encoder)
         })??;
         Ok(scores.steps[batch as usize].loss)
@@ -182,11 +184,18 @@ impl<'a> Training<'a> {
         let mut encoder = encoder(self.gpu);
         for batch in batches {
             let lrs = self.rates.lrs();
-            self.rates.set_rules(&mut self.optimizer)?;
+            self.begin_step()?;
             self.encode_batch(&mut encoder, batch, &lrs)?;
             self.rates.step();
         }
         Ok(encoder)
+    }
+
+    /// Gives the optimizer what changes with the next step.
+    fn begin_step(&mut self) -> Result<()> {
+        let (next, first) = (self.rates.next(), self.saves.begins_at() + 1);
+        self.assigned.freeze(&mut self.optimizer, next, first)?;
+        self.rates.set_rules(&mut self.optimizer)
     }
 
     fn encode_batch(
@@ -232,6 +241,16 @@ impl<'a> Training<'a> {
         self.progress.seconds + self.since.elapsed().as_secs_f64()
     }
 
+    /// The groups, as they were at the beginning.
+    pub(super) fn groups(&self) -> &[Group] {
+        &self.assigned.groups
+    }
+
+    /// Whether there is an average of parameters.
+    pub(super) fn averages(&self) -> bool {
+        self.groups().iter().any(|group| Around::in_group(group).averages())
+    }
+
     /// Tests with the average of the parameters in their place.
     pub(super) fn test_average(&mut self) -> Result<Score> {
         self.optimizer.eval()?;
@@ -253,9 +272,4 @@ impl<'a> Training<'a> {
     pub(super) fn progress(self) -> Progress {
         self.progress
     }
-}
-
-/// Both halves of the seed in the 32 bits that the engine takes.
-fn rounding_seed(seed: u64) -> u32 {
-    u32::try_from((seed ^ (seed >> 32)) & u64::from(u32::MAX)).unwrap_or(u32::MAX)
 }

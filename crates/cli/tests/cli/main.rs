@@ -20,6 +20,7 @@ mod replay;
 mod replay_schedule;
 mod schedule;
 mod train;
+mod train_config;
 mod train_find_lr;
 mod train_log;
 mod train_resume;

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 
-use crate::common::{Ran, fallline, read, scratch};
+use crate::common::{Ran, config, fallline, read, scratch};
 
 /// A run of three epochs of 45 steps whose files all have this stem.
 fn train(stem: &str, more: &[&str]) -> Ran {
@@ -94,6 +94,74 @@ fn a_schedule_by_the_loss_continues() {
 #[test]
 fn a_momentum_that_moves_continues() {
     continues(&["--rule", "sgd", "--schedule", "one_cycle,max_lr=0.1"], 50, 135);
+}
+
+/// Rules, schedules and momenta of their own, one by the loss; a part that is frozen where the run is stopped.
+const GROUPS: &str = "\
+[optimizer]
+rule = 'adamw'
+lr = 4e-3
+weight_decay = 0.1
+no_decay = true
+
+[schedule]
+kind = 'one_cycle'
+max_lr = 0.01
+
+[weight_decay_schedule]
+kind = 'cosine_annealing'
+
+[[group]]
+tensors = ['2.*']
+rule = 'sgd'
+lr = 0.05
+momentum = 0.9
+schedule = { kind = 'cyclic', max_lr = 0.1, step_size_up = 20 }
+frozen = { from_step = 40, to_step = 60 }
+
+[[group]]
+tensors = ['1.*']
+schedule = { kind = 'reduce_on_plateau', patience = 0, threshold = 0.9, factor = 0.5 }
+";
+
+#[test]
+fn a_config_with_groups_and_schedules_continues() {
+    let run = config("run.toml", GROUPS);
+    continues(&["--config", run.to_str().unwrap()], 50, 135);
+}
+
+#[test]
+fn another_config_is_not_continued() {
+    let folder = folder("checkpoints");
+    let saves = ["--checkpoints", folder.to_str().unwrap()];
+    let run = config("run.toml", GROUPS);
+    let of_run = ["--config", run.to_str().unwrap()];
+    let again = |more: &[&str]| train("again", &[&saves, more].concat());
+    again(&of_run).good();
+    for (old, new, expected) in [
+        ("max_lr = 0.01", "max_lr = 0.02", "begun with [schedule] max_lr 0.01, not 0.02"),
+        ("momentum = 0.9", "momentum = 0.8", "begun with [[group]] number 1 momentum 0.9, not 0.8"),
+        ("lr = 4e-3", "lr = 4e-3\nbetas = [0.8, 0.9]", "[optimizer] betas none, not [0.8,0.9]"),
+        ("'cosine_annealing'\n", "'constant'\n", "begun with [weight_decay_schedule] kind \"cos"),
+        ("['1.*']", "['1.weight']", "number 2 tensors [\"1.*\"], not [\"1.weight\"]"),
+    ] {
+        config("run.toml", &GROUPS.replacen(old, new, 1));
+        again(&[&of_run[..], &["--resume"]].concat()).refuses(expected);
+    }
+    again(&["--resume"]).refuses("the run was begun with [optimizer] lr 0.004, not none");
+    config("run.toml", GROUPS);
+    again(&[&of_run[..], &["--resume", "--clip", "1"]].concat())
+        .refuses("the run was begun with [clip] norm none, not 1");
+    // Comments and the order of keys are not the run's.
+    let (first, others) = GROUPS.split_once("lr = 4e-3\n").unwrap();
+    config(
+        "run.toml",
+        &format!(
+            "# The same.\n{first}{}",
+            others.replacen("weight_decay", "lr = 4e-3\nweight_decay", 1)
+        ),
+    );
+    again(&[&of_run[..], &["--resume"]].concat()).good();
 }
 
 #[test]

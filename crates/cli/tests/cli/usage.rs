@@ -19,6 +19,13 @@ fn help_has_examples() {
         assert!(help.out.contains(&example), "{command}: {}", help.out);
         assert!(help.out.contains("--adapter <NAME>"), "{command}: {}", help.out);
     }
+    // Both tell what a config may say.
+    for command in ["train", "replay"] {
+        let help = fallline(&[command, "--help"]).good();
+        for table in ["[optimizer]", "[schedule]", "[weight_decay_schedule]", "[[group]]"] {
+            assert!(help.out.contains(&format!("\n  {table}")), "{command}: {}", help.out);
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Which model is trained, how large it is and how long it is trained: options of `fallline train`.
 
 use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+use toml::Value;
 
 use super::{
     Model,
@@ -11,24 +13,27 @@ use super::{
 const PERCEPTRON: &str = "Perceptron";
 const GPT: &str = "GPT";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::train) enum ModelName {
     /// A multilayer perceptron, on 1,797 handwritten digits
+    #[default]
     Perceptron,
     /// A character-level GPT, on Shakespeare
     Gpt,
 }
 
-/// The options, for `#[command(flatten)]`.
-#[derive(Clone, Debug, clap::Args)]
+/// The options, for `#[command(flatten)]`, and keys of a config.
+#[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+#[serde(default)]
 pub(in crate::train) struct ModelArgs {
-    /// What to train
-    #[arg(long, value_enum, default_value_t = ModelName::Perceptron)]
-    pub(in crate::train) model: ModelName,
+    /// What to train [default: perceptron]
+    #[arg(long, value_enum)]
+    model: Option<ModelName>,
 
     /// Images or sequences in a batch; `all` for one batch of all images, which rprop needs [default: 32, gpt: 12]
     #[arg(long, visible_alias = "batch", value_name = "N")]
+    #[serde(alias = "batch", deserialize_with = "number_or_text")]
     batch_size: Option<String>,
 
     /// How often every image is seen [default: 30]
@@ -73,6 +78,46 @@ pub(in crate::train) struct ModelArgs {
 }
 
 impl ModelArgs {
+    /// Its keys in a config.
+    pub(in crate::train) const KEYS: [&str; 13] = [
+        "model",
+        "batch_size",
+        "batch",
+        "epochs",
+        "hidden",
+        "steps",
+        "eval_interval",
+        "n_layer",
+        "n_head",
+        "n_embd",
+        "block_size",
+        "sample",
+        "temperature",
+    ];
+
+    /// With another's word where it says nothing itself.
+    pub(in crate::train) fn or(self, other: Self) -> Self {
+        Self {
+            model: self.model.or(other.model),
+            batch_size: self.batch_size.or(other.batch_size),
+            epochs: self.epochs.or(other.epochs),
+            hidden: self.hidden.or(other.hidden),
+            steps: self.steps.or(other.steps),
+            eval_interval: self.eval_interval.or(other.eval_interval),
+            n_layer: self.n_layer.or(other.n_layer),
+            n_head: self.n_head.or(other.n_head),
+            n_embd: self.n_embd.or(other.n_embd),
+            block_size: self.block_size.or(other.block_size),
+            sample: self.sample.or(other.sample),
+            temperature: self.temperature.or(other.temperature),
+        }
+    }
+
+    /// Which model it is.
+    pub(in crate::train) fn name(&self) -> ModelName {
+        self.model.unwrap_or_default()
+    }
+
     pub(in crate::train) fn build(&self) -> Result<Box<dyn Model>> {
         let perceptron = [("--epochs", self.epochs.is_some()), ("--hidden", self.hidden.is_some())];
         let gpt = [
@@ -85,14 +130,14 @@ impl ModelArgs {
             ("--sample", self.sample.is_some()),
             ("--temperature", self.temperature.is_some()),
         ];
-        let (other, others): (&str, &[_]) = match self.model {
+        let (other, others): (&str, &[_]) = match self.name() {
             ModelName::Perceptron => ("gpt", &gpt),
             ModelName::Gpt => ("perceptron", &perceptron),
         };
         if let Some((option, _)) = others.iter().find(|(_, is_given)| *is_given) {
             bail!("{option} is an option of --model {other}");
         }
-        match self.model {
+        match self.name() {
             ModelName::Perceptron => {
                 let (epochs, hidden) = (self.epochs.unwrap_or(30), self.hidden.unwrap_or(128));
                 let batch_size = self.batch_size.as_deref().unwrap_or("32");
@@ -127,5 +172,14 @@ impl ModelArgs {
             sample: self.sample.unwrap_or(sample),
             temperature: self.temperature.unwrap_or(temperature),
         })
+    }
+}
+
+/// A number of images, or `all`.
+fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(deserializer)? {
+        Value::Integer(number) => Ok(Some(number.to_string())),
+        Value::String(text) => Ok(Some(text)),
+        other => Err(D::Error::custom(format!("expected a number, or \"all\", found {other}"))),
     }
 }
