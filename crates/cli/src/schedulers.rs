@@ -133,6 +133,21 @@ impl Schedulers {
         self.followers.iter().map(move |follower| follower.lr.map(place))
     }
 
+    /// What each group's learning rate and its weight decay follow, in words; empty if neither moves.
+    pub(crate) fn in_words(&self) -> impl Iterator<Item = String> {
+        let along = |what: &str, place: Option<Place>| {
+            let Some((track, _)) = place else { return String::new() };
+            let kind = match self.tracks[track].scheduler.schedule() {
+                AnySchedule::Custom(_) => &self.tracks[track].place,
+                schedule => schedule.kind(),
+            };
+            format!("{what} along {kind}")
+        };
+        self.followers.iter().map(move |Follower { lr, weight_decay, .. }| {
+            along("", *lr) + &along(", weight decay", *weight_decay)
+        })
+    }
+
     /// Gives groups the rules of the next step.
     pub(crate) fn begin(&self, groups: &mut [Group]) -> Result<()> {
         for (group, follower) in groups.iter_mut().zip(&self.followers) {

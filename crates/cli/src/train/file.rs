@@ -110,7 +110,9 @@ impl File {
         let numerics = self.numerics(args, &config).context(name.clone())?;
         let words = String::new();
         let mut configured = Configured { name, tables: self.tables, config, numerics, words };
-        configured.words = configured.words(&configured.assign(model)?);
+        let assigned = configured.assign(model)?;
+        let schedulers = configured.schedulers(&assigned.groups, plan.steps)?;
+        configured.words = configured.words(&assigned, &schedulers);
         Ok(configured)
     }
 
@@ -258,9 +260,10 @@ impl Configured {
         &self.words
     }
 
-    /// The same of tensors in their groups.
-    fn words(&self, Assigned { specs, groups, .. }: &Assigned) -> String {
-        let line = |group: &Group| {
+    /// The same of tensors in their groups, and what these follow.
+    fn words(&self, assigned: &Assigned, schedulers: &Schedulers) -> String {
+        let Assigned { specs, groups, .. } = assigned;
+        let line = |(group, along): (&Group, String)| {
             let name = Some(group.name.as_str());
             let tensors = specs.iter().filter(|spec| spec.group.as_deref() == name).count();
             let plural = if tensors == 1 { "" } else { "s" };
@@ -271,9 +274,10 @@ impl Configured {
             let more: String =
                 state.into_iter().chain(around).map(|more| format!(", {more}")).collect();
             let (rule, lr) = (group.rule.name(), group.lr());
-            format!("  {}: {rule}, lr {lr}, {tensors} tensor{plural}{more}\n", group.name)
+            let name = &group.name;
+            format!("  {name}: {rule}, {tensors} tensor{plural}, lr {lr}{along}{more}\n")
         };
-        let lines: String = groups.iter().map(line).collect();
+        let lines: String = groups.iter().zip(schedulers.in_words()).map(line).collect();
         format!("Groups of {}:\n{lines}", self.name)
     }
 }

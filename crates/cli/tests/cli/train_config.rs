@@ -36,9 +36,9 @@ fn the_example_trains() {
     let ran =
         train(&["--config", EXAMPLE, "--epochs", "5", "--json", json.to_str().unwrap()]).good();
     for line in [
-        "  optimizer: adamw, lr 0.004, 2 tensors\n",
-        "  optimizer.no_decay: adamw, lr 0.004, 2 tensors\n",
-        "  [[group]] number 1: sgd, lr 0.02, 2 tensors, an average of decay 0.99\n",
+        "  optimizer: adamw, 2 tensors, lr 0.004 along one_cycle, weight decay along cosine_annealing\n",
+        "  optimizer.no_decay: adamw, 2 tensors, lr 0.004 along one_cycle\n",
+        "  [[group]] number 1: sgd, 2 tensors, lr 0.02 along step, an average of decay 0.99\n",
     ] {
         assert!(ran.out.contains(line), "{}", ran.out);
     }
