@@ -10,7 +10,6 @@ mod blocks;
 mod borrowed;
 mod conversions;
 mod custom_rules;
-mod design;
 mod edge_numbers;
 mod elements;
 mod errors;

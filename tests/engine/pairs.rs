@@ -12,12 +12,12 @@ use fallline::{
 };
 use fallline_reference::{
     self as reference, Tensor,
+    design::{self, Pair},
     formats::{bf16, f16},
 };
 
 use crate::{
     common::{Case, FORMATS, Rng, buffer, cases, gpu, in_blocks_of, write_grads},
-    design::{self, Pair},
     options::Choice,
 };
 

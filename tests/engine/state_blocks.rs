@@ -5,14 +5,14 @@ use fallline::{
     AdamW, BlockSpec, BorrowedTensor, BufferRange, Gpu, Group, Optimizer, Options, Sgd, SlotKind,
     SlotShape, StateFormat, Step, TensorId, TensorSpec, wgpu,
 };
-use fallline_reference::formats::{dynamic, e4m3, nibble};
-
-use crate::{
-    common::{
-        AWKWARD, FORMATS, InBlocks, Rng, bits, buffer, cases, gpu, in_blocks_of, round_trip, specs,
-        tiny_gpu,
-    },
+use fallline_reference::{
     design,
+    formats::{dynamic, e4m3, nibble},
+};
+
+use crate::common::{
+    AWKWARD, FORMATS, InBlocks, Rng, bits, buffer, cases, gpu, in_blocks_of, round_trip, specs,
+    tiny_gpu,
 };
 
 /// How near to the middle between two codes either will do, in ULP of the quotient. In WGSL a quotient

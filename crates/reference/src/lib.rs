@@ -13,6 +13,7 @@
     reason = "rounding f64 constants to f32 is what a twin does"
 )]
 
+pub mod design;
 pub mod formats;
 pub mod functions;
 mod number;

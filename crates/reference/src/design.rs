@@ -1,15 +1,16 @@
-//! All pairs: rows in which any two values of two factors occur together, many fewer than all combinations.
+//! All pairs: which combinations to test where all would be too many. In few rows any two values of two factors occur
+//! together.
 
 use std::collections::BTreeSet;
 
 /// A value of a factor, both by number.
-pub(crate) type Value = (usize, usize);
+pub type Value = (usize, usize);
 
 /// Values of two factors, that of the lower number first.
-pub(crate) type Pair = (Value, Value);
+pub type Pair = (Value, Value);
 
 /// All pairs of values of factors that have so many.
-pub(crate) fn pairs(sizes: &[usize]) -> impl Iterator<Item = Pair> {
+pub fn pairs(sizes: &[usize]) -> impl Iterator<Item = Pair> {
     let values = |factor: usize| (0..sizes[factor]).map(move |value| (factor, value));
     (0..sizes.len()).flat_map(move |first| {
         let second = move |a: Value| (first + 1..sizes.len()).flat_map(values).map(move |b| (a, b));
@@ -21,8 +22,10 @@ pub(crate) fn pairs(sizes: &[usize]) -> impl Iterator<Item = Pair> {
 /// no row has yet, and takes, factor by factor, the value that makes most such pairs with those that it has (the greedy
 /// choice of AETG: Cohen, Dalal, Fredman and Patton 1997). The same for the same factors.
 ///
-/// A pair that may not occur must leave each of its values another partner.
-pub(crate) fn all_pairs(sizes: &[usize], may_be: impl Fn(Pair) -> bool) -> Vec<Vec<usize>> {
+/// # Panics
+/// If a pair that may not occur leaves one of its values no other partner.
+#[must_use]
+pub fn all_pairs(sizes: &[usize], may_be: impl Fn(Pair) -> bool) -> Vec<Vec<usize>> {
     let ordered = |a: Value, b: Value| if a < b { (a, b) } else { (b, a) };
     let mut missing: BTreeSet<Pair> = pairs(sizes).filter(|pair| may_be(*pair)).collect();
     let mut rows: Vec<Vec<usize>> = Vec::new();
@@ -52,30 +55,36 @@ pub(crate) fn all_pairs(sizes: &[usize], may_be: impl Fn(Pair) -> bool) -> Vec<V
 }
 
 /// Whether every pair occurs that may, and no other.
-pub(crate) fn covers(sizes: &[usize], rows: &[Vec<usize>], may_be: impl Fn(Pair) -> bool) -> bool {
+#[must_use]
+pub fn covers(sizes: &[usize], rows: &[Vec<usize>], may_be: impl Fn(Pair) -> bool) -> bool {
     let occurs = |(a, b): Pair| rows.iter().any(|row| row[a.0] == a.1 && row[b.0] == b.1);
     pairs(sizes).all(|pair| occurs(pair) == may_be(pair))
 }
 
-#[test]
-fn every_pair_occurs_in_few_rows() {
-    for (sizes, most) in [
-        (&[2, 2, 2][..], 5),
-        (&[3, 3, 3, 3], 13),
-        (&[5, 4, 3, 2, 2], 24),
-        (&[2; 12], 12),
-        (&[7], 0),
-        (&[4, 6], 24),
-    ] {
-        let rows = all_pairs(sizes, |_| true);
-        assert!(covers(sizes, &rows, |_| true), "{sizes:?}");
-        assert!(rows.len() <= most, "{sizes:?}: {} rows", rows.len());
-        assert_eq!(rows, all_pairs(sizes, |_| true));
+#[cfg(test)]
+mod tests {
+    use super::{Pair, all_pairs, covers};
+
+    #[test]
+    fn every_pair_occurs_in_few_rows() {
+        for (sizes, most) in [
+            (&[2, 2, 2][..], 5),
+            (&[3, 3, 3, 3], 13),
+            (&[5, 4, 3, 2, 2], 24),
+            (&[2; 12], 12),
+            (&[7], 0),
+            (&[4, 6], 24),
+        ] {
+            let rows = all_pairs(sizes, |_| true);
+            assert!(covers(sizes, &rows, |_| true), "{sizes:?}");
+            assert!(rows.len() <= most, "{sizes:?}: {} rows", rows.len());
+            assert_eq!(rows, all_pairs(sizes, |_| true));
+        }
+        // A row less, and a pair is missing; a value that goes with one other alone.
+        let (sizes, may_be) = ([3, 3, 2], |((_, a), (b, c)): Pair| b != 1 || a != 0 || c == 2);
+        let rows = all_pairs(&sizes, may_be);
+        assert!(covers(&sizes, &rows, may_be));
+        assert!(!covers(&sizes, &rows, |_| true));
+        assert!(!covers(&sizes, &rows[1..], may_be));
     }
-    // A row less, and a pair is missing; a value that goes with one other alone.
-    let (sizes, may_be) = ([3, 3, 2], |((_, a), (b, c)): Pair| b != 1 || a != 0 || c == 2);
-    let rows = all_pairs(&sizes, may_be);
-    assert!(covers(&sizes, &rows, may_be));
-    assert!(!covers(&sizes, &rows, |_| true));
-    assert!(!covers(&sizes, &rows[1..], may_be));
 }
