@@ -110,7 +110,7 @@ impl Config {
         Self::parse(&text).with_context(place)
     }
 
-    fn parse(text: &str) -> anyhow::Result<Self> {
+    pub(crate) fn parse(text: &str) -> anyhow::Result<Self> {
         let file = toml::from_str(text).map_err(|error| one_line(&error))?;
         Self::of(file, &Given::parse)
     }

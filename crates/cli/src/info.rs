@@ -200,8 +200,9 @@ struct Report {
     unusable: Option<String>,
 }
 
+/// The limits that matter to a step.
 #[derive(Debug, Serialize)]
-struct LimitsReport {
+pub(crate) struct LimitsReport {
     max_storage_buffer_binding_size: u64,
     max_buffer_size: u64,
     max_storage_buffers_per_shader_stage: u32,
@@ -210,12 +211,73 @@ struct LimitsReport {
     min_storage_buffer_offset_alignment: u32,
 }
 
+impl LimitsReport {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
+            max_buffer_size: limits.max_buffer_size,
+            max_storage_buffers_per_shader_stage: limits.max_storage_buffers_per_shader_stage,
+            max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
+            max_compute_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+            min_storage_buffer_offset_alignment: limits.min_storage_buffer_offset_alignment,
+        }
+    }
+
+    /// Each by its name.
+    pub(crate) fn in_words(&self) -> [(&'static str, String); 6] {
+        let number = |value: u32| value.to_string();
+        [
+            ("max_storage_buffer_binding_size", mib(self.max_storage_buffer_binding_size)),
+            ("max_buffer_size", mib(self.max_buffer_size)),
+            (
+                "max_storage_buffers_per_shader_stage",
+                number(self.max_storage_buffers_per_shader_stage),
+            ),
+            (
+                "max_compute_invocations_per_workgroup",
+                number(self.max_compute_invocations_per_workgroup),
+            ),
+            (
+                "max_compute_workgroups_per_dimension",
+                number(self.max_compute_workgroups_per_dimension),
+            ),
+            (
+                "min_storage_buffer_offset_alignment",
+                number(self.min_storage_buffer_offset_alignment),
+            ),
+        ]
+    }
+}
+
+/// The features that matter to a step.
 #[derive(Debug, Serialize)]
-struct FeaturesReport {
+pub(crate) struct FeaturesReport {
     timestamp_query: bool,
     shader_f16: bool,
     subgroup: bool,
     buffer_binding_array: bool,
+}
+
+impl FeaturesReport {
+    pub(crate) fn new(features: Features) -> Self {
+        Self {
+            timestamp_query: features.contains(Features::TIMESTAMP_QUERY),
+            shader_f16: features.contains(Features::SHADER_F16),
+            subgroup: features.contains(Features::SUBGROUP),
+            buffer_binding_array: features.contains(Features::BUFFER_BINDING_ARRAY),
+        }
+    }
+
+    /// Each by its name.
+    pub(crate) fn in_words(&self) -> [(&'static str, String); 4] {
+        let yes = |have: bool| if have { "yes" } else { "no" }.to_owned();
+        [
+            ("TIMESTAMP_QUERY", yes(self.timestamp_query)),
+            ("SHADER_F16", yes(self.shader_f16)),
+            ("SUBGROUP", yes(self.subgroup)),
+            ("BUFFER_BINDING_ARRAY", yes(self.buffer_binding_array)),
+        ]
+    }
 }
 
 /// Elements that lie together in the arena, and their bytes in f32.
@@ -224,29 +286,17 @@ const TILE_BYTES: u64 = StateFormat::F32.blocks_size_bytes(TILE_ELEMS);
 
 impl Report {
     fn new(adapter: &Adapter) -> Self {
-        let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+        let (info, limits) = (adapter.get_info(), adapter.limits());
         let bandwidth = bandwidth(adapter, &limits);
         let unusable = bandwidth.as_ref().err().map(print::message);
         let (copy_gb_per_s, timing) = bandwidth.ok().unzip();
         Self {
             adapter: AdapterReport::new(&info),
             device_type: format!("{:?}", info.device_type),
-            features: FeaturesReport {
-                timestamp_query: features.contains(Features::TIMESTAMP_QUERY),
-                shader_f16: features.contains(Features::SHADER_F16),
-                subgroup: features.contains(Features::SUBGROUP),
-                buffer_binding_array: features.contains(Features::BUFFER_BINDING_ARRAY),
-            },
+            features: FeaturesReport::new(adapter.features()),
             subgroup_size: [info.subgroup_min_size, info.subgroup_max_size],
             window_elems: limits.max_storage_buffer_binding_size / TILE_BYTES * TILE_ELEMS,
-            limits: LimitsReport {
-                max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size,
-                max_buffer_size: limits.max_buffer_size,
-                max_storage_buffers_per_shader_stage: limits.max_storage_buffers_per_shader_stage,
-                max_compute_invocations_per_workgroup: limits.max_compute_invocations_per_workgroup,
-                max_compute_workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
-                min_storage_buffer_offset_alignment: limits.min_storage_buffer_offset_alignment,
-            },
+            limits: LimitsReport::new(&limits),
             copy_gb_per_s,
             timing,
             unusable,
@@ -257,31 +307,22 @@ impl Report {
     fn text(&self) -> String {
         let mut text = format!("{}\n", self.adapter.name);
         let mut line = |name: &str, value: String| text += &format!("  {name:<39}{value}\n");
-        let yes = |have: bool| if have { "yes" } else { "no" }.to_owned();
-        let (adapter, limits, features) = (&self.adapter, &self.limits, &self.features);
+        let adapter = &self.adapter;
         line("backend", adapter.backend.clone());
         line("driver", adapter.driver.clone());
         line("device type", self.device_type.clone());
-        line("max_storage_buffer_binding_size", mib(limits.max_storage_buffer_binding_size));
-        line("max_buffer_size", mib(limits.max_buffer_size));
-        for (name, value) in [
-            ("max_storage_buffers_per_shader_stage", limits.max_storage_buffers_per_shader_stage),
-            ("max_compute_invocations_per_workgroup", limits.max_compute_invocations_per_workgroup),
-            ("max_compute_workgroups_per_dimension", limits.max_compute_workgroups_per_dimension),
-            ("min_storage_buffer_offset_alignment", limits.min_storage_buffer_offset_alignment),
-        ] {
-            line(name, value.to_string());
+        for (name, value) in self.limits.in_words() {
+            line(name, value);
         }
-        line("TIMESTAMP_QUERY", yes(features.timestamp_query));
-        line("SHADER_F16", yes(features.shader_f16));
         let [least, most] = self.subgroup_size;
-        let subgroup = match features.subgroup {
-            true if least == most => format!("yes, {least} lanes"),
-            true => format!("yes, {least} to {most} lanes"),
-            false => yes(false),
-        };
-        line("SUBGROUP", subgroup);
-        line("BUFFER_BINDING_ARRAY", yes(features.buffer_binding_array));
+        for (name, value) in self.features.in_words() {
+            let lanes = match name {
+                "SUBGROUP" if self.features.subgroup && least == most => format!(", {least} lanes"),
+                "SUBGROUP" if self.features.subgroup => format!(", {least} to {most} lanes"),
+                _ => String::new(),
+            };
+            line(name, value + &lanes);
+        }
         let elems = self.window_elems;
         line("largest arena window", format!("{elems} elements, {} in f32", mib(elems * 4)));
         if let (Some(copy), Some(timing)) = (self.copy_gb_per_s, &self.timing) {

@@ -5,6 +5,7 @@
 
 mod around;
 mod bench;
+mod check;
 mod compute;
 mod config;
 mod copy;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The optimizer step for machine-learning runtimes on wgpu: train, replay, schedule, quantize, plot, bench, info.
+/// The optimizer step for machine-learning runtimes on wgpu: train, replay, schedule, quantize, plot, bench, check, info.
 #[derive(Debug, Parser)]
 #[command(name = "fallline", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
@@ -47,6 +48,8 @@ struct Cli {
 enum Command {
     /// List the adapters: driver, limits, features, copy bandwidth
     Info(info::Args),
+    /// Check whether this device computes what the engine relies on, and write a page about it
+    Check(check::Args),
     /// Train a small model on the GPU, on handwritten digits or Shakespeare, and draw the curves
     Train(Box<train::Args>),
     /// Let optimizers run down a function of two numbers, and draw their paths
@@ -68,6 +71,7 @@ enum Command {
 const EXAMPLES: &str = "\
 Examples:
   fallline info                                 which GPUs are there?
+  fallline check --html report.html             does this GPU compute what it should?
   fallline train -o train.svg                   train, and draw the curves
   fallline train --compare adamw,lion,sgd -o three.svg
                                                 three rules in one picture
@@ -100,6 +104,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Command::Info(args) => info::run(args, &cli.device),
+        Command::Check(args) => check::run(args, &cli.device),
         Command::Train(args) => train::run(args, &cli.device),
         Command::Race(args) => race::run(args, &cli.device),
         Command::Replay(args) => replay::run(args, &cli.device),

@@ -213,6 +213,39 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
+/// What a short measurement finds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Short {
+    pub(crate) params: u64,
+    pub(crate) ms_per_step: f64,
+    pub(crate) gb_per_s: f64,
+    pub(crate) copy_gb_per_s: f64,
+    /// Time of the step's bare memory traffic by the time of the step.
+    pub(crate) roofline: f64,
+    /// How it was timed.
+    pub(crate) timing: &'static str,
+}
+
+/// Measures AdamW on one tensor in some rounds, without baselines.
+pub(crate) fn short(gpu: &Gpu, numerics: Numerics, width: f64, rounds: usize) -> Result<Short> {
+    let copy = Copy::new(gpu)?;
+    let timer = Timer::new(gpu, |pass| copy.record(pass))?;
+    let bench = Bench {
+        gpu: gpu.clone(),
+        timer,
+        copy,
+        rounds,
+        borrowed: false,
+        numerics,
+        around: Around::default().with_defaults(),
+        baselines: false,
+    };
+    let (model, name) = (Model::OneBig, RuleName::ADAMW);
+    let (specs, rule) = (model.tensors(width), rule(name));
+    let samples = bench.measure(rule.clone(), &specs, &indicatif::ProgressBar::hidden())?;
+    Ok(Row::new(&bench, (model, name, width), &specs, &*rule, &samples).short())
+}
+
 /// What the models hold, instead of how fast they are.
 fn memory(args: &Args, gpu: &Gpu, json: Option<&Output>) -> Result<Outcome> {
     let mut rows = Vec::new();

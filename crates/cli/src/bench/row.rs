@@ -4,6 +4,7 @@ use fallline::{Rule, Scope, Slot, SlotKind, SlotShape, TensorSpec, rule_referenc
 use serde::Serialize;
 
 use super::{
+    Short,
     measure::{Bench, Paired, Samples},
     models::Model,
 };
@@ -146,6 +147,18 @@ impl Row {
                 per_tensor: Baseline::new(&samples.per_tensor),
                 unfused: Baseline::new(&samples.unfused),
             },
+        }
+    }
+
+    /// What a short measurement tells of it.
+    pub(super) fn short(&self) -> Short {
+        Short {
+            params: self.params,
+            ms_per_step: self.ms_per_step,
+            gb_per_s: self.gb_per_s,
+            copy_gb_per_s: self.copy_gb_per_s,
+            roofline: self.roofline,
+            timing: self.timing,
         }
     }
 

@@ -17,6 +17,13 @@ pub(crate) struct Tolerance {
     pub(super) atol: f64,
 }
 
+impl Default for Tolerance {
+    /// torch's for f32.
+    fn default() -> Self {
+        Self { rtol: 1.3e-6, atol: 1e-5 }
+    }
+}
+
 impl Tolerance {
     /// Only the same value passes.
     const EXACT: Self = Self { rtol: 0.0, atol: 0.0 };
@@ -36,15 +43,15 @@ impl Tolerance {
 #[derive(Debug, Default)]
 pub(crate) struct Difference {
     /// `param/<name>`, `eval/<name>`, `master/<name>`, `state/<slot>/<name>`, `state/d` or `report/<what>`.
-    pub(super) name: String,
-    pub(super) elements: usize,
-    pub(super) max_abs: f64,
+    pub(crate) name: String,
+    pub(crate) elements: usize,
+    pub(crate) max_abs: f64,
     /// Over all elements, those that agree too.
-    pub(super) mean_abs: f64,
-    pub(super) max_rel: f64,
+    pub(crate) mean_abs: f64,
+    pub(crate) max_rel: f64,
     /// In numbers of the format in which the expectation is recorded.
-    pub(super) max_ulp: u32,
-    pub(super) passed: bool,
+    pub(crate) max_ulp: u32,
+    pub(crate) passed: bool,
 }
 
 /// Whether the engine keeps and measures everything that the trace has expectations of.

@@ -21,7 +21,7 @@ use crate::{
     schedulers::Schedulers,
     tensorfile::{self, Tensor},
 };
-use compare::Tolerance;
+pub(crate) use compare::{Difference, Tolerance};
 use report::Report;
 use trace::{Trace, What};
 
@@ -54,11 +54,11 @@ pub(crate) struct Args {
     json: Option<PathBuf>,
 
     /// Relative tolerance
-    #[arg(long, default_value_t = 1.3e-6)]
+    #[arg(long, default_value_t = Tolerance::default().rtol)]
     rtol: f64,
 
     /// Absolute tolerance
-    #[arg(long, default_value_t = 1e-5)]
+    #[arg(long, default_value_t = Tolerance::default().atol)]
     atol: f64,
 }
 
@@ -149,6 +149,21 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     }
     print::print(&report)?;
     Ok(if report.passed() { Outcome::Good } else { Outcome::Failed })
+}
+
+/// How far this device is from a recorded run, both given as what their files hold.
+pub(crate) fn in_memory(
+    gpu: &Gpu,
+    config: &str,
+    trace: &[u8],
+    tolerance: Tolerance,
+) -> anyhow::Result<Vec<Difference>> {
+    let config = Config::parse(config)?;
+    let trace = Trace::parse(trace)?;
+    let assigned = config.assign(trace.specs()?.into_iter())?;
+    let schedulers = config.schedulers(&assigned.groups, trace.steps)?;
+    let replayed = train(gpu, &config, (&assigned, schedulers), &trace, None)?;
+    compare::all(&replayed, &trace, tolerance)
 }
 
 /// What a replay leaves behind.

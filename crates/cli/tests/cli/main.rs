@@ -4,6 +4,7 @@
 //! own.
 
 mod bench;
+mod check;
 mod checkpoint;
 mod gpt;
 mod headers;

@@ -4,8 +4,18 @@ use std::process::Command;
 
 use crate::common::{fallline, golden, run, unread};
 
-const COMMANDS: [&str; 9] =
-    ["info", "train", "race", "replay", "schedule", "plot", "quantize", "dequantize", "bench"];
+const COMMANDS: [&str; 10] = [
+    "info",
+    "check",
+    "train",
+    "race",
+    "replay",
+    "schedule",
+    "plot",
+    "quantize",
+    "dequantize",
+    "bench",
+];
 
 #[test]
 fn help_has_examples() {
@@ -60,7 +70,7 @@ fn quantize() -> [&'static str; 3] {
 #[test]
 fn an_adapter_that_is_not_there_is_one_line() {
     let (replay, quantize) = (replay(), quantize());
-    for command in [&["info"][..], &["train"], &["bench"], &replay, &quantize] {
+    for command in [&["info"][..], &["check"], &["train"], &["bench"], &replay, &quantize] {
         let arguments = [command, &["--adapter", "no such", "--backend", "vulkan"]].concat();
         fallline(&arguments)
             .says("no GPU adapter named 'no such' of backend vulkan found (adapters here: ");
@@ -70,7 +80,7 @@ fn an_adapter_that_is_not_there_is_one_line() {
 #[test]
 fn a_backend_that_does_not_exist_is_named() {
     let (replay, quantize) = (replay(), quantize());
-    for command in [&["info"][..], &["train"], &["bench"], &replay, &quantize] {
+    for command in [&["info"][..], &["check"], &["train"], &["bench"], &replay, &quantize] {
         for (names, found) in [("vulkn", "vulkn"), ("vulkan,foo", "foo")] {
             let mut fallline = Command::new(env!("CARGO_BIN_EXE_fallline"));
             run(fallline.args(command).env("WGPU_BACKEND", names)).refuses(&format!(
@@ -86,6 +96,8 @@ fn a_path_that_cannot_be_written_is_found_first() {
     let (replay, quantize) = (replay(), quantize());
     for (command, option) in [
         (&["info"][..], "--json"),
+        (&["check"], "--json"),
+        (&["check"], "--html"),
         (&["train"], "--svg"),
         (&["train"], "--csv"),
         (&["train"], "--json"),
