@@ -18,7 +18,8 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
                                     unless --svg names another file
        cargo xtask test [OPTIONS]   set up, then every test: `cargo test --workspace [OPTIONS]`
        cargo xtask wasm             build the library for wasm32, and look for what blocks there
-       cargo xtask browser          run everything that waits in a page of headless Chromium
+       cargo xtask browser          run everything that waits in a page of headless Chromium, and read
+                                    the page of `fallline check` there
        cargo xtask isa [WORD...]    have the kernels, or those whose names have these words (as `adamw
                                     arena`), compiled for AMD's GPUs, and look for what should not be and
                                     what is worse than in docs/compilers.md; no GPU is needed, but Mesa's

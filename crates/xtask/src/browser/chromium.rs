@@ -57,6 +57,22 @@ pub(super) fn version(name: &str) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&told.stdout).trim().to_owned())
 }
 
+/// The document that a file has become, as HTML. The profile is made in this directory, and stays there.
+pub(super) fn dom(name: &str, directory: &Path, page: &Path) -> anyhow::Result<String> {
+    let url = format!("file://{}", page.canonicalize()?.display());
+    let profile = format!("--user-data-dir={}", directory.join("profile-report").display());
+    let printed = Command::new(name)
+        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+        .args([&profile, &url])
+        .stderr(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {name}"))?;
+    if !printed.status.success() {
+        bail!("`{name} --dump-dom` failed ({})", printed.status);
+    }
+    Ok(String::from_utf8_lossy(&printed.stdout).into_owned())
+}
+
 /// A browser with a profile of its own; both are gone when this is dropped.
 #[derive(Debug)]
 pub(super) struct Browser {

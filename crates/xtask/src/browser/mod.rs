@@ -1,6 +1,8 @@
-//! `cargo xtask browser`: whether everything that waits makes progress in a browser by itself.
+//! `cargo xtask browser`: whether everything that waits makes progress in a browser by itself, and whether the page of
+//! `fallline check` can be read there.
 
 mod chromium;
+mod report;
 mod server;
 
 use std::{
@@ -31,8 +33,9 @@ const LOOK: Duration = Duration::from_millis(200);
 
 pub(crate) fn browser() -> anyhow::Result<()> {
     let target = target_dir()?;
-    let files = files(&target)?;
     let name = chromium::find()?;
+    report::look(name, &target.join("browser"))?;
+    let files = files(&target)?;
     let (address, said) = server::serve(files).context("cannot serve a page")?;
     say(&format!("running the checks in {}", chromium::version(name)?));
     let profile = target.join("browser").join(format!("profile-{}", process::id()));
