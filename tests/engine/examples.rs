@@ -54,3 +54,9 @@ fn custom_rule() {
     let out = run("custom_rule");
     assert!(out.contains("the same bits"), "{out}");
 }
+
+#[test]
+fn wgpu_runtime() {
+    let out = run("wgpu_runtime");
+    assert!(out.contains("after 300 steps the weights are at most 0.00"), "{out}");
+}

@@ -6,6 +6,7 @@
 //! - [Memory](memory): what each byte of state is for
 //! - [Checkpoints](checkpoints)
 //! - [A run that diverges](diverging): a checklist
+//! - [fallline in your wgpu runtime](wgpu_runtime): whose memory, whose encoder
 //!
 //! The crate's own page is about what an embedder has to know; [`schedule`](crate::schedule) about learning rates.
 
@@ -26,3 +27,6 @@ pub mod checkpoints {}
 
 #[doc = include_str!("diverging.md")]
 pub mod diverging {}
+
+#[doc = include_str!("wgpu.md")]
+pub mod wgpu_runtime {}
