@@ -29,6 +29,7 @@ mod options;
 mod pairs;
 mod pieces;
 mod places;
+mod plan;
 mod quantizer;
 mod save;
 mod scalars;

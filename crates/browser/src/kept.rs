@@ -1,6 +1,6 @@
 //! What is kept beyond a run: saved, or in blocks of codes.
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use fallline::{
     AdamW, BlockSpec, Dtype, Gpu, Group, LoadOptions, Optimizer, Precision, Quantizer, Saved,
     StateFormat, Step, TensorSpec,
@@ -63,6 +63,24 @@ pub(crate) async fn evaluated() -> anyhow::Result<()> {
         let back = optimizer.fetch_param(ID).await?;
         ensure!(bits(&back) == bits(&trained), "it did not come back");
     }
+    Ok(())
+}
+
+/// A plan is of an optimizer as it stands.
+pub(crate) async fn planned() -> anyhow::Result<()> {
+    let mut optimizer = low_bit(&gpu().await?)?;
+    optimizer.store_param(ID, &values(LEN, 0)).await?;
+    run(&mut optimizer, 1..=3).await?;
+    let plan = optimizer.fetch_plan().await?;
+    let bytes = |number: usize| {
+        let contents = plan.buffers[number].contents.as_ref();
+        contents.filter(|contents| contents.offset == 0).map(|contents| &contents.bytes[..])
+    };
+    expect("the step counters", bytes(plan.reports.steps), Some(&[3, 0, 0, 0][..]))?;
+    let param = bytes(plan.tensors[0].param.buffer).context("there are no parameters")?;
+    let codes = param.chunks_exact(2).map(|code| u32::from_le_bytes([0, 0, code[0], code[1]]));
+    let planned: Vec<u32> = codes.take(LEN).collect();
+    ensure!(planned == bits(&optimizer.fetch_param(ID).await?), "the parameters differ");
     Ok(())
 }
 

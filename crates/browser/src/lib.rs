@@ -41,6 +41,7 @@ pub const CHECKS: &[Check] = &[
     ("a saved run goes on to the bit", || Box::pin(kept::saved())),
     ("a saved run is loaded in other formats", || Box::pin(kept::converted())),
     ("what is evaluated is read, put and saved", || Box::pin(kept::evaluated())),
+    ("a plan has what buffers hold", || Box::pin(kept::planned())),
     ("values become blocks of codes, and come back", || Box::pin(kept::quantized())),
     ("a late error names its call when all settles", || Box::pin(errors::settled())),
     ("a late error comes out instead of a later call", || Box::pin(errors::later())),

@@ -1,10 +1,8 @@
 //! A kernel with its bind group, ready to be recorded, and what bind groups are made of.
 
-use std::{collections::HashMap, hash::Hash, ops::Range};
+use std::{collections::HashMap, hash::Hash, ops::Range, sync::Arc};
 
-use wgpu::{
-    BindGroup, BindingResource, Buffer, BufferBinding, BufferSize, BufferUsages, ComputePass,
-};
+use wgpu::{BindingResource, Buffer, BufferBinding, BufferSize, BufferUsages, ComputePass};
 
 use crate::{Gpu, Result, compute, kernel::Kernel};
 
@@ -18,11 +16,49 @@ pub(crate) struct Dispatch {
 
 impl Dispatch {
     /// Records the kernel, with an offset for each binding that wants one.
-    pub(crate) fn record(&self, pass: &mut ComputePass<'_>, offsets: &[u32]) {
-        pass.set_pipeline(&self.kernel.pipeline);
-        pass.set_bind_group(0, &self.bind_group, offsets);
-        let [x, y, z] = self.workgroups;
-        pass.dispatch_workgroups(x, y, z);
+    pub(crate) fn record(&self, pass: &mut dyn Pass, offsets: &[u32]) {
+        pass.dispatch(self, offsets);
+    }
+}
+
+/// What dispatches are recorded into: a compute pass, or the data of a [`Plan`](crate::plan::Plan).
+pub(crate) trait Pass {
+    /// With an offset for each binding that wants one.
+    fn dispatch(&mut self, dispatch: &Dispatch, offsets: &[u32]);
+}
+
+impl Pass for ComputePass<'_> {
+    fn dispatch(&mut self, dispatch: &Dispatch, offsets: &[u32]) {
+        self.set_pipeline(&dispatch.kernel.pipeline);
+        self.set_bind_group(0, &dispatch.bind_group.group, offsets);
+        let [x, y, z] = dispatch.workgroups;
+        self.dispatch_workgroups(x, y, z);
+    }
+}
+
+/// A bind group, and what wgpu does not tell of one: the range of a buffer that each binding is.
+#[derive(Clone, Debug)]
+pub(crate) struct BindGroup {
+    pub(crate) group: wgpu::BindGroup,
+    pub(crate) entries: Arc<[BoundRange]>,
+}
+
+/// A part of a buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct BoundRange {
+    pub(crate) buffer: Buffer,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+}
+
+impl BoundRange {
+    /// `None` of what is no buffer, which no kernel of the engine binds.
+    fn new(resource: &BindingResource<'_>) -> Option<Self> {
+        let BindingResource::Buffer(BufferBinding { buffer, offset, size }) = resource else {
+            return None;
+        };
+        let size = size.map_or_else(|| buffer.size() - offset, BufferSize::get);
+        Some(Self { buffer: (*buffer).clone(), offset: *offset, size })
     }
 }
 
@@ -81,7 +117,8 @@ pub(crate) fn bind(
     kernel: &Kernel,
     resources: &[BindingResource<'_>],
 ) -> Result<BindGroup> {
-    compute::bind(gpu, label, &kernel.layout, resources)
+    let group = compute::bind(gpu, label, &kernel.layout, resources)?;
+    Ok(BindGroup { group, entries: resources.iter().filter_map(BoundRange::new).collect() })
 }
 
 /// Tables for several dispatches in one buffer.

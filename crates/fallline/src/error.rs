@@ -320,6 +320,12 @@ pub enum Error {
          (add_borrowed)"
     )]
     NotArena,
+    /// [`Optimizer::fetch_plan`](crate::Optimizer::fetch_plan) of an optimizer over borrowed buffers.
+    #[error(
+        "the optimizer borrows parameters and gradients: a plan is of an arena, all of whose buffers it \
+         can describe"
+    )]
+    PlanOfBorrowed,
     /// [`Optimizer::rebind`](crate::Optimizer::rebind) of an arena.
     #[error("the optimizer owns its parameters and gradients: there is nothing to rebind")]
     NotBorrowed,

@@ -45,6 +45,25 @@ impl Gpu {
         Self::from_device(device, queue)
     }
 
+    /// A device with these limits that computes nothing and needs no GPU: optimizers can be built on it, and their
+    /// [plans](crate::plan) are those of any device with such limits. `Limits::default()` are those that every WebGPU
+    /// has.
+    ///
+    /// Its buffers lie in the host's memory.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLimit`] if the kernels need more.
+    #[cfg(feature = "noop")]
+    pub fn noop(limits: &Limits) -> Result<Self> {
+        check_limits(limits)?;
+        let (device, queue) = wgpu::Device::noop(&wgpu::DeviceDescriptor {
+            label: Some("fallline device without a GPU"),
+            required_limits: limits.clone(),
+            ..Default::default()
+        });
+        Self::from_device(device, queue)
+    }
+
     /// Takes a device of the caller's with its own queue; no error handler or device-lost callback of
     /// theirs is touched. (That the queue is the device's cannot be checked: wgpu reports a wrong one
     /// to the queue's device, which panics by default.)
@@ -203,9 +222,12 @@ impl Gpu {
         Ok(buffer)
     }
 
-    /// Creates a buffer of zeros of at least 16 bytes.
+    /// Creates a buffer of zeros of at least 16 bytes. What kernels bind may be copied from: a plan has the contents
+    /// of all of it.
     pub(crate) fn buffer(&self, label: &str, size: u64, usage: BufferUsages) -> Result<Buffer> {
         let size = size.max(16).next_multiple_of(16);
+        let is_bound = usage.intersects(BufferUsages::STORAGE | BufferUsages::UNIFORM);
+        let usage = if is_bound { usage | BufferUsages::COPY_SRC } else { usage };
         let descriptor =
             wgpu::BufferDescriptor { label: Some(label), size, usage, mapped_at_creation: false };
         let created = self.checked(label, || self.device.create_buffer(&descriptor));

@@ -89,17 +89,22 @@
 //! wasm32 these do not exist, and wgpu reports an error after the call that caused it: it comes out in
 //! [`Gpu::settle`] or instead of the next call, and whatever reads waits for its own.
 //!
+//! # Other languages
+//!
+//! [`Optimizer::fetch_plan`] gives a step as data, for any other WebGPU to play: see [`plan`].
+//!
 //! # Guide
 //!
-//! [`guide`] has a page for each thing that has to be decided: rules, groups, precision, memory, checkpoints; and one for runs
-//! that diverge.
+//! [`guide`] has a page for each thing that has to be decided: rules, groups, precision, memory, checkpoints; one for runs
+//! that diverge; and one for runtimes on wgpu.
 //!
 //! # Features
 //!
 //! - `wgpu_default`, on by default: wgpu's own default features, and so every backend. Without it wgpu has those
 //!   that the rest of the program asks for, and with none of them there is no adapter.
+//! - `noop`: `Gpu::noop`, a device that computes nothing, on which [plans](plan) are made without a GPU.
 //! - `serde`: rules and schedules from configuration files and into them (`deserialize_rule`, `serialize_rule`,
-//!   [`AnySchedule`](schedule::AnySchedule)), formats by their names, and logs of monitored runs (`monitor`).
+//!   [`AnySchedule`](schedule::AnySchedule)), formats by their names, logs of monitored runs (`monitor`), and plans.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -128,6 +133,7 @@ mod lost;
 pub mod monitor;
 mod optimizer;
 mod options;
+pub mod plan;
 mod quantizer;
 mod range_test;
 mod records;

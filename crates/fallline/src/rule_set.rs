@@ -129,6 +129,12 @@ impl RuleSet {
         self.families[..family].iter().map(|family| span(family.groups.len())).sum()
     }
 
+    /// Where those of a group begin there.
+    pub(crate) fn hyper_offset(&self, group: usize) -> usize {
+        let own = self.hyper_of_group[group] * size_of::<abi::Hyper>();
+        self.offset_of_family(self.family_of_group[group]) + size_of::<abi::Hypers>() + own
+    }
+
     /// The constants of all rules, as kernels bind them.
     pub(crate) fn hyper_bytes(&self, clip_value: f32, seed: u32) -> Vec<u8> {
         let mut bytes = vec![0; self.offset_of_family(self.families.len())];

@@ -13,7 +13,7 @@ use wgpu::{Adapter, Backends};
 
 use crate::{
     Gpu, GpuOptions, LoadOptions, LoadSource, LossScaler, Optimizer, Quantizer, Result, SaveSink,
-    StepReport, Sums, TensorId, adapters::request_adapters,
+    StepReport, Sums, TensorId, adapters::request_adapters, plan::Plan,
 };
 
 /// Waits for a future.
@@ -148,6 +148,14 @@ impl Optimizer {
     /// As [`fetch_steps`](Self::fetch_steps).
     pub fn read_steps(&self) -> Result<Vec<u32>> {
         block_on(self.fetch_steps())
+    }
+
+    /// [`fetch_plan`](Self::fetch_plan) that waits.
+    ///
+    /// # Errors
+    /// As [`fetch_plan`](Self::fetch_plan).
+    pub fn read_plan(&self) -> Result<Plan> {
+        block_on(self.fetch_plan())
     }
 
     /// [`fetch_sums`](Self::fetch_sums) that waits.

@@ -200,8 +200,8 @@ pub(crate) fn tile_bytes(slots: &[Slot], state: StateFormat) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InTiles {
     /// Bytes of a tile in all slots.
-    stride: usize,
-    first: usize,
+    pub(crate) stride: usize,
+    pub(crate) first: usize,
     /// Bytes of the slot's tile.
     pub(crate) bytes: usize,
 }

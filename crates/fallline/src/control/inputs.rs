@@ -128,7 +128,8 @@ impl StepInputs {
         self.places_bytes as usize
     }
 
-    fn entry_bytes(&self) -> u32 {
+    /// Bytes of an entry.
+    pub(crate) fn entry_bytes(&self) -> u32 {
         self.places_begin() + self.places_bytes
     }
 
@@ -195,15 +196,39 @@ impl StepInputs {
         constants: &StepConstants,
         places: &[u8],
     ) -> Result<Written> {
+        let written = self.take(gpu, !places.is_empty(), input.head.monitored != 0)?;
+        let bytes = self.bytes(input, constants, places);
+        gpu.write("step", &self.buffer, written.input.into(), &bytes)?;
+        Ok(written)
+    }
+
+    /// A free entry, into which nothing is written yet.
+    pub(crate) fn take(&self, gpu: &Gpu, has_places: bool, is_monitored: bool) -> Result<Written> {
         let entry = self.ring.take(gpu)?;
         let at = entry.number * self.entry_bytes();
-        let (absent, moved) = (at + self.input_bytes, at + self.places_begin());
+        let absent = at + self.input_bytes;
         let groups = absent + self.absent_bytes;
-        let hypers = groups + self.groups_bytes;
-        let totals = at + self.totals_begin();
+        let moved = at + self.places_begin();
+        Ok(Written {
+            input: at,
+            absent,
+            groups,
+            hypers: groups + self.groups_bytes,
+            totals: at + self.totals_begin(),
+            places: if has_places { moved } else { self.first_places() },
+            is_monitored,
+            entry,
+        })
+    }
+
+    /// A step's input, as an entry holds it.
+    pub(crate) fn bytes(&self, input: &Input, constants: &StepConstants, places: &[u8]) -> Vec<u8> {
+        let groups = (self.input_bytes + self.absent_bytes) as usize;
+        let hypers = groups + self.groups_bytes as usize;
         // No more than is written: an entry has room for places that most steps do not bring.
-        let len = (hypers - at) as usize + constants.hypers.len();
-        let len = if places.is_empty() { len } else { (moved - at) as usize + places.len() };
+        let len = hypers + constants.hypers.len();
+        let moved = self.places_begin() as usize;
+        let len = if places.is_empty() { len } else { moved + places.len() };
         let mut bytes = Vec::with_capacity(len);
         bytes.extend_from_slice(bytemuck::bytes_of(&input.head));
         bytes.extend_from_slice(bytemuck::cast_slice(&input.rates));
@@ -213,18 +238,15 @@ impl StepInputs {
             mask[tensor / 32] |= 1 << (tensor % 32);
         }
         bytes.extend_from_slice(bytemuck::cast_slice(&mask));
-        bytes.resize((groups - at) as usize, 0);
+        bytes.resize(groups, 0);
         bytes.extend_from_slice(bytemuck::cast_slice(&constants.groups));
-        bytes.resize((hypers - at) as usize, 0);
+        bytes.resize(hypers, 0);
         bytes.extend_from_slice(&constants.hypers);
         if !places.is_empty() {
-            bytes.resize(self.places_begin() as usize, 0);
+            bytes.resize(moved, 0);
             bytes.extend_from_slice(places);
         }
-        gpu.write("step", &self.buffer, at.into(), &bytes)?;
-        let places = if places.is_empty() { self.first_places() } else { moved };
-        let is_monitored = input.head.monitored != 0;
-        Ok(Written { input: at, absent, groups, hypers, totals, places, is_monitored, entry })
+        bytes
     }
 
     /// Writes sums of the outside into the entry of a step that is not submitted.

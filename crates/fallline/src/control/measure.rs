@@ -1,13 +1,13 @@
 //! Measuring the gradients, and deciding by them.
 
-use wgpu::{BindingResource, Buffer, BufferUsages, ComputePass};
+use wgpu::{BindingResource, Buffer, BufferUsages};
 
 use super::{RowPieces, Written, inputs::StepInputs, monitor::Entries};
 use crate::{
     Gpu, Group, LossScaler, Options, Result,
     abi::{Decision, Norm, Partial, Span, Total},
     compile,
-    dispatch::{Dispatch, PartDispatch, bind},
+    dispatch::{Dispatch, PartDispatch, Pass, bind},
     kernel::{self, Recipe},
     rules::narrow,
 };
@@ -96,17 +96,17 @@ impl Measure {
         Ok(Self { decide, ..self.clone() })
     }
 
+    /// The loss scale.
+    pub(crate) fn scaler(&self) -> &LossScaler {
+        &self.scaler
+    }
+
     /// Whether this step does.
     pub(crate) fn is_in(&self, written: &Written) -> bool {
         self.always || written.is_monitored
     }
 
-    pub(crate) fn record(
-        &self,
-        pass: &mut ComputePass<'_>,
-        written: &Written,
-        rows: &[PartDispatch],
-    ) {
+    pub(crate) fn record(&self, pass: &mut dyn Pass, written: &Written, rows: &[PartDispatch]) {
         for PartDispatch { dispatch, offset } in rows.iter().filter(|rows| !super::is_margins(rows))
         {
             dispatch.record(pass, &[written.absent, written.places + offset]);
@@ -114,12 +114,7 @@ impl Measure {
         self.total.record(pass, &[]);
     }
 
-    pub(crate) fn record_decide(
-        &self,
-        pass: &mut ComputePass<'_>,
-        written: &Written,
-        outside: bool,
-    ) {
+    pub(crate) fn record_decide(&self, pass: &mut dyn Pass, written: &Written, outside: bool) {
         let totals = if outside { written.totals } else { 0 };
         self.decide[usize::from(outside)].record(pass, &[written.input, totals]);
     }

@@ -8,7 +8,7 @@ mod reduce;
 mod rows;
 mod sums;
 
-use wgpu::{BindGroup, BindingResource, Buffer, BufferUsages, ComputePass};
+use wgpu::{BindingResource, Buffer, BufferUsages};
 
 pub(crate) use inputs::{EntrySizes, Input, StepConstants, StepInputs, Written};
 pub(crate) use measure::{HISTORY_LEN, Measure, entry_bytes};
@@ -25,7 +25,7 @@ use crate::{
     Error, Gpu, Group, Options, Result,
     abi::{self, NO_TENSOR, Placement},
     compile,
-    dispatch::{BindGroups, Dispatch, PartDispatch, bind, part},
+    dispatch::{BindGroup, BindGroups, Dispatch, PartDispatch, Pass, bind, part},
     kernel::{self, HYPERS_BYTES, Kernel, KernelKey, Margins, Recipe},
     limits::max_workgroups,
     records::{Records, TileSums},
@@ -186,6 +186,11 @@ impl Control {
         gpu.write("fallline placements", &self.placements, 0, &self.records_of_places)
     }
 
+    /// What is decided about a step.
+    pub(crate) fn decision(&self) -> &Buffer {
+        &self.decision
+    }
+
     /// What was decided about the last step, without its norms.
     pub(crate) async fn fetch_decision(&self, gpu: &Gpu) -> Result<abi::Decision> {
         let head: Vec<abi::Decision> = transfer::fetch(gpu, &self.decision, 0, 1).await?;
@@ -286,12 +291,12 @@ impl Control {
     }
 
     /// Records what comes between what rules want summed over tensors and the update.
-    pub(crate) fn record_finish(&self, pass: &mut ComputePass<'_>, written: &Written) {
+    pub(crate) fn record_finish(&self, pass: &mut dyn Pass, written: &Written) {
         self.reduce.record_decide(pass, written);
     }
 
     /// Records what a monitored step tells, behind its update.
-    pub(crate) fn record_monitoring(&self, pass: &mut ComputePass<'_>, written: &Written) {
+    pub(crate) fn record_monitoring(&self, pass: &mut dyn Pass, written: &Written) {
         if let Some(monitoring) = self.monitoring.as_ref().filter(|_| written.is_monitored) {
             monitoring.record(pass, written);
         }
@@ -305,7 +310,7 @@ impl Control {
     /// Records what is measured.
     pub(crate) fn record_measure(
         &self,
-        pass: &mut ComputePass<'_>,
+        pass: &mut dyn Pass,
         written: &Written,
         rows: &[PartDispatch],
     ) {
@@ -318,7 +323,7 @@ impl Control {
     /// there are any, and steps are counted.
     pub(crate) fn record_decide(
         &self,
-        pass: &mut ComputePass<'_>,
+        pass: &mut dyn Pass,
         written: &Written,
         rows: &[PartDispatch],
         outside: bool,

@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use wgpu::{Buffer, BufferUsages, ComputePass};
+use wgpu::{Buffer, BufferUsages};
 
 use super::{HISTORY_LEN, Measure, Written, entry_bytes, inputs::StepInputs, workgroups};
 use crate::{
     Error, Gpu, Monitor, Result,
     abi::{Span, Total},
     compile,
-    dispatch::{Dispatch, bind, part},
+    dispatch::{BindGroup, Dispatch, Pass, bind, part},
     fits::fits,
     kernel::{Kernel, Recipe},
     limits,
@@ -114,7 +114,7 @@ impl Monitoring {
         Ok(all)
     }
 
-    pub(super) fn record(&self, pass: &mut ComputePass<'_>, written: &Written) {
+    pub(super) fn record(&self, pass: &mut dyn Pass, written: &Written) {
         if let Some((total, _)) = &self.total {
             total.record(pass, &[]);
         }
@@ -147,7 +147,7 @@ fn bind_norms(
     kernel: &Kernel,
     bound: Bound<'_>,
     totals: Option<&Buffer>,
-) -> Result<wgpu::BindGroup> {
+) -> Result<BindGroup> {
     let Bound { inputs, placements, records, decision, sums, measure } = bound;
     let entire = Buffer::as_entire_binding;
     let (input, _) = inputs.bindings();

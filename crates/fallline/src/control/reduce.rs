@@ -1,13 +1,13 @@
 //! What rules sum over rows and columns, tensors and many tensors, from the parts that frames and *margins* leave.
 
-use wgpu::{BindGroup, Buffer, ComputePass};
+use wgpu::Buffer;
 
 use super::{Written, inputs::StepInputs, workgroups};
 use crate::{
     Gpu, Result, Scope,
     abi::Placement,
     compile,
-    dispatch::{Dispatch, bind},
+    dispatch::{BindGroup, Dispatch, Pass, bind},
     fits::fits,
     kernel::{Kernel, Recipe},
     layout::TILE_VEC4,
@@ -110,14 +110,14 @@ impl Reduce {
     }
 
     /// Records what comes between *margins* and whatever sees rows and columns.
-    pub(super) fn record_keep(&self, pass: &mut ComputePass<'_>, written: &Written) {
+    pub(super) fn record_keep(&self, pass: &mut dyn Pass, written: &Written) {
         for dispatch in &self.keep {
             dispatch.record(pass, &[written.groups]);
         }
     }
 
     /// Records what comes between the sums of tiles and the update.
-    pub(super) fn record_decide(&self, pass: &mut ComputePass<'_>, written: &Written) {
+    pub(super) fn record_decide(&self, pass: &mut dyn Pass, written: &Written) {
         for dispatch in &self.decide {
             dispatch.record(pass, &[written.groups]);
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wgpu::{Buffer, ComputePass};
+use wgpu::Buffer;
 
 use super::Info;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     borrowed_buffers::{Buffers, Lending, ToLend},
     compile,
     control::{Control, Input, RowDispatch, RowPieces, RowWindow, StepInputs, Written},
-    dispatch::{BindGroups, Dispatch, PartDispatch, bind, part},
+    dispatch::{BindGroups, Dispatch, PartDispatch, Pass, bind, part},
     kernel::{self, KernelKey, Recipe, Stage, TableIn},
     limits,
     tiles::{self, Extent, Grouping, LentTensor, Piece, Reach, TileInputs, Windows},
@@ -422,11 +422,11 @@ fn bind_all(
 
 impl Ready {
     /// Records the update, behind everything that comes before it.
-    pub(super) fn record(&self, pass: &mut ComputePass<'_>, control: &Control, written: &Written) {
+    pub(super) fn record(&self, pass: &mut dyn Pass, control: &Control, written: &Written) {
         if let Some(expand) = &self.expand {
             expand.record(pass, &[written.places]);
         }
-        let record = |pass: &mut ComputePass<'_>, parts: &[PartDispatch]| {
+        let record = |pass: &mut dyn Pass, parts: &[PartDispatch]| {
             for PartDispatch { dispatch, offset } in parts {
                 dispatch.record(pass, &[*offset, written.hypers, written.places]);
             }

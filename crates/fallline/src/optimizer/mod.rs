@@ -9,6 +9,7 @@ mod estimate;
 mod evaluate;
 mod freeze;
 mod halves;
+mod plan;
 mod reports;
 mod rules;
 mod snapshot;
@@ -40,8 +41,8 @@ use self::{
 use crate::{
     BufferRange, Error, Gpu, Group, Monitor, Options, Places, Result, Role, Slot, StateFormat,
     TensorId, TensorSpec,
-    control::{Control, Written, is_margins},
-    dispatch::{Dispatch, PartDispatch},
+    control::{Control, Input, Written, is_margins},
+    dispatch::{Dispatch, PartDispatch, Pass},
     kernel::Program,
     layout::Layout,
     report::Reports,
@@ -288,15 +289,21 @@ impl Optimizer {
         borrowed.place(update_inputs, infos, control, placed)
     }
 
+    /// What the GPU needs to know of a step, which fills this entry of those for reports if it is not 0.
+    fn input(&self, step: &Step<'_>, monitored: u32) -> Result<Input> {
+        let mut input = step.input(&self.groups, self.infos.iter().map(|info| info.group))?;
+        input.head.monitored = monitored;
+        input.head.decides = u32::from(self.always_measures() || monitored != 0);
+        input.absent.extend(self.gone().chain(self.frozen()));
+        Ok(input)
+    }
+
     /// Checks a step and writes its input; `None` if there is nothing to do.
     fn prepare(&mut self, step: &Step<'_>) -> Result<Option<Written>> {
         self.needs_trained("a step")?;
-        let mut input = step.input(&self.groups, self.infos.iter().map(|info| info.group))?;
-        input.head.reported = self.reports.as_ref().map_or(0, Reports::delivered);
         let number = self.steps.wrapping_add(1);
-        input.head.monitored = self.entry_of(number);
-        input.head.decides = u32::from(self.always_measures() || input.head.monitored != 0);
-        input.absent.extend(self.gone().chain(self.frozen()));
+        let mut input = self.input(step, self.entry_of(number))?;
+        input.head.reported = self.reports.as_ref().map_or(0, Reports::delivered);
         if let Lies::Borrowed(borrowed) = &self.lies {
             if input.head.zero_grads != 0
                 && let Some((tensor, other)) = borrowed.shared_grads().cloned()
@@ -335,14 +342,14 @@ impl Optimizer {
     }
 
     /// Records a step whose input lies here, and gives back its place in the ring.
-    fn record(&self, pass: &mut ComputePass<'_>, written: Written) -> Entry {
+    fn record(&self, pass: &mut dyn Pass, written: Written) -> Entry {
         self.control.record_measure(pass, &written, self.lies.rows());
         self.control.record_decide(pass, &written, self.lies.rows(), false);
         self.record_update(pass, written)
     }
 
     /// Records the update, behind everything that comes before it.
-    fn record_update(&self, pass: &mut ComputePass<'_>, written: Written) -> Entry {
+    fn record_update(&self, pass: &mut dyn Pass, written: Written) -> Entry {
         match &self.lies {
             Lies::Arena { updates, .. } => {
                 for dispatch in &updates.reduces {

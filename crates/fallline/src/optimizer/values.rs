@@ -312,13 +312,13 @@ pub(crate) enum SlotPlace<'a> {
 
 /// In every tile of a tensor's state.
 pub(crate) struct TilesPlace<'a> {
-    format: StateFormat,
-    buffer: &'a Buffer,
+    pub(super) format: StateFormat,
+    pub(super) buffer: &'a Buffer,
     /// The tensor's state, all slots of it.
-    offset: u64,
-    size_bytes: u64,
+    pub(super) offset: u64,
+    pub(super) size_bytes: u64,
     /// Where in it the slot's tiles lie.
-    tiles: InTiles,
+    pub(super) tiles: InTiles,
 }
 
 impl TilesPlace<'_> {

@@ -5,7 +5,7 @@ mod borrowed;
 
 use std::ops::Range;
 
-use wgpu::{BindGroup, BindingResource, Buffer, BufferUsages};
+use wgpu::{BindingResource, Buffer, BufferUsages};
 
 pub(crate) use self::{
     arena::{Span, arena, arena_span},
@@ -13,7 +13,7 @@ pub(crate) use self::{
 };
 use crate::{
     Gpu, Result,
-    dispatch::{PART_ALIGNMENT, bind, part, tiles_part},
+    dispatch::{BindGroup, PART_ALIGNMENT, bind, part, tiles_part},
     kernel::{HYPERS_BYTES, Kernel, Program, SUM_BYTES, Stage},
     layout::{Layout, TILE_ELEMS},
     records::{Records, TileSums},
