@@ -20,7 +20,7 @@ use toml::Table;
 
 pub(crate) use amp::LossScale;
 use amp::{Clip, Kept, Rounding};
-use frozen::Frozen;
+pub(crate) use frozen::Frozen;
 use grouping::Grouping;
 pub(crate) use help::HELP;
 use schedules::{Common, Read, Schedules};
@@ -73,7 +73,7 @@ pub(crate) struct Assigned {
     pub(crate) specs: Vec<TensorSpec>,
     pub(crate) groups: Vec<Group>,
     /// Tensors that are frozen in some steps.
-    frozen: Vec<(Frozen, Select)>,
+    pub(crate) frozen: Vec<(Frozen, Select)>,
 }
 
 impl Assigned {
@@ -227,6 +227,11 @@ impl Config {
         let frozen = frozen.filter_map(|(own, names)| Some((own.frozen?, Select::names(names))));
         let frozen = frozen.collect();
         Ok(Assigned { specs, groups, frozen })
+    }
+
+    /// Whether anything moves from step to step.
+    pub(crate) fn has_schedules(&self) -> bool {
+        self.schedules.any()
     }
 
     /// What moves these groups in so many steps.

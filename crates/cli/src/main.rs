@@ -11,6 +11,7 @@ mod config;
 mod copy;
 mod device;
 mod exit;
+mod export;
 mod info;
 mod names;
 mod output;
@@ -33,7 +34,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The optimizer step for machine-learning runtimes on wgpu: train, replay, schedule, quantize, plot, bench, check, info.
+/// The optimizer step for machine-learning runtimes on wgpu: train, replay, schedule, quantize, plot, export, bench,
+/// check, info.
 #[derive(Debug, Parser)]
 #[command(name = "fallline", version, propagate_version = true, after_help = EXAMPLES)]
 struct Cli {
@@ -64,6 +66,8 @@ enum Command {
     Plot(plot::Args),
     /// Tell the learning rates of a schedule, and draw them
     Schedule(schedule::Args),
+    /// Write an optimizer's step as data, for runtimes on WebGPU that are not in Rust
+    Export(Box<export::Args>),
     /// Measure steps of real models against the device's memory traffic and two baselines
     Bench(bench::Args),
 }
@@ -82,6 +86,7 @@ Examples:
   fallline plot run.jsonl -o run.svg            how did a run go?
   fallline schedule --config cosine.toml --steps 1000 -o cosine.svg
                                                 which learning rates would that be?
+  fallline export --model shapes.json -o plan   a step for JavaScript, C++, …
   fallline bench --model gpt2-small --rule adamw
                                                 how fast is a step, and how fast could it be?
 
@@ -112,6 +117,7 @@ fn main() -> ExitCode {
         Command::Dequantize(args) => quantize::dequantize::run(args, &cli.device),
         Command::Plot(args) => plot::run(args),
         Command::Schedule(args) => schedule::run(args),
+        Command::Export(args) => export::run(args),
         Command::Bench(args) => bench::run(args, &cli.device),
     };
     match outcome {

@@ -91,12 +91,13 @@
 //!
 //! # Other languages
 //!
-//! [`Optimizer::fetch_plan`] gives a step as data, for any other WebGPU to play: see [`plan`].
+//! [`Optimizer::fetch_plan`] gives a step as data, for any other WebGPU to play: see [`plan`]. `fallline export` writes it into
+//! files.
 //!
 //! # Guide
 //!
 //! [`guide`] has a page for each thing that has to be decided: rules, groups, precision, memory, checkpoints; one for runs
-//! that diverge; and one for runtimes on wgpu.
+//! that diverge; and one each for runtimes on wgpu and for those in JavaScript and C++.
 //!
 //! # Features
 //!

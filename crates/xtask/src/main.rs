@@ -1,13 +1,15 @@
-//! `cargo xtask demo`, `test`, `wasm` and `browser`: each first sees to it that what it needs is there, a
-//! GPU adapter, a standard library for wasm32 or a browser. And `cargo xtask isa`.
+//! `cargo xtask demo`, `test`, `wasm`, `browser` and `player`: each first sees to it that what it needs is there,
+//! a GPU adapter, a standard library for wasm32, a browser or another WebGPU. And `cargo xtask isa`.
 
 mod browser;
 mod isa;
+mod player;
 mod wasm;
 
 use std::{
     env,
     ffi::OsStr,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, ExitStatus, Stdio},
 };
 
@@ -20,6 +22,9 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
        cargo xtask wasm             build the library for wasm32, and look for what blocks there
        cargo xtask browser          run everything that waits in a page of headless Chromium, and read
                                     the page of `fallline check` there
+       cargo xtask player           play plans of `fallline export` in Dawn, with Node.js, and compare
+                                    all buffers with the engine's; VK_DRIVER_FILES is the driver of
+                                    both, else SwiftShader
        cargo xtask isa [WORD...]    have the kernels, or those whose names have these words (as `adamw
                                     arena`), compiled for AMD's GPUs, and look for what should not be and
                                     what is worse than in docs/compilers.md; no GPU is needed, but Mesa's
@@ -32,7 +37,8 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
 
 Set up: where no GPU adapter is found, Mesa's software Vulkan driver is installed through apt.
 For wasm32, where its standard library is missing, it is installed through rustup or, as source
-with Debian's rustc-web, through apt; where there is no Chromium, that too.
+with Debian's rustc-web, through apt; where there is no Chromium or Node.js, that too. Dawn and
+SwiftShader are fetched into the target directory.
 
 Exit status: 0 if all is well, 1 if something failed, 2 for wrong usage.";
 
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
         Some((task, rest)) if task == "test" => test(rest),
         Some((task, [])) if task == "wasm" => wasm::wasm(),
         Some((task, [])) if task == "browser" => browser::browser(),
+        Some((task, [])) if task == "player" => player::player(),
         Some((task, words)) if task == "isa" => isa::isa(words),
         Some((help, _)) if help == "help" || help == "--help" || help == "-h" => {
             println!("{USAGE}");
@@ -126,6 +133,13 @@ fn install(arguments: &[&str], without_apt: &str) -> anyhow::Result<()> {
     }
     run(apt().args(["update", "--quiet=2"]))?;
     run(apt().args(["install", "--quiet=2", "--yes"]).args(arguments))
+}
+
+/// Where cargo builds: the directory that has this program's profile in it.
+fn target_dir() -> anyhow::Result<PathBuf> {
+    let program = env::current_exe().context("cannot tell where this program is")?;
+    let target = program.ancestors().nth(2).map(Path::to_owned);
+    target.with_context(|| format!("{} is not in a target directory", program.display()))
 }
 
 /// Whether `fallline info` finds an adapter.

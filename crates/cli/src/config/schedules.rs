@@ -80,6 +80,14 @@ impl Schedules {
         Ok(())
     }
 
+    /// Whether there is any.
+    pub(super) fn any(&self) -> bool {
+        [&self.lr, &self.weight_decay].into_iter().any(|followed| {
+            let mut own = followed.own.iter();
+            followed.common.is_some() || own.any(|own| matches!(own, Some(Choice::On(_))))
+        })
+    }
+
     /// Whether the base says nothing, which would be for its own tensors alone.
     pub(super) fn check_base(table: &Table) -> anyhow::Result<()> {
         for key in KEYS {

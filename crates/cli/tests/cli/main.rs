@@ -13,6 +13,7 @@ mod mixed_precision;
 mod names;
 #[cfg(unix)]
 mod outputs;
+mod player;
 mod plot;
 mod quantize;
 mod quantize_errors;

@@ -7,6 +7,7 @@
 //! - [Checkpoints](checkpoints)
 //! - [A run that diverges](diverging): a checklist
 //! - [fallline in your wgpu runtime](wgpu_runtime): whose memory, whose encoder
+//! - [fallline from JavaScript and C++](javascript): a step as data
 //!
 //! The crate's own page is about what an embedder has to know; [`schedule`](crate::schedule) about learning rates.
 
@@ -30,3 +31,6 @@ pub mod diverging {}
 
 #[doc = include_str!("wgpu.md")]
 pub mod wgpu_runtime {}
+
+#[doc = include_str!("javascript.md")]
+pub mod javascript {}

@@ -22,6 +22,7 @@
 //! # }
 //! ```
 //!
+//! `fallline export` writes a plan into files, and `docs/plan.md` of the repository describes these and how to play them.
 //! With the feature `serde` everything here can be serialized, under the names that WebGPU has for it: all but
 //! the texts of kernels and the contents of buffers, which belong in files of their own.
 

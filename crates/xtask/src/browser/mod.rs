@@ -6,8 +6,8 @@ mod report;
 mod server;
 
 use std::{
-    env, fs, io,
-    path::{Path, PathBuf},
+    fs, io,
+    path::Path,
     process,
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ use self::{
     chromium::Browser,
     server::{File, Said},
 };
-use crate::{cargo, run, say, wasm};
+use crate::{cargo, run, say, target_dir, wasm};
 
 /// The crate with the checks, and the name of its module.
 const PACKAGE: &str = "fallline-browser";
@@ -46,13 +46,6 @@ pub(crate) fn browser() -> anyhow::Result<()> {
         bail!("{failed} checks failed in the browser");
     }
     Ok(())
-}
-
-/// Where cargo builds: the directory that has this program's profile in it.
-fn target_dir() -> anyhow::Result<PathBuf> {
-    let program = env::current_exe().context("cannot tell where this program is")?;
-    let target = program.ancestors().nth(2).map(Path::to_owned);
-    target.with_context(|| format!("{} is not in a target directory", program.display()))
 }
 
 /// Builds the checks; gives the files of the page.
@@ -129,7 +122,7 @@ fn watch(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{path::PathBuf, sync::mpsc};
 
     use super::*;
 
