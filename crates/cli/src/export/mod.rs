@@ -143,7 +143,7 @@ impl Args {
         let specs = specs.into_iter().map(|spec| numerics.spec(spec));
         if let Some(path) = &self.config {
             let config = Config::read(path).map_err(usage)?;
-            let options = config.options(gpu)?;
+            let options = config.options(gpu, self.seed)?;
             return of_config(&config, specs, options)
                 .with_context(|| path.display().to_string())
                 .map_err(usage);
