@@ -69,6 +69,11 @@ PyTorch's names, or those of the package that has the rule; [optimizer] is param
     interval = 2000             # 0: the scale is fixed, and there is no growth, backoff or min
     min = 1.0                   # PyTorch has no such limit; the scale never fell below this one
 
+    [schedule]                  # of learning rates, in the place of lr/<t>, and of momentum or betas:
+    kind = "one_cycle"          # kinds and options are those of `fallline schedule --help`
+    max_lr = 0.1
+    total_steps = 100
+
     [[group]]
     names = ["bias", "scale"]   # whole names; [] where PyTorch's group has no parameters
     tensors = ["*.bias"]        # globs, beside names or instead; the recorder writes names only
@@ -80,7 +85,8 @@ PyTorch's names, or those of the package that has the rule; [optimizer] is param
 
 Record a run of your own. Make the recorder before the first step and save after the last one.
 Gradients are taken as `step()` finds them; learning rates may take any course, each group its own,
-but nothing else may change (OneCycleLR: with cycle_momentum=False):
+but nothing else may change. (Where OneCycleLR or CyclicLR moves the momentum, give the recorder
+the config's `schedule`.)
 
     recorder = Recorder(optimizer, model.named_parameters())
     ...                         # the training loop, unchanged

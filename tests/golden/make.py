@@ -41,7 +41,7 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
            start=1.0, groups=None, schedule=None, loss_scale=None, planted=None, clip_norm=None,
            clip_value=None, master="none", dtypes=None, grad_dtypes=None, native=False,
            globs=False, sizes=None, drift=None, lookahead=None, average=None, hessian=None,
-           frozen=None, config=None):
+           frozen=None, config=None, moves=None):
     """Run one case and write `<case>.safetensors` and `<case>.toml`.
 
     seed         a text, on which the random numbers depend; without it the case's name. Where a
@@ -64,6 +64,7 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
     average      by what the parameters are averaged: arguments of that kind for the Recorder
     frozen       function (step, name): is this tensor frozen in this step? It has a gradient in
                  the trace, of which PyTorch sees nothing
+    moves        the config's [schedule], where the scheduler moves the momentum too
     config       the config, where it says in other words what the recorder found
     hessian      of estimates of the Hessian: their number of steps `every` and the batch size `bs`;
                  `signed` if they may be negative, else they are squares
@@ -110,7 +111,7 @@ def record(case, kind, options, *, seed=None, steps=20, shapes=SHAPES, size=0.1,
     recorder = Recorder(optimizer, parameters.items(),
                         scaler=loss_scale if fixed_scale else scaler, clip_norm=clip_norm,
                         clip_value=clip_value, master=master, dtypes=dtypes,
-                        grad_dtypes=grad_dtypes, average=averaged, **average or {})
+                        grad_dtypes=grad_dtypes, average=averaged, schedule=moves, **average or {})
     for step in range(1, steps + 1):
         if hessian and step % hessian["every"] == 1:
             present = {name: parameter for name, parameter in parameters.items()

@@ -101,7 +101,7 @@ def slots_of(optimizer, parameter):
     return slots
 
 
-def config_text(tables, members, *, rule, kept, clip, loss_scale):
+def config_text(tables, members, *, rule, kept, clip, loss_scale, schedule):
     """The config, in TOML.
 
     tables       of every group: lr, which may be None, and the other options
@@ -109,6 +109,7 @@ def config_text(tables, members, *, rule, kept, clip, loss_scale):
     kept         what [optimizer] says besides
     clip         the table of that name, maybe empty
     loss_scale   the table of that name, or None
+    schedule     the table of that name, or None
     """
     tables = [{name: value for name, value in table.items() if value is not None}
               for table in tables]
@@ -117,6 +118,8 @@ def config_text(tables, members, *, rule, kept, clip, loss_scale):
         lines += ["", "[clip]", *_toml(clip)]
     if loss_scale is not None:
         lines += ["", "[loss_scale]", *_toml(loss_scale)]
+    if schedule is not None:
+        lines += ["", "[schedule]", *_toml(schedule)]
     for number, (names, table) in enumerate(zip(members[1:], tables[1:]), start=1):
         for key in tables[0].keys() - table.keys():
             raise TraceError(f"{key} of group {number} is None, and in the config it would "

@@ -18,7 +18,8 @@ class Recorder:
 
     def __init__(self, optimizer, named_parameters, *, scaler=None, clip_norm=None,
                  clip_value=None, master="none", dtypes=None, grad_dtypes=None, state="f32",
-                 average=None, ema_decay=None, ema_warmup=False, swa_start=None, swa_every=1):
+                 average=None, ema_decay=None, ema_warmup=False, swa_start=None, swa_every=1,
+                 schedule=None):
         """`named_parameters` yields (name, parameter), as `Module.named_parameters()` does.
 
         scaler       the GradScaler, or a fixed loss scale
@@ -35,6 +36,8 @@ class Recorder:
                      optimizer's own state, from which a rounded one differs
         average      the AveragedModel that holds an average of the parameters
         ema_decay, ema_warmup, swa_start, swa_every   what it averages by, as in the config
+        schedule     the table [schedule] of the config, a dict, where a scheduler moves the momentum
+                     too: that is in no trace, and the replay has it from there
         """
         self.lookahead, optimizer = Lookahead.around(optimizer)
         self.optimizer = optimizer
@@ -47,6 +50,7 @@ class Recorder:
         self.dtypes = dtypes or {}
         self.grad_dtypes = grad_dtypes or {}
         self.state = state
+        self.schedule = schedule
         self.names = {}  # of every parameter
         for name, parameter in named_parameters:
             if name in self.names.values():
@@ -225,7 +229,7 @@ class Recorder:
         return 1.0 if self.scaler is None else float(self.scaler)
 
     def _check_groups(self):
-        """During a run the learning rates may change; nothing else may."""
+        """During a run the learning rates may change, and momentum with a schedule; nothing else."""
         groups, step = self.optimizer.param_groups, self.steps + 1
         options = [options_of(self.optimizer, group) for group in groups]
         members = [[self.names.get(parameter) for parameter in group["params"]] for group in groups]
@@ -240,9 +244,10 @@ class Recorder:
             if members[index] != self.members[index]:
                 raise TraceError(f"group {index} has other parameters in step {step} than before: "
                                  "a trace has the same in all steps")
+            moves = ("momentum", "betas") if self.schedule else ()
             for name in before | now:
-                if before.get(name) != now.get(name):
-                    hint = "; OneCycleLR and CyclicLR need cycle_momentum=False"
+                if before.get(name) != now.get(name) and name not in moves:
+                    hint = "; OneCycleLR and CyclicLR need cycle_momentum=False, or schedule"
                     raise TraceError(f"{name} of group {index} is {now.get(name)} in step {step}, "
                                      f"and was {before.get(name)}: only lr may change in a run"
                                      + (hint if name in ("momentum", "betas") else ""))
@@ -279,7 +284,8 @@ class Recorder:
         return config_text(
             [{"lr": lr} | options for lr, options in zip(self.rates, self.options)],
             self.members, rule=self.reference.rule, kept=kept, clip=self.clip,
-            loss_scale=None if self.scaler is None else self._loss_scale())
+            loss_scale=None if self.scaler is None else self._loss_scale(),
+            schedule=self.schedule)
 
     def _loss_scale(self):
         """The config's table of that name."""
