@@ -19,7 +19,7 @@ from .digits import TRAIN_LEN, Digits, network
 SMALL = 1e-6  # of the largest of a block: of unsigned codes below are 3.25e-7 and 7.75e-7 alone
 STEPS_PER_ESTIMATE = 10  # of the Hessian, as `fallline train` has it
 NEEDS_ALL_DATA = {"rprop"}  # to whose signs a batch that is drawn is noise
-LOOPS = ("foreach", "fused")  # that the for-loop implementation is without
+OFF = ("foreach", "fused", "verbose")  # loops for the for-loop implementation, and what is printed
 
 
 class Run:
@@ -36,7 +36,7 @@ class Run:
         self.batch_len = TRAIN_LEN if rule in NEEDS_ALL_DATA else arguments.batch
         self.digits = Digits(generator)
         self.model = network()
-        optimizer = self._optimizer(self.kind, self.model.parameters())
+        optimizer = self._optimizer(self.kind, self.model.named_parameters())
         recorder = Recorder(optimizer, self.model.named_parameters())
         for step in range(self.steps):
             self._train(optimizer, step, generator)
@@ -48,9 +48,14 @@ class Run:
         self.final = _evaluated(optimizer, self.model.named_parameters())
         self.is_small = self._is_small()
 
-    def _optimizer(self, kind, parameters, **more):
+    def _optimizer(self, kind, named, **more):
         known = inspect.signature(kind).parameters
-        more |= {loop: False for loop in LOOPS if loop in known}
+        if "named_parameters" in known:
+            # Adam-mini, which finds by names what shares a second moment: rows, as in train.
+            parameters = [(f"mlp.{name}", parameter) for name, parameter in named]
+        else:
+            parameters = [parameter for _, parameter in named]
+        more |= {option: False for option in OFF if option in known}
         try:
             with redirect_stdout(io.StringIO()):  # adabelief_pytorch's greeting
                 optimizer = kind(parameters, **self.options, **more)
@@ -87,7 +92,7 @@ class Run:
         slots      as `fallline info --rules` lists them
         """
         parameters = {name: torch.nn.Parameter(self.initial[name].clone()) for name in self.names}
-        optimizer = self._optimizer(kind or self.kind, parameters.values(), **more)
+        optimizer = self._optimizer(kind or self.kind, parameters.items(), **more)
         for t in range(1, self.steps + 1):
             if f"hessian/{t}/{self.names[0]}" in self.tensors:
                 for name, parameter in parameters.items():
