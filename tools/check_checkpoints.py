@@ -1,6 +1,7 @@
 """Hold the conversion of checkpoints against PyTorch and against the engine.
 
-For every optimizer of torch.optim that there is a rule for, and Lion, on the golden traces:
+For every optimizer of torch.optim that there is a rule for, Lion and Adam-mini, on the golden traces, some of them with a
+GradScaler:
 
     there and back  the state dict after half of the steps, through a checkpoint, is the same to the bit
     into fallline   the engine takes the other half from that checkpoint, and comes out within the golden tolerance
@@ -25,17 +26,18 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from convert_checkpoint import load_checkpoint, write_checkpoint
+from convert_checkpoint import adam_mini, load_checkpoint, write_checkpoint
 from read_checkpoint import Checkpoint
 from recording.references import class_of
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests/golden"
-CASES = ["adadelta", "adadelta_options", "adafactor", "adafactor_options", "adagrad", "adagrad_options", "adam",
+CASES = ["adam_mini", "adam_mini_options", "amp_clip", "amp_fp16", "amp_lion", "amp_sgd_first",
+         "adadelta", "adadelta_options", "adafactor", "adafactor_options", "adagrad", "adagrad_options", "adam",
          "adam_amsgrad", "adamax", "adamax_options", "adamw", "adamw_amsgrad", "adamw_maximize", "asgd", "asgd_options",
          "groups", "lion", "missing_grads", "nadam", "nadam_decoupled", "radam", "radam_decoupled", "rmsprop",
          "rmsprop_centered", "rprop", "rprop_options", "sgd_missing_first", "sgd_momentum", "sgd_nesterov", "sgd_plain"]
-# Those that lie in tests/golden/checkpoints: one of each rule.
-WRITTEN = ["adadelta", "adafactor", "adagrad", "adam_amsgrad", "adamax", "adamw", "asgd", "lion", "nadam", "radam",
+# Those that lie in tests/golden/checkpoints: one of each rule, and one with a loss scale.
+WRITTEN = ["adam_mini", "amp_fp16", "adadelta", "adafactor", "adagrad", "adam_amsgrad", "adamax", "adamw", "asgd", "lion", "nadam", "radam",
            "rmsprop_centered", "rprop", "sgd_momentum"]
 # Of the config, but not of the rule.
 BESIDES = {"rule", "names", "tensors"}
@@ -60,6 +62,13 @@ class Run:
         """The optimizer and its parameters before the first step."""
         parameters = {key.removeprefix("param/"): torch.nn.Parameter(value.clone())
                       for key, value in self.trace.items() if key.startswith("param/")}
+        scale = self.config.get("loss_scale")
+        scaler = scale and torch.amp.GradScaler("cpu", scale["init"], scale["growth"], scale["backoff"],
+                                                scale["interval"])
+        if scaler:
+            scaler.scale(torch.zeros(1))  # which makes it ready
+        if self.kind.__name__ == "Adam_mini":
+            return self.adam_mini(parameters), parameters, scaler
         groups = [{"params": [parameters[name] for name in table["names"]]}
                   | {key: tuple(value) if isinstance(value, list) else value
                      for key, value in table.items() if key not in BESIDES} for table in self.tables]
@@ -70,18 +79,36 @@ class Run:
         if self.kind.__name__ == "Adagrad":  # which makes its state before it knows the groups' options
             options |= {key: self.tables[0][key] for key in ("initial_accumulator_value",)
                         if key in self.tables[0]}
-        return self.kind(groups, lr=self.tables[0]["lr"], **options), parameters
+        return self.kind(groups, lr=self.tables[0]["lr"], **options), parameters, scaler
 
-    def take(self, optimizer, parameters, steps):
+    def adam_mini(self, parameters):
+        """Which makes a group of each parameter, as the config has them."""
+        named = [(name, parameters[name]) for table in self.tables for name in table["names"]]
+        heads = {parameters[name].numel() // table["heads"] for table in self.tables
+                 if table["blocks"] == "heads" for name in table["names"]}
+        optimizer = adam_mini(self.kind, named, heads)
+        for group, table in zip(optimizer.param_groups, self.tables, strict=True):
+            group |= {key: table[key] for key in ("lr", "eps", "weight_decay")}
+            group["beta1"], group["beta2"] = table["betas"]
+        return optimizer
+
+    def take(self, optimizer, parameters, scaler, steps):
         for step in steps:
             for name, parameter in parameters.items():
                 grad = self.trace.get(f"grad/{step}/{name}")
-                parameter.grad = None if grad is None else grad.clone()
+                parameter.grad = None if grad is None else grad.to(parameter.dtype, copy=True)
             rates = self.trace.get(f"lr/{step}")
             for number, group in enumerate(optimizer.param_groups if rates is not None else []):
                 group["lr"] = (rates[number] if len(rates) > 1 else rates[0] *
                                self.tables[number]["lr"] / self.tables[0]["lr"]).item()
-            optimizer.step()
+            if scaler is None:
+                optimizer.step()
+                continue
+            scaler.unscale_(optimizer)
+            if "norm" in self.config.get("clip", {}):
+                torch.nn.utils.clip_grad_norm_(parameters.values(), self.config["clip"]["norm"])
+            scaler.step(optimizer)
+            scaler.update()
 
     def deviation(self, found, expected, rtol=1.3e-6, atol=1e-6):
         """The largest part of the golden tolerance that lies between two results: optimizers and parameters."""
@@ -89,7 +116,8 @@ class Run:
         for name, parameter in expected[1].items():
             pairs = [(found[1][name].detach(), parameter.detach())]
             state = expected[0].state.get(parameter, {})
-            pairs += [(found[0].state[found[1][name]][slot], value) for slot, value in state.items()]
+            pairs += [(torch.as_tensor(found[0].state[found[1][name]][slot]).double(),
+                       torch.as_tensor(value).double()) for slot, value in state.items()]
             for one, other in pairs:
                 part = (one - other).abs() / (atol + rtol * other.abs())
                 part = part.where(one != other, 0.0)
@@ -120,18 +148,18 @@ def replay(binary, *arguments):
 def check(binary, case, folder, write):
     run, files = Run(case), (GOLDEN / f"{case}.safetensors", "--config", GOLDEN / f"{case}.toml")
     half = run.steps // 2
-    optimizer, parameters = run.fresh()
-    run.take(optimizer, parameters, range(1, half + 1))
+    optimizer, parameters, scaler = run.fresh()
+    run.take(optimizer, parameters, scaler, range(1, half + 1))
     there = folder / f"{case}.safetensors"
-    write_checkpoint(there, optimizer, parameters.items(), step=half)
+    write_checkpoint(there, optimizer, parameters.items(), step=half, scaler=scaler)
     if write and case in WRITTEN:
         (GOLDEN / "checkpoints").mkdir(exist_ok=True)
         (GOLDEN / "checkpoints" / f"torch_{case}.safetensors").write_bytes(there.read_bytes())
 
-    back, values = run.fresh()
-    before = copy.deepcopy(optimizer.state_dict())
-    load_checkpoint(there, back, values.items())
-    exact = same(before, back.state_dict()) and all(
+    back, values, scale = run.fresh()
+    before = copy.deepcopy((optimizer.state_dict(), scaler and scaler.state_dict()))
+    load_checkpoint(there, back, values.items(), scaler=scale)
+    exact = same(before, (back.state_dict(), scale and scale.state_dict())) and all(
         torch.equal(values[name], parameters[name]) for name in values)
     replay(binary, *files, "--resume", there, "--atol", "1e-6")
 
@@ -141,11 +169,17 @@ def check(binary, case, folder, write):
     save_file(trace, folder / "half.safetensors")
     saved = folder / "saved.safetensors"
     replay(binary, folder / "half.safetensors", "--config", files[2], "--save", saved)
-    back, values = run.fresh()
-    load_checkpoint(saved, back, values.items())
-    for one in ((back, values), (optimizer, parameters)):
+    back, values, scale = run.fresh()
+    load_checkpoint(saved, back, values.items(), scaler=scale)
+    for one in ((back, values, scale), (optimizer, parameters, scaler)):
         run.take(*one, range(half + 1, run.steps + 1))
-    return exact, run.deviation((back, values), (optimizer, parameters))
+    worst = run.deviation((back, values), (optimizer, parameters))
+    if scaler:
+        # torch multiplies the scale by what grows it in f64, the engine in f32.
+        one, other = scale.state_dict(), scaler.state_dict()
+        worst = max(worst, abs(one["scale"] / other["scale"] - 1) / 1.3e-6)
+        exact &= one | {"scale": other["scale"]} == other
+    return exact, worst
 
 
 def check_values(binary, folder):

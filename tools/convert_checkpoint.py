@@ -5,24 +5,27 @@ In a program that has the optimizer:
 
     from convert_checkpoint import load_checkpoint, write_checkpoint
 
-    write_checkpoint("adamw.safetensors", optimizer, model.named_parameters(), step=1000)
-    load_checkpoint("adamw.safetensors", optimizer, model.named_parameters())
+    write_checkpoint("adamw.safetensors", optimizer, model.named_parameters(), step=1000, scaler=scaler)
+    load_checkpoint("adamw.safetensors", optimizer, model.named_parameters(), scaler=scaler)
 
-Of a file that `torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, ...)` wrote, and back
-into one that `load_state_dict` takes:
+(without `scaler` where there is none). Of a file that `torch.save({"model": model.state_dict(), "optimizer":
+optimizer.state_dict(), "scaler": scaler.state_dict()}, ...)` wrote, and back into one that `load_state_dict` takes:
 
     pip install torch safetensors
     python tools/convert_checkpoint.py from-torch run.pt run.safetensors --optimizer AdamW --step 1000
     python tools/convert_checkpoint.py to-torch run.safetensors run.pt --optimizer AdamW
 
-Optimizers are those of torch.optim that fallline has a rule for, lion_pytorch.Lion, and Adam, AdamW and Lion of
-bitsandbytes, also with state of 8 bits. What is worth knowing:
+Optimizers are those of torch.optim that fallline has a rule for, lion_pytorch.Lion, adam_mini.Adam_mini, and Adam,
+AdamW and Lion of bitsandbytes, also with state of 8 bits. What is worth knowing:
 
     dtypes          state is f32 in the checkpoint, whatever the parameter is: torch has state of 16 bits beside
                     parameters of 16 bits, which f32 holds. On the way back it is rounded to the parameter's dtype
     options         fallline's rules have those that change what is computed. The others (foreach, fused, ...) lie in the
                     caller's `extra`, under "torch", and come back from there
     steps           torch's SGD and lion_pytorch count none: with state, the parameter has taken `step` of them
+    loss scale      that of torch.amp.GradScaler, with the steps since it changed; how it changes lies in `extra`, too, and
+                    in fallline comes from the caller. A step that was skipped is one of the `step` that the caller counts
+    Adam-mini       goes by parts of names, fallline by the group's `blocks`: the engine's groups must say the same
     8 bits          codes and scales stay as they are. The code books are bitsandbytes', but for the last bit of some
                     values, which bitsandbytes has from f32. A file of the 8-bit optimizers loads where the group's
                     state is int8; bitsandbytes keeps tensors of fewer than 4096 elements in f32, as fallline does
@@ -47,6 +50,7 @@ SLOTS = {
     "adadelta": ["square_avg", "acc_delta"],
     "adagrad": ["sum"],
     "adam": ["exp_avg", "exp_avg_sq", ("amsgrad", "max_exp_avg_sq")],
+    "adam_mini": ["m"],
     "adamax": ["exp_avg", "exp_inf"],
     "adamw": ["exp_avg", "exp_avg_sq", ("amsgrad", "max_exp_avg_sq")],
     "asgd": ["ax"],
@@ -106,6 +110,8 @@ class Described:
             switches += ["factored"] if parameter.dim() > 1 else []
             if options.get("eps") is None:
                 switches.append(f"eps1_of_{DTYPES[parameter.dtype].lower()}")
+        if self.rule == "adam_mini" and blocks(options, parameter.shape) is not None:
+            switches.append("blocks")
         return " ".join([self.rule, *switches])
 
     def shapes(self, options, shape):
@@ -117,6 +123,9 @@ class Described:
             return {"variance": shape}
         given = (slot if isinstance(slot, tuple) else (None, slot) for slot in SLOTS[self.rule])
         kept = {slot: shape for option, slot in given if option is None or options.get(option)}
+        if self.rule == "adam_mini":
+            count = blocks(options, shape)
+            kept |= {"v": shape} if count is None else {"vmean": [count]}
         return kept | {slot: [] for slot in SCALARS.get(self.rule, [])}
 
     def state(self, parameter):
@@ -146,6 +155,13 @@ class Described:
         return max(step, 1) if has_begun else 0
 
 
+def blocks(options, shape):
+    """How many blocks of a parameter have a second moment each in Adam-mini; None: each element has its own."""
+    if options["blocks"] == "rows":
+        return shape[0] if len(shape) > 1 else None
+    return {"elements": None, "heads": options.get("heads"), "tensor": 1}[options["blocks"]]
+
+
 def check_book(book, signed):
     """Whether codes stand for what fallline's do, up to the last bit."""
     ours = torch.tensor(code_book(8, signed), dtype=torch.float64)
@@ -153,12 +169,13 @@ def check_book(book, signed):
         raise ConversionError("the code book is none that fallline has")
 
 
-def write_checkpoint(path, optimizer, named_parameters, *, step=0, extra=None):
+def write_checkpoint(path, optimizer, named_parameters, *, step=0, extra=None, scaler=None):
     """Write what an optimizer has learnt, and its parameters.
 
     named_parameters yields (name, parameter) as `Module.named_parameters()` does
     step             the caller's, which a run continues behind
     extra            a dict that is saved besides
+    scaler           a torch.amp.GradScaler, whose scale is saved too
     """
     described, names = Described(optimizer), {parameter: name for name, parameter in named_parameters}
     tensors = {"seed": torch.zeros(1, dtype=torch.uint32), "mode": text("train")}
@@ -197,7 +214,23 @@ def write_checkpoint(path, optimizer, named_parameters, *, step=0, extra=None):
     extra = {"torch": {"optimizer": type(optimizer).__name__, "param_groups": [
         {key: float(value) if isinstance(value, torch.Tensor) else value for key, value in group.items()}
         for group in kept]}} | (extra or {})
+    scale = scaler.state_dict() if scaler is not None else {}  # of one that is not enabled
+    if scale:
+        extra["torch"]["scaler"] = scale
+        tensors["loss_scale"] = loss_scale(scale)
+        most = max((int(value) for name, value in tensors.items() if name.startswith("step/")), default=0)
+        counts = [max(step, most), max(step - most, 0)]
+        tensors["reports"] = torch.tensor(counts, dtype=torch.uint32)
     Path(path).write_bytes(file(tensors, encodings, step, extra, groups))
+
+
+def loss_scale(state):
+    """A GradScaler's scale as a checkpoint has it: the bits of it and of its reciprocal, the steps since it changed, and
+    no overflow that it has yet to be changed by."""
+    scale = torch.tensor([state["scale"]], dtype=torch.float32)
+    bits = torch.cat([scale, 1 / scale]).view(torch.int32)
+    counts = torch.tensor([state["_growth_tracker"], 0], dtype=torch.int32)
+    return torch.cat([bits, counts]).view(torch.uint32)
 
 
 def text(words):
@@ -230,8 +263,9 @@ def file(tensors, encodings, step, extra, groups):
     return before.replace(b'"crc32":"00000000"', own, 1) + data
 
 
-def load_checkpoint(path, optimizer, named_parameters):
-    """Make an optimizer with the same parameters, by name, continue where a checkpoint is; and the parameters."""
+def load_checkpoint(path, optimizer, named_parameters, *, scaler=None):
+    """Make an optimizer with the same parameters, by name, continue where a checkpoint is; and the parameters, and the
+    scale of a GradScaler if one is given."""
     checkpoint, described = Checkpoint(path), Described(optimizer)
     names = {parameter: name for name, parameter in named_parameters}
     known = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
@@ -247,24 +281,45 @@ def load_checkpoint(path, optimizer, named_parameters):
             options = given[number]
         else:
             same = (other["options"] for other in checkpoint.groups if {*other["tensors"]} == members)
-            options = {key: value for key, value in (next(same, None) or {}).items() if key in group}
+            options = next(same, None) or {}
+            if described.rule == "adam_mini" and "betas" in options:
+                options = options | dict(zip(("beta1", "beta2"), options["betas"]))
+            options = {key: value for key, value in options.items() if key in group}
         group |= {key: tuple(value) if isinstance(value, list) else value for key, value in options.items()}
     for parameter, group in known.items():
         name = names[parameter]
-        found, expected = checkpoint.rule(name), described.text(described.options(group), parameter)
+        options = described.options(group)
+        found, expected = checkpoint.rule(name), described.text(options, parameter)
         if found != expected:
             raise ConversionError(f"{path}: the rule of {name} is {found}, and not {expected}")
+        if "vmean" in described.shapes(options, parameter.shape):
+            found, expected = len(checkpoint.slot(name, "vmean")), blocks(options, parameter.shape)
+            if found != expected:
+                raise ConversionError(f"{path}: {name} has {found} blocks, and not {expected}")
         with torch.no_grad():
             value = checkpoint.param(name)
             if value.shape != parameter.shape or value.dtype != parameter.dtype:
                 raise ConversionError(f"{path}: {name} is {value.dtype} {list(value.shape)}, and not "
                                       f"{parameter.dtype} {list(parameter.shape)}")
             parameter.copy_(value)
-        restore(described, checkpoint, parameter, name)
+        restore(described, checkpoint, parameter, name, options)
+    if scaler is not None and scaler.is_enabled():
+        scaler.load_state_dict(scale_of(checkpoint, of_torch.get("scaler") or scaler.state_dict()))
     return checkpoint
 
 
-def restore(described, checkpoint, parameter, name):
+def scale_of(checkpoint, rest):
+    """The state of a GradScaler: the scale of a checkpoint, and of `rest` how it changes."""
+    saved = checkpoint.tensors.get("loss_scale")
+    if saved is None:
+        raise ConversionError(f"{checkpoint.path} has no loss scale")
+    *_, tracker, pending = saved.view(torch.int32).tolist()
+    if pending:
+        raise ConversionError(f"{checkpoint.path}: the scale has yet to be changed by an overflow")
+    return rest | {"scale": saved.view(torch.float32)[0].item(), "_growth_tracker": tracker}
+
+
+def restore(described, checkpoint, parameter, name, options):
     """Set the optimizer's state of a parameter."""
     taken = checkpoint.taken(name)
     if taken == 0:
@@ -283,12 +338,39 @@ def restore(described, checkpoint, parameter, name):
                 book = described.optimizer.name2qmap["dynamic" if number == 1 else "udynamic"]
                 state[f"qmap{number}"] = book.to(device)
             state[f"state{number}"] = checkpoint.tensors[f"state/{slot}/{name}"].to(device)
+    elif described.rule == "adam_mini":
+        state["step"] = taken
+        shapes = adam_mini_shapes(options, parameter)
+        for slot, value in checkpoint.state(name).items():
+            state[slot] = value.to(device, parameter.dtype).reshape(shapes.pop(slot))
+        state |= shapes
     else:
         for slot, value in checkpoint.state(name).items():
             keeps_f32 = slot in SCALARS.get(described.rule, [])
             state[slot] = value.to(device, torch.float32 if keeps_f32 else parameter.dtype)
     if state:
         described.optimizer.state[parameter] = state
+
+
+def adam_mini_shapes(options, parameter):
+    """The shapes of what Adam_mini keeps for a parameter, and what it notes of them."""
+    count, shape = blocks(options, parameter.shape), parameter.shape
+    if count is None:
+        return {"m": shape, "v": shape}
+    if options["blocks"] == "heads":
+        return {"m": (count, -1), "vmean": (count, 1), "head_per_gpu": count}
+    if options["blocks"] == "rows":
+        return {"m": shape, "vmean": (count, 1), "neuron_per_gpu": count}
+    return {"m": shape, "vmean": (), "reduced": False, "block_numel": float(parameter.numel())}
+
+
+def adam_mini(kind, named_parameters, head_numels):
+    """Adam_mini over these parameters, whose heads have so many elements: a set of one, or of none."""
+    if len(head_numels) > 1:
+        raise ConversionError(f"heads must have one length, found {sorted(head_numels)}")
+    optimizer = kind(named_parameters, verbose=False)
+    optimizer.head_numel = next(iter(head_numels), optimizer.head_numel)
+    return optimizer
 
 
 def named(name):
@@ -301,6 +383,15 @@ def named(name):
 def rebuilt(kind, model, saved):
     """An optimizer of this class over these parameters, with what `state_dict` gave; and their names."""
     numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    if kind.__name__ == "Adam_mini":  # which has a group for each parameter, and names in lower case
+        by_name = {name.lower(): name for name in model}
+        names = [by_name[group["name"]] for group in saved["param_groups"]]
+        parameters = {name: torch.nn.Parameter(model[name]) for name in names}
+        states = saved["state"].values()
+        heads = {state["m"].shape[1] for state in states if "head_per_gpu" in state}
+        optimizer = adam_mini(kind, parameters.items(), heads)
+        optimizer.load_state_dict(saved)
+        return optimizer, parameters
     names = [name for group in saved["param_groups"] for name in group.get("param_names", [])]
     if not names and len(saved["param_groups"]) == 1:
         names = [*model]  # in the order of the model, as `parameters()` gives them
@@ -331,15 +422,24 @@ def main():
     if args.command == "from-torch":
         saved = torch.load(args.input, map_location="cpu", weights_only=True)
         optimizer, parameters = rebuilt(kind, saved["model"], saved["optimizer"])
-        write_checkpoint(args.output, optimizer, parameters.items(), step=args.step)
+        scaler = torch.amp.GradScaler("cpu", enabled=bool(saved.get("scaler")))
+        scaler.load_state_dict(saved.get("scaler") or {})
+        write_checkpoint(args.output, optimizer, parameters.items(), step=args.step, scaler=scaler)
         return
     checkpoint = Checkpoint(args.input)
     parameters = {name: torch.nn.Parameter(checkpoint.param(name)) for name in checkpoint.names()}
     groups = [{"params": [(name, parameters[name]) for name in group["tensors"]]} for group in checkpoint.groups]
-    optimizer = kind(groups, lr=checkpoint.groups[0]["options"]["lr"])
-    load_checkpoint(args.input, optimizer, parameters.items())
+    if kind.__name__ == "Adam_mini":
+        heads = {parameters[name].numel() // group["options"]["heads"] for group in checkpoint.groups
+                 if group["options"]["blocks"] == "heads" for name in group["tensors"]}
+        optimizer = adam_mini(kind, parameters.items(), heads)
+    else:
+        optimizer = kind(groups, lr=checkpoint.groups[0]["options"]["lr"])
+    scaler = torch.amp.GradScaler("cpu", enabled="loss_scale" in checkpoint.tensors)
+    load_checkpoint(args.input, optimizer, parameters.items(), scaler=scaler)
     model = {name: value.detach() for name, value in parameters.items()}
-    torch.save({"model": model, "optimizer": optimizer.state_dict(), "step": checkpoint.step}, args.output)
+    scale = {"scaler": scaler.state_dict()} if scaler.is_enabled() else {}
+    torch.save({"model": model, "optimizer": optimizer.state_dict(), "step": checkpoint.step} | scale, args.output)
 
 
 if __name__ == "__main__":
