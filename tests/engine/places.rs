@@ -171,6 +171,31 @@ fn parameters_move_too_and_steps_keep_the_places_they_were_recorded_with() {
     }
 }
 
+/// A runtime that hands out the memory of a gradient for a new parameter.
+#[test]
+fn tensors_may_be_added_where_a_gradient_lay() {
+    let gpu = gpu();
+    let memory = buffer(&gpu, &[1.0; 12], USAGE);
+    let at = |vec4: u64| BufferRange::new(&memory, 16 * vec4, 4);
+    let lent = |name: &str, param, grad| BorrowedTensor {
+        spec: TensorSpec::new(name, [4]),
+        param: at(param),
+        grad: Some(at(grad)),
+    };
+    let mut optimizer = Optimizer::borrowed(&gpu, &sgd(), &[lent("first", 0, 1)]).unwrap();
+    optimizer.step(&Step::new()).unwrap();
+    let second = lent("second", 1, 2);
+    let refused = optimizer.add_borrowed(std::slice::from_ref(&second)).unwrap_err();
+    assert!(matches!(refused, Error::Overlap { .. }), "{refused}");
+
+    optimizer.place(&Places::of_grads(&[None])).unwrap();
+    optimizer.add_borrowed(&[second]).unwrap();
+    optimizer.step(&Step::new()).unwrap();
+    // The first has no gradient, until a step says where it lies.
+    assert_eq!(read(&gpu, &memory), [[0.0; 4], [0.0; 4], [1.0; 4]].concat());
+    assert_eq!(optimizer.read_steps().unwrap(), [1, 1]);
+}
+
 #[test]
 fn a_step_that_is_dropped_leaves_no_table_behind() {
     let gpu = gpu();

@@ -248,8 +248,15 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Takes parameters and gradients from these places from now on.
-    fn place(&mut self, places: &Places<'_>) -> Result<()> {
+    /// Takes parameters and gradients from these places from now on, as a step [at them](Self::encode_step_at) does, and
+    /// takes no step.
+    ///
+    /// For a runtime whose memory of the last step is in use for something else by now: it says so before it
+    /// [adds](Self::add_borrowed) tensors, which may lie there. A gradient that is `None` then lies nowhere.
+    ///
+    /// # Errors
+    /// As [`encode_step_at`](Self::encode_step_at).
+    pub fn place(&mut self, places: &Places<'_>) -> Result<()> {
         self.needs_trained("taking parameters from other places")?;
         let Self { gpu, infos, programs, layout, memory, dummy, control, lies, .. } = self;
         let Lies::Borrowed(borrowed) = lies else { return Err(Error::NotBorrowed) };
