@@ -1,0 +1,94 @@
+use burn::{
+    grad_clipping::GradientClippingConfig,
+    optim::{
+        AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig,
+        LionConfig, ModuleOptimizer, RmsPropConfig, SgdConfig, decay::WeightDecayConfig,
+        momentum::MomentumConfig,
+    },
+};
+use fallline_burn::{Error, FusedConfig};
+
+use crate::common::{Net, batches, copied, difference, fused};
+
+/// Twenty steps beside Burn's own optimizer of the same configuration.
+fn beside(config: FusedConfig, mut burns: ModuleOptimizer, lr: f64, tolerance: f32) {
+    let mut ours = Net::new(11);
+    let mut theirs = copied(&ours);
+    let before = ours.values();
+    let (fused, mut optim) = fused(config);
+    let batches = batches(3);
+    for step in 0..20 {
+        let batch = &batches[step % batches.len()];
+        let (_, grads) = theirs.grads(batch);
+        theirs = burns.step(lr, theirs, grads);
+        let (_, grads) = ours.grads(batch);
+        ours = fused.step(&mut optim, lr, ours, grads);
+    }
+    let moved = difference(&before, &theirs.values());
+    let differs = difference(&ours.values(), &theirs.values());
+    assert!(moved > 100.0 * tolerance, "it moves by no more than {moved}");
+    assert!(differs <= tolerance, "parameters differ by {differs} of {moved}");
+}
+
+fn decay() -> Option<WeightDecayConfig> {
+    Some(WeightDecayConfig::new(0.01))
+}
+
+macro_rules! beside {
+    ($($name:ident: $config:expr, $lr:expr, $tolerance:expr;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let config = $config;
+                let ours = FusedConfig::try_from(config.clone()).expect("it fits");
+                beside(ours, config.init(), $lr, $tolerance);
+            }
+        )*
+    };
+}
+
+beside! {
+    sgd: SgdConfig::new(), 0.5, 1e-6;
+    sgd_momentum: SgdConfig::new().with_weight_decay(decay()).with_momentum(Some(MomentumConfig::new())), 0.2, 2e-6;
+    sgd_nesterov: SgdConfig::new().with_momentum(Some(MomentumConfig::new().with_dampening(0.0).with_nesterov(true))), 0.1, 2e-6;
+    adam: AdamConfig::new().with_weight_decay(decay()), 1e-2, 2e-6;
+    adam_amsgrad: AdamConfig::new().with_amsgrad(true), 1e-2, 2e-6;
+    adamw: AdamWConfig::new(), 1e-2, 2e-6;
+    adamw_cautious: AdamWConfig::new().with_weight_decay(0.1).with_cautious_weight_decay(true), 1e-2, 2e-6;
+    adamw_amsgrad: AdamWConfig::new().with_amsgrad(true), 1e-2, 2e-6;
+    adamw_clipped: AdamWConfig::new().with_grad_clipping(Some(GradientClippingConfig::Value(1e-5))), 1e-2, 2e-6;
+    adagrad: AdaGradConfig::new().with_lr_decay(0.01).with_weight_decay(decay()), 1e-2, 2e-6;
+    adafactor: AdafactorConfig::new().with_weight_decay(0.01), 1e-2, 5e-6;
+    adafactor_given_rate: AdafactorConfig::new().with_relative_step(false).with_scale_parameter(false), 1e-3, 5e-6;
+    adan: AdanConfig::new().with_weight_decay(0.01), 1e-2, 5e-6;
+    adan_no_prox: AdanConfig::new().with_weight_decay(0.01).with_no_prox(true), 1e-2, 5e-6;
+    lamb: LambConfig::new().with_weight_decay(0.01), 1e-3, 5e-6;
+    lion: LionConfig::new().with_weight_decay(0.01), 1e-3, 2e-6;
+    rmsprop: RmsPropConfig::new(), 1e-4, 2e-6;
+    rmsprop_centered: RmsPropConfig::new().with_centered(true).with_momentum(0.0), 1e-4, 2e-6;
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let norm = Some(GradientClippingConfig::Norm(1.0));
+    let refused = [
+        FusedConfig::try_from(AdamWConfig::new().with_grad_clipping(norm)).err(),
+        FusedConfig::try_from(LambConfig::new().with_use_trust_ratio(false)).err(),
+        FusedConfig::try_from(AdafactorConfig::new().with_scale_parameter(false)).err(),
+        FusedConfig::try_from(AdafactorConfig::new().with_clip_threshold(0.5)).err(),
+        FusedConfig::try_from(
+            SgdConfig::new().with_momentum(Some(MomentumConfig::new().with_nesterov(true))),
+        )
+        .err(),
+    ];
+    let fields: Vec<&str> = refused
+        .into_iter()
+        .map(|error| match error {
+            Some(Error::Config { field, .. }) => field,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected =
+        ["grad_clipping", "use_trust_ratio", "scale_parameter", "clip_threshold", "dampening"];
+    assert_eq!(fields, expected);
+}
