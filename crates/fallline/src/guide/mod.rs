@@ -8,6 +8,7 @@
 //! - [A run that diverges](diverging): a checklist
 //! - [fallline in your wgpu runtime](wgpu_runtime): whose memory, whose encoder
 //! - [fallline from JavaScript and C++](javascript): a step as data
+//! - fallline in Burn: the documentation of the crate `fallline-burn`
 //!
 //! The crate's own page is about what an embedder has to know; [`schedule`](crate::schedule) about learning rates.
 
