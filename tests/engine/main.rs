@@ -31,6 +31,7 @@ mod pieces;
 mod places;
 mod plan;
 mod quantizer;
+mod records;
 mod save;
 mod scalars;
 mod scaler;

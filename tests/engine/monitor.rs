@@ -3,8 +3,7 @@
 use fallline::{
     Adafactor, AdamMini, AdamW, BorrowedTensor, BufferRange, Dtype, DynamicScale, Error, Gpu,
     Group, IntoRule, Lamb, Lookahead, LossScaler, Monitor, Norms, Optimizer, Options, Precision,
-    Prodigy, Saved, Sgd, StateFormat, Step, StepReport, TensorId, TensorSpec, monitor::Recorder,
-    wgpu,
+    Prodigy, Saved, Sgd, StateFormat, Step, StepReport, TensorId, TensorSpec, wgpu,
 };
 
 use crate::common::{Rng, bits, buffer, gpu, specs, step, tiny_gpu, write_grads};
@@ -496,46 +495,4 @@ fn an_interval_of_no_steps_is_an_error() {
     let error = Optimizer::arena_with(&gpu, &[group("all")], &specs(&[1]), &monitored(0, false));
     let Err(Error::Factor { what, expected, found }) = error else { panic!("{error:?}") };
     assert_eq!((what.as_str(), expected, found), ("the interval of the monitor", ">= 1", 0.0));
-}
-
-#[test]
-fn records_tell_of_the_steps_between_by_name() {
-    let gpu = gpu();
-    let options = Options { max_norm: Some(50.0), skip_non_finite: true, ..monitored(10, true) };
-    let groups = [group("all").max_norm(1e9)];
-    let mut optimizer = Optimizer::arena_with(&gpu, &groups, &specs(&[300, 4]), &options).unwrap();
-    let mut recorder = Recorder::new();
-    let mut records = Vec::new();
-    for number in 1..=100u16 {
-        let mut grads = [vec![0.0; 300], vec![0.0; 4]];
-        // Norms from 1 to 100 in no order, but for steps 13 and 14.
-        grads[0][7] = f32::from((number * 37) % 101);
-        if (13..15).contains(&number) {
-            grads[usize::from(number % 2)][1] = f32::NAN;
-        }
-        write_grads(&optimizer, &grads);
-        optimizer.step(&Step::new()).unwrap();
-        if number % 25 == 0 {
-            let reports = optimizer.wait_reports().unwrap();
-            records.extend(recorder.take(&optimizer, reports));
-        }
-    }
-    assert_eq!(
-        records.iter().map(|record| record.step).collect::<Vec<_>>(),
-        [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
-    );
-    assert!(records.iter().all(|record| record.steps == 10 && record.tensors.len() == 2));
-    let second = &records[1];
-    assert_eq!(second.skipped, [13, 14]);
-    let told: Vec<_> =
-        second.non_finite.iter().map(|event| (event.step, event.tensor.as_str())).collect();
-    assert_eq!(told, [(13, "t1"), (14, "t0")]);
-    assert!(records[2..].iter().all(|record| record.non_finite.is_empty()));
-    let last = &records[9];
-    assert_eq!((last.max_norm, last.groups[0].max_norm), (Some(50.0), Some(1e9)));
-    assert_eq!((last.tensors[0].name.as_str(), last.groups[0].name.as_str()), ("t0", "all"));
-    // Of 98 norms the 89th: without those of the two steps, 77 and 13.
-    assert_eq!(last.suggested_max_norm, Some(91.0));
-    // The group's limit is beyond all of them, and the other one is nobody's.
-    assert_eq!(records.iter().map(|record| record.clipped).sum::<u32>(), 0);
 }

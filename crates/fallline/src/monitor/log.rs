@@ -1,9 +1,9 @@
 use std::{
-    io::{BufRead, Error, ErrorKind, Result, Write},
+    io::{Result, Write},
     path::Path,
 };
 
-use super::{Record, RecordNorms};
+use super::{LogHead, Record, RecordNorms};
 
 /// How a log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,14 +32,24 @@ impl LogFormat {
 pub struct Log<W> {
     out: W,
     format: LogFormat,
-    /// The groups and the tensors of the first record, by name: columns of CSV.
-    columns: Option<[Vec<String>; 2]>,
+    /// The groups and behind them the tensors of the first record, as the header of CSV has them.
+    columns: Option<Vec<String>>,
 }
 
 impl<W: Write> Log<W> {
     /// A log without records.
     pub const fn new(out: W, format: LogFormat) -> Self {
         Self { out, format, columns: None }
+    }
+
+    /// A log that goes on behind what is left of it, which `out` must have been cut to.
+    pub fn resume(out: W, format: LogFormat, head: LogHead) -> Self {
+        Self { out, format, columns: head.columns }
+    }
+
+    /// Where it is written.
+    pub const fn get_ref(&self) -> &W {
+        &self.out
     }
 
     /// Adds a record.
@@ -58,32 +68,46 @@ impl<W: Write> Log<W> {
 
     /// The line, behind the header if it is the first.
     fn csv(&mut self, record: &Record) -> String {
-        let names = |norms: &[RecordNorms]| norms.iter().map(|norms| norms.name.clone()).collect();
         let is_first = self.columns.is_none();
-        let columns =
-            self.columns.get_or_insert_with(|| [names(&record.groups), names(&record.tensors)]);
-        let mut line = String::new();
-        if is_first {
-            let [groups, tensors] = &*columns;
-            let of = |before: &'static str, name: &str| {
-                let name = format!("{before}{name}");
-                PER_NAME.iter().map(move |(what, _)| format!("{name}/{what}")).collect::<Vec<_>>()
-            };
-            let mut header: Vec<String> = FIELDS.iter().map(|(name, _)| (*name).into()).collect();
-            header.extend(groups.iter().flat_map(|name| of("", name)));
-            header.extend(tensors.iter().flat_map(|name| of("tensor:", name)));
-            line = joined(header.into_iter()) + "\n";
-        }
+        let columns = self.columns.get_or_insert_with(|| {
+            let groups = record.groups.iter().map(|norms| norms.name.clone());
+            let tensors = record.tensors.iter().map(|norms| format!("{TENSOR}{}", norms.name));
+            groups.chain(tensors).collect()
+        });
+        let header = if is_first { joined(header(columns)) + "\n" } else { String::new() };
         let fields = FIELDS.iter().map(|(_, field)| field(record));
-        let [groups, tensors] = &*columns;
-        let all = groups.iter().map(|name| (&record.groups, name));
-        let all = all.chain(tensors.iter().map(|name| (&record.tensors, name)));
-        let norms = all.flat_map(|(norms, name)| {
-            let norms = norms.iter().find(|norms| norms.name == *name);
+        let norms = columns.iter().flat_map(|column| {
+            let group = record.groups.iter().find(|norms| norms.name == *column);
+            let tensor = || {
+                let name = column.strip_prefix(TENSOR)?;
+                record.tensors.iter().find(|norms| norms.name == name)
+            };
+            let norms = group.or_else(tensor);
             PER_NAME.iter().map(move |(_, field)| norms.map(field).unwrap_or_default())
         });
-        line + &joined(fields.chain(norms))
+        header + &joined(fields.chain(norms))
     }
+}
+
+/// What a tensor's name begins with in a header, and a group's does not.
+const TENSOR: &str = "tensor:";
+
+/// The fields of the header of these groups and tensors.
+pub(super) fn header(columns: &[String]) -> impl Iterator<Item = String> {
+    let fields = FIELDS.iter().map(|(name, _)| (*name).to_owned());
+    let norms = columns
+        .iter()
+        .flat_map(|column| PER_NAME.iter().map(move |(what, _)| format!("{column}/{what}")));
+    fields.chain(norms)
+}
+
+/// The groups and tensors that a header has, if it is one.
+pub(super) fn columns(fields: &[String]) -> Option<Vec<String>> {
+    let norms = fields.get(FIELDS.len()..)?.chunks(PER_NAME.len());
+    let suffix = format!("/{}", PER_NAME[0].0);
+    let columns: Option<Vec<String>> =
+        norms.map(|norms| norms[0].strip_suffix(&suffix).map(str::to_owned)).collect();
+    columns.filter(|columns| header(columns).eq(fields.iter().cloned()))
 }
 
 /// A column with what stands in it.
@@ -123,121 +147,4 @@ fn joined(fields: impl Iterator<Item = String>) -> String {
         false => field,
     };
     fields.map(quoted).collect::<Vec<_>>().join(",")
-}
-
-/// Reads a log of JSON lines. Empty lines are passed over, and so is a last line without an end: of a run that was cut
-/// off, or is writing it.
-///
-/// # Errors
-/// What reading gives; [`ErrorKind::InvalidData`] with its number for a line that is no record.
-pub fn read_json_lines(mut from: impl BufRead) -> Result<Vec<Record>> {
-    let mut records = Vec::new();
-    let mut line = String::new();
-    for number in 1.. {
-        line.clear();
-        if from.read_line(&mut line)? == 0 {
-            break;
-        }
-        if line.trim().is_empty() {
-            continue;
-        }
-        match serde_json::from_str(&line) {
-            Ok(record) => records.push(record),
-            Err(_) if !line.ends_with('\n') => {}
-            Err(error) => {
-                return Err(Error::new(ErrorKind::InvalidData, format!("line {number}: {error}")));
-            }
-        }
-    }
-    Ok(records)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::monitor::NonFiniteStep;
-
-    fn records() -> Vec<Record> {
-        let norms = |name: &str| RecordNorms {
-            name: name.into(),
-            norm: 0.1,
-            update_norm: 1e-30,
-            weight_norm: 3.0,
-            update_ratio: Some(3.3e-31),
-            lr: 1e-3,
-            ..RecordNorms::default()
-        };
-        let first = Record {
-            step: 20,
-            loss: Some(2.5),
-            steps: 20,
-            clipped: 3,
-            norm: 0.2,
-            max_norm: Some(1.0),
-            clip_factor: 1.0,
-            loss_scale: 65536.0,
-            suggested_max_norm: Some(0.3),
-            groups: vec![norms("all"), norms("a \"b\", c")],
-            tensors: vec![norms("w")],
-            ..Record::default()
-        };
-        let non_finite = vec![NonFiniteStep { step: 33, tensor: "h.0/attn".into() }];
-        let second = Record {
-            step: 40,
-            skipped: vec![33, 40],
-            non_finite,
-            norm: f32::INFINITY,
-            groups: vec![RecordNorms { norm: f32::NAN, update_ratio: None, ..norms("all") }],
-            tensors: vec![norms("later")],
-            ..Record::default()
-        };
-        vec![first, second]
-    }
-
-    fn written(format: LogFormat) -> String {
-        let mut log = Log::new(Vec::new(), format);
-        records().iter().for_each(|record| log.write(record).unwrap());
-        String::from_utf8(log.out).unwrap()
-    }
-
-    #[test]
-    fn json_lines_come_back_with_null_for_what_is_not_finite() {
-        let text = written(LogFormat::JsonLines);
-        assert!(
-            text.lines().next().unwrap().starts_with("{\"step\":20,\"loss\":2.5,\"steps\":20,")
-        );
-        assert_eq!(text.lines().count(), 2);
-        let found = read_json_lines(text.as_bytes()).unwrap();
-        assert_eq!(found[0], records()[0]);
-        assert!(found[1].norm.is_nan() && found[1].groups[0].norm.is_nan());
-        assert_eq!(found[1].non_finite, records()[1].non_finite);
-        assert_eq!(found[1].skipped, [33, 40]);
-    }
-
-    #[test]
-    fn lines_of_other_versions_are_read_and_unfinished_ones_passed_over() {
-        let text = "{\"step\":1,\"temperature\":{\"new\":[1,null]},\"groups\":[{\"name\":\"a\",\"x\":1}]}\n\n{\"st";
-        let found = read_json_lines(text.as_bytes()).unwrap();
-        assert_eq!((found.len(), found[0].step, found[0].groups[0].name.as_str()), (1, 1, "a"));
-        let error = read_json_lines("{\"step\":1}\n{\"step\":\"x\"}\n".as_bytes()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidData);
-        assert!(error.to_string().starts_with("line 2: invalid type"), "{error}");
-    }
-
-    #[test]
-    fn csv_has_the_columns_of_the_first_record() {
-        let text = written(LogFormat::Csv);
-        let lines: Vec<&str> = text.lines().collect();
-        let head = "step,loss,steps,clipped,skipped,norm,max_norm,clip_factor,loss_scale,\
-                    suggested_max_norm,non_finite_step,non_finite_tensor,all/norm,";
-        assert!(lines[0].starts_with(head), "{}", lines[0]);
-        assert!(
-            lines[0].contains(",\"a \"\"b\"\", c/norm\",") && lines[0].ends_with(",tensor:w/lr")
-        );
-        assert!(lines[1].starts_with("20,2.5,20,3,0,0.2,1,1,65536,0.3,,,0.1,"), "{}", lines[1]);
-        assert!(lines[2].starts_with("40,,0,0,2,inf,,0,0,,33,h.0/attn,NaN,"), "{}", lines[2]);
-        // Of what has no column, or is not told any more.
-        assert!(lines[2].ends_with(",,,,,,,,,,"), "{}", lines[2]);
-        assert_eq!(lines.len(), 3);
-    }
 }

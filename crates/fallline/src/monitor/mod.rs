@@ -32,11 +32,22 @@
 //! before); for each group `NAME/norm`, `NAME/update_norm`, `NAME/weight_norm`, `NAME/update_ratio`, `NAME/lr`; and
 //! the same for each tensor, if tensors are told, with `tensor:` before the name. Columns are those of the first record:
 //! tensors that come later have none. What there is nothing to tell of is empty; `inf` and `NaN` are written as such.
+//!
+//! # Resuming
+//!
+//! A record goes by the steps since the one before, and its suggested limit by the last thousand: so a [`Recorder`] goes into
+//! checkpoints, as serde has it. A log is cut behind the checkpoint's step, where [`LogHead`] finds it, and goes on by
+//! [`Log::resume`].
 
 mod log;
+mod read;
 mod record;
 mod recorder;
 
-pub use log::{Log, LogFormat, read_json_lines};
+pub use log::{Log, LogFormat};
+pub use read::{LogHead, read_json_lines};
 pub use record::{NonFiniteStep, Record, RecordNorms};
 pub use recorder::{NormHistory, Recorder};
+
+#[cfg(test)]
+mod tests;

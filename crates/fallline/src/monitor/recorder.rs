@@ -1,10 +1,14 @@
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::{NonFiniteStep, Record, RecordNorms};
 use crate::{Norms, Optimizer, StepReport, TensorId};
 
-/// Gathers reports into records.
-#[derive(Clone, Debug, Default)]
+/// Gathers reports into records. It goes into checkpoints: a run that is resumed with it has the records of one that never
+/// stopped.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Recorder {
     norms: NormHistory,
     /// The next, so far.
@@ -93,7 +97,8 @@ fn tensor_name(optimizer: &Optimizer, id: TensorId) -> String {
 }
 
 /// The last norms of all gradients, and the limit that they suggest.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct NormHistory {
     /// The last at the end.
     norms: VecDeque<f32>,
