@@ -4,8 +4,10 @@
 //! into its place, so that no half of it is ever left there and nothing besides it. It keeps the mode of
 //! the file that it replaces. Links are followed, and stay. Into what is no regular file (/dev/null, a
 //! pipe) and into what cannot be replaced (a mount point, a file with several names or of another
-//! owner, one in a folder that takes no file) the result is written instead.
+//! owner, one in a folder that takes no file) the result is written instead. The one exception is what grows
+//! while a command runs, as a log, which whoever looks in has so far.
 
+mod growing;
 mod system;
 
 use std::{
@@ -17,6 +19,7 @@ use std::{
 use anyhow::{Context, anyhow, ensure};
 use tempfile::NamedTempFile;
 
+pub(crate) use self::growing::Growing;
 use crate::{
     exit,
     print::{self, unless_closed},
@@ -95,6 +98,20 @@ impl Output {
             Way::Place(place) => put(place, bytes),
         };
         written.with_context(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// Opens it to be written line by line, as it is.
+    pub(crate) fn grow(&self) -> anyhow::Result<Growing> {
+        let mut options = OpenOptions::new();
+        let opened = match &self.way {
+            Way::Stream(stream) => Ok(Growing::Stream(*stream)),
+            Way::Into(path) => options.append(true).open(path).map(Growing::Special),
+            Way::Place(place) => {
+                options.read(true).write(true).create(true).truncate(false);
+                options.open(place).map(Growing::File)
+            }
+        };
+        opened.with_context(|| format!("cannot write {}", self.path.display()))
     }
 
     /// Writes a result as indented JSON.

@@ -42,7 +42,7 @@ pub(super) fn curve(
     let mut random = Random::new(settings.seed);
     let mut order = model.order(&mut random);
     let saves = Saves::default();
-    let mut training = Training::new(gpu, model, rule, settings, &saves, &mut random)?;
+    let mut training = Training::new(gpu, model, rule, settings, &saves, None, &mut random)?;
     let [start, end] = DECADES.map(|decade| 10f64.powi(decade));
     // An average over fifty steps, as by default, would lag behind by half of the decades.
     let test = RangeTest::new().rates(start, end).smoothing(0.9);

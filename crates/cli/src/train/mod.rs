@@ -256,7 +256,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     let svg = outputs.open_any(args.svg.as_deref())?;
     let csv = outputs.open_any(args.csv.as_deref())?;
     let json = outputs.open_any(args.json.as_deref())?;
-    let log = args.log.open(&mut outputs)?;
+    let log = args.log.open(log_format, &mut outputs)?;
     let gpu = device.open()?;
     let adapter = AdapterReport::new(&gpu.adapter_info());
 
@@ -270,7 +270,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     interrupt::listen()?;
     let mut runs = Vec::new();
     for (rule, lr) in rules {
-        let run = run::train(&gpu, model, (rule, lr), &settings, &saves, |point| {
+        let run = run::train(&gpu, model, (rule, lr), &settings, &saves, log.as_ref(), |point| {
             bar.inc(1);
             bar.suspend(|| print_line(&report::row(names, rule, point)))
         })?;
@@ -282,9 +282,6 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> anyhow::Result<Outcome> {
     }
     bar.finish_and_clear();
     let stopped = runs.last().filter(|run| run.stopped.is_some()).cloned();
-    if let (Some(log), Some(format), [run]) = (&log, log_format, runs.as_slice()) {
-        log.write(&log::text(&run.records, format)?)?;
-    }
     // Stopped before its first test.
     runs.retain(|run| !run.curve.is_empty());
     if runs.is_empty() {

@@ -38,15 +38,16 @@ impl Pace {
         (self.submitted, self.since) = (0, Instant::now());
     }
 
-    /// So many steps were submitted: waits for them if they are enough.
-    pub(super) fn submitted(&mut self, gpu: &Gpu, steps: u32) -> Result<()> {
+    /// So many steps were submitted: waits for them if they are enough, and says whether it did.
+    pub(super) fn submitted(&mut self, gpu: &Gpu, steps: u32) -> Result<bool> {
         self.submitted += steps;
-        if self.submitted >= self.ahead {
+        let is_enough = self.submitted >= self.ahead;
+        if is_enough {
             gpu.wait()?;
             self.ahead = ahead(self.submitted, self.since.elapsed());
             self.restart();
         }
-        Ok(())
+        Ok(is_enough)
     }
 }
 

@@ -275,7 +275,6 @@ mod tests {
                 rows: 9,
                 curve,
                 losses: vec![0.5; 3],
-                records: Vec::new(),
                 stopped: None,
                 average: None,
                 sample: None,

@@ -1,7 +1,7 @@
 //! How far a run has come: what a checkpoint keeps of it besides the optimizer.
 
 use anyhow::{Result, ensure};
-use fallline::{monitor::Record, schedule::SchedulerState};
+use fallline::{monitor::Recorder, schedule::SchedulerState};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,8 +22,8 @@ pub(super) struct Progress {
     pub(super) curve: Vec<Point>,
     /// What the optimizer has reported in the round that is not.
     pub(super) reports: Vec<Report>,
-    /// What the monitored steps so far tell.
-    pub(super) records: Vec<Record>,
+    /// What the log's next records need of the steps so far, if there is a log.
+    pub(super) recorder: Option<Recorder>,
     /// Where each schedule is; none of a run that has not begun.
     pub(super) schedules: Vec<SchedulerState>,
     /// Of earlier processes.
@@ -38,8 +38,8 @@ pub(super) struct Saved {
     losses: Vec<Number>,
     curve: Vec<SavedPoint>,
     reports: Vec<Report>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    records: Vec<Record>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    recorder: Option<Recorder>,
     schedules: Vec<SchedulerState>,
     seconds: f64,
 }
@@ -59,7 +59,7 @@ struct SavedPoint {
 impl Saved {
     /// A run that has taken so many seconds.
     pub(super) fn new(begun_with: &BegunWith, progress: &Progress, seconds: f64) -> Self {
-        let Progress { losses, curve, reports, records, schedules, .. } = progress;
+        let Progress { losses, curve, reports, recorder, schedules, .. } = progress;
         let point = |point: &Point| SavedPoint {
             train_loss: point.train_loss.into(),
             test_loss: point.test_loss.into(),
@@ -73,7 +73,7 @@ impl Saved {
             losses: losses.iter().copied().map(Number::from).collect(),
             curve: curve.iter().map(point).collect(),
             reports: reports.clone(),
-            records: records.clone(),
+            recorder: recorder.clone(),
             schedules: schedules.clone(),
             seconds,
         }
@@ -101,7 +101,7 @@ impl Saved {
 
     /// The progress of a run of this model.
     pub(super) fn progress(self, model: &dyn Model) -> Result<Progress> {
-        let Self { losses, curve, reports, records, schedules, seconds, .. } = self;
+        let Self { losses, curve, reports, recorder, schedules, seconds, .. } = self;
         let rounds = model.plan().rounds().take_while(|round| losses.len() >= round.end as usize);
         let rounds: Vec<_> = rounds.collect();
         ensure!(
@@ -127,7 +127,7 @@ impl Saved {
             curve: curve.collect(),
             losses: losses.into_iter().map(f64::from).collect(),
             reports,
-            records,
+            recorder,
             schedules,
             seconds,
         })

@@ -226,7 +226,6 @@ mod tests {
             rows: 2874,
             curve,
             losses: vec![0.5; 90],
-            records: Vec::new(),
             stopped: None,
             average: None,
             sample: None,

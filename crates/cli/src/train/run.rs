@@ -3,11 +3,12 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Result;
-use fallline::{Gpu, Monitor, monitor::Record};
+use fallline::{Gpu, Monitor};
 
 use super::{
     checkpoints::Saves,
     file::Configured,
+    log::LogFile,
     models::{At, Model, Score},
     progress::Progress,
     random::Random,
@@ -64,8 +65,6 @@ pub(super) struct Run {
     pub(super) rows: u64,
     /// The mean loss of each step's batch, as the model was before the step.
     pub(super) losses: Vec<f64>,
-    /// Of the steps that were monitored.
-    pub(super) records: Vec<Record>,
     /// Whether it was stopped before its end.
     pub(super) stopped: Option<Stopped>,
     /// How the last test ends with the average of the parameters in their place, if there is one.
@@ -104,11 +103,12 @@ pub(super) fn train(
     (rule, lr): (RuleName, f64),
     settings: &Settings,
     saves: &Saves,
+    log: Option<&LogFile>,
     mut on_point: impl FnMut(&Point) -> Result<()>,
 ) -> Result<Run> {
     let mut random = Random::new(settings.seed);
     let mut order = model.order(&mut random);
-    let mut training = Training::new(gpu, model, (rule, lr), settings, saves, &mut random)?;
+    let mut training = Training::new(gpu, model, (rule, lr), settings, saves, log, &mut random)?;
     let mut stopped = None;
     for round in model.plan().rounds() {
         // Also of rounds that are over: each begins with the order of the last.
@@ -132,8 +132,8 @@ pub(super) fn train(
     let average = averages.then(|| training.test_average()).transpose()?;
     let (seconds, rows) = (training.seconds(), training.rows());
     let sample = if is_whole { training.sample(model, settings.seed)? } else { None };
-    let Progress { curve, losses, records, .. } = training.progress();
-    Ok(Run { rule, lr, seconds, curve, rows, losses, records, stopped, average, sample })
+    let Progress { curve, losses, .. } = training.progress();
+    Ok(Run { rule, lr, seconds, curve, rows, losses, stopped, average, sample })
 }
 
 #[cfg(test)]
@@ -164,10 +164,8 @@ mod tests {
             config: None,
         };
         let curve = |settings: &Settings| -> Result<Vec<Point>> {
-            Ok(train(&gpu, &model, (RuleName::ADAMW, 0.01), settings, &Saves::default(), |_| {
-                Ok(())
-            })?
-            .curve)
+            let (rule, saves) = ((RuleName::ADAMW, 0.01), Saves::default());
+            Ok(train(&gpu, &model, rule, settings, &saves, None, |_| Ok(()))?.curve)
         };
         for settings in [plain.clone(), Settings { numerics, ..plain }] {
             let first = curve(&settings)?;

@@ -8,6 +8,7 @@ use fallline::{Estimate, Gpu, Group, Optimizer, Step, wgpu::CommandEncoder};
 use super::{
     checkpoints::Saves,
     interrupt,
+    log::{LogFile, RunLog},
     models::{Model, Network, Plan, Score, Scores, encoder},
     pace::Pace,
     progress::{BegunWith, Progress, Saved, begun_with},
@@ -35,6 +36,7 @@ pub(super) struct Training<'a> {
     watch: Watch,
     pace: Pace,
     saves: &'a Saves,
+    log: Option<RunLog>,
     begun_with: BegunWith,
     /// Steps that were submitted.
     steps: u32,
@@ -51,6 +53,7 @@ impl<'a> Training<'a> {
         (rule, lr): (RuleName, f64),
         settings: &Settings,
         saves: &'a Saves,
+        log: Option<&LogFile>,
         random: &mut Random,
     ) -> Result<Self> {
         let since = Instant::now();
@@ -71,6 +74,7 @@ impl<'a> Training<'a> {
             let states = mem::take(&mut progress.schedules);
             rates.load_states(saves.begins_at(), states)?;
         }
+        let recorder = settings.monitor.map(|_| progress.recorder.take().unwrap_or_default());
         Ok(Self {
             gpu,
             plan,
@@ -80,13 +84,10 @@ impl<'a> Training<'a> {
             is_schedule_free: groups.iter().any(|group| group.rule.evaluates()),
             assigned,
             rates,
-            watch: Watch::new(
-                numerics,
-                settings.monitor.is_some(),
-                mem::take(&mut progress.reports),
-            ),
+            watch: Watch::new(numerics, recorder, mem::take(&mut progress.reports)),
             pace: Pace::new(),
             saves,
+            log: log.map(|log| log.begin(saves.begins_at())).transpose()?,
             begun_with,
             steps: saves.begins_at(),
             progress,
@@ -112,8 +113,7 @@ impl<'a> Training<'a> {
             Ok(scores) => scores,
             Err(stopped) => return Ok(Err(stopped)),
         };
-        self.watch.wait(&mut self.optimizer)?;
-        self.record(&scores, round);
+        self.record(&scores, round)?;
         let point = Point {
             at: model.at(round.end),
             train_loss: self.network.mean_loss(&self.progress.losses[round.start as usize..]),
@@ -144,14 +144,18 @@ impl<'a> Training<'a> {
             let commands = self.encode(self.steps - round.start..end - round.start)?;
             self.gpu.queue().submit([commands.finish()]);
             self.watch.poll(&mut self.optimizer)?;
-            self.pace.submitted(self.gpu, end - self.steps)?;
+            let has_waited = self.pace.submitted(self.gpu, end - self.steps)?;
             self.steps = end;
+            if end == round.end {
+                break;
+            }
             let is_stopped = interrupt::is_requested();
-            if end < round.end && (is_stopped || self.saves.is_due(end, false)) {
+            let is_due = is_stopped || self.saves.is_due(end, false);
+            // A log is behind by no more steps than the GPU is.
+            if is_due || (has_waited && self.log.is_some()) {
                 let scores = self.network.scores(encoder(self.gpu))?;
-                self.watch.wait(&mut self.optimizer)?;
-                self.record(&scores, round);
-                let path = self.save()?;
+                self.record(&scores, round)?;
+                let path = if is_due { self.save()? } else { None };
                 if is_stopped {
                     return Ok(Err(Stopped { path }));
                 }
@@ -214,8 +218,9 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Takes over the losses of the steps since it did so the last time, and what the monitored ones among these tell.
-    fn record(&mut self, scores: &Scores, round: &Range<u32>) {
+    /// Takes over the losses of the steps since it did so the last time, and logs what the monitored ones among these tell.
+    fn record(&mut self, scores: &Scores, round: &Range<u32>) -> Result<()> {
+        self.watch.wait(&mut self.optimizer)?;
         let losses = &mut self.progress.losses;
         let begin = losses.len() - round.start as usize;
         let end = (self.steps - round.start) as usize;
@@ -223,13 +228,20 @@ impl<'a> Training<'a> {
         for mut record in self.watch.take_records() {
             let step = record.step as usize;
             record.loss = step.checked_sub(1).and_then(|step| losses.get(step).copied());
-            self.progress.records.push(record);
+            if let Some(log) = &mut self.log {
+                log.write(&record)?;
+            }
         }
+        Ok(())
     }
 
     /// Saves the run, whose losses are recorded.
     fn save(&mut self) -> Result<Option<PathBuf>> {
         self.progress.reports = self.watch.wait(&mut self.optimizer)?.to_vec();
+        self.progress.recorder = self.watch.recorder().cloned();
+        if let Some(log) = &self.log {
+            log.sync()?;
+        }
         self.progress.schedules = self.rates.states();
         let seconds = self.seconds();
         let saved = Saved::new(&self.begun_with, &self.progress, seconds);

@@ -30,7 +30,6 @@ pub(super) struct Measured {
 pub(super) struct Watch {
     scales: bool,
     clips: bool,
-    /// If steps are monitored.
     recorder: Option<Recorder>,
     /// The round's, so far.
     reports: Vec<Report>,
@@ -53,10 +52,13 @@ impl From<&StepReport> for Report {
 }
 
 impl Watch {
-    /// Behind these reports of the round.
-    pub(super) fn new(numerics: &Numerics, monitors: bool, reports: Vec<Report>) -> Self {
+    /// Behind these reports of the round; with a recorder if steps are monitored.
+    pub(super) fn new(
+        numerics: &Numerics,
+        recorder: Option<Recorder>,
+        reports: Vec<Report>,
+    ) -> Self {
         let (scales, clips) = (numerics.scales(), numerics.clip.is_some());
-        let recorder = monitors.then(Recorder::new);
         Self { scales, clips, recorder, reports, records: Vec::new() }
     }
 
@@ -84,6 +86,11 @@ impl Watch {
     /// What the monitored steps tell since the last time.
     pub(super) fn take_records(&mut self) -> Vec<Record> {
         mem::take(&mut self.records)
+    }
+
+    /// As it is behind the steps that were reported.
+    pub(super) fn recorder(&self) -> Option<&Recorder> {
+        self.recorder.as_ref()
     }
 
     /// Whether the optimizer measures anything.

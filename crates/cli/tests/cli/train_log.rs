@@ -1,6 +1,12 @@
 //! `fallline train --log`, as a user runs it.
 
-use std::fs;
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -52,23 +58,68 @@ fn a_log_tells_of_every_nth_step_and_can_be_drawn() {
     assert_eq!(plain[0]["losses"], Value::from(losses));
 }
 
+/// A run that is killed in its middle, and what then continues it.
+fn killed_and_resumed(log: &str, options: &[&str]) {
+    let [folder, whole, log] = ["checkpoints", "whole", log].map(scratch);
+    let _ = fs::remove_dir_all(&folder);
+    let _ = fs::remove_file(&log);
+    let whole = whole.with_extension(log.extension().unwrap());
+    let size = ["train", "--hidden", "16", "--batch", "8", "--epochs", "9", "--log-every", "7"];
+    let arguments = |log: &Path| {
+        let path = |path: &Path| path.to_str().unwrap().to_owned();
+        let log = ["--log".to_owned(), path(log), "--checkpoints".into(), path(&folder)];
+        let given = size.iter().chain(options).map(|&argument| argument.to_owned());
+        given.chain(log).chain(["--checkpoint-every".into(), "200".into()]).collect::<Vec<_>>()
+    };
+    fallline(&arguments(&whole)).good();
+    fs::remove_dir_all(&folder).unwrap();
+    let whole = fs::read_to_string(whole).unwrap();
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_fallline"))
+        .args(arguments(&log))
+        .env("NODEVICE_SELECT", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let first = folder.join("checkpoint-200.safetensors");
+    while !first.exists() {
+        assert_eq!(child.try_wait().unwrap(), None, "it is over already");
+        thread::sleep(Duration::from_millis(2));
+    }
+    thread::sleep(Duration::from_millis(100));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Lines of steps before the checkpoint are there, and are those of the run that was not killed.
+    let lines = fs::read_to_string(&log).unwrap();
+    assert!(lines.lines().count() >= 200 / 7 && lines.len() < whole.len(), "{lines}");
+    assert!(whole.starts_with(&lines), "{lines}");
+
+    // Whatever stands behind the checkpoint.
+    let behind = whole.lines().last().unwrap();
+    fs::write(&log, format!("{lines}{behind}\n{}", &behind[..9])).unwrap();
+    fallline(&[arguments(&log), vec!["--resume".into()]].concat()).good();
+    assert_eq!(fs::read_to_string(&log).unwrap(), whole);
+}
+
 #[test]
-fn a_run_that_goes_on_has_the_whole_log() {
+fn a_run_that_is_killed_has_its_lines_and_goes_on_with_the_whole_log() {
+    killed_and_resumed("run.jsonl", &["--loss-scale", "dynamic", "--clip", "1"]);
+    let bf16 = ["--param", "bf16", "--master", "remainder", "--state", "int8"];
+    killed_and_resumed("run.csv", &[&bf16[..], &["--loss-scale", "dynamic:8e37"]].concat());
+}
+
+#[test]
+fn what_is_no_log_is_not_gone_on_with() {
     let folder = scratch("checkpoints");
     let _ = fs::remove_dir_all(&folder);
-    let saves = ["--checkpoint-every", "50", "--checkpoints", folder.to_str().unwrap()];
-    let scaled = ["--log-every", "7", "--loss-scale", "dynamic"];
-    train("whole.jsonl", &[&saves[..], &scaled].concat()).good();
-    fs::remove_file(folder.join("checkpoint-90.safetensors")).unwrap();
-    train("resumed.jsonl", &[&saves[..], &scaled, &["--resume"]].concat()).good();
-    let (mut whole, mut resumed) = (records("whole.jsonl"), records("resumed.jsonl"));
-    for record in whole.iter_mut().chain(&mut resumed) {
-        // These go by the reports since the process began.
-        for key in ["steps", "suggested_max_norm"] {
-            record.as_object_mut().unwrap().remove(key);
-        }
-    }
-    assert_eq!(whole, resumed);
+    let saves = ["--checkpoints", folder.to_str().unwrap()];
+    train("run.jsonl", &saves).good();
+    fs::write(scratch("run.jsonl"), "notes\n").unwrap();
+    let resumed = train("run.jsonl", &[&saves[..], &["--resume"]].concat());
+    resumed.says("run.jsonl: line 1: expected ident");
+    assert_eq!(fs::read_to_string(scratch("run.jsonl")).unwrap(), "notes\n");
 }
 
 #[test]
