@@ -120,6 +120,52 @@ fn states_resume_what_they_were_of() {
 }
 
 #[test]
+fn states_survive_json_whatever_the_metrics_are() {
+    let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX, f64::MAX, f64::MIN, 5e-324];
+    let greedy = Greedy::new().patience(0).factor(0.5).reset_start(4).min_lr(0.01);
+    let schedules: [AnySchedule; 4] = [
+        ReduceOnPlateau::new().patience(0).into(),
+        greedy.clone().into(),
+        greedy.clone().smooth(true).window_size(3).into(),
+        greedy.smooth(true).mode(MetricMode::Max).threshold_mode(ThresholdMode::Rel).into(),
+    ];
+    for schedule in schedules {
+        let mut whole = Scheduler::new(schedule.clone(), [0.1]).unwrap();
+        // Odd ones first, between others and last.
+        for t in 0..60 {
+            let metric = if t % 4 == 0 { odd[t / 4 % odd.len()] } else { (t * 37 % 11) as f64 };
+            whole.observe(metric);
+            let saved = serde_json::to_string(whole.state()).unwrap();
+            let mut resumed = Scheduler::new(schedule.clone(), [0.1]).unwrap();
+            resumed.load_state(serde_json::from_str(&saved).unwrap()).unwrap();
+            assert_eq!(resumed.state(), whole.state(), "{saved}");
+        }
+    }
+}
+
+#[test]
+fn metrics_that_are_not_finite_are_refused() {
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let greedy = Greedy::new().smooth(true);
+        let mut scheduler = observed(greedy, 0.1, &[2.0, 1.0]);
+        let before = scheduler.state().clone();
+        for is_best in [true, false] {
+            let mut state = before.clone();
+            let metric = state.metric.as_mut().unwrap();
+            if is_best {
+                metric.best = Some(value);
+            } else {
+                metric.window[1] = value;
+            }
+            let error = scheduler.load_state(state).unwrap_err().to_string();
+            let expected = format!("metric must be of finite numbers, found {value}");
+            assert!(error.ends_with(&expected), "{error}");
+            assert_eq!(*scheduler.state(), before);
+        }
+    }
+}
+
+#[test]
 fn states_of_others_are_refused() {
     let state = |value: Value| serde_json::from_value::<SchedulerState>(value).unwrap();
     let mut plateau = Scheduler::new(ReduceOnPlateau::new(), [0.1, 0.01]).unwrap();

@@ -39,7 +39,8 @@ pub enum ThresholdMode {
     Abs,
 }
 
-/// What a schedule keeps of the metrics that it was given. It goes into checkpoints.
+/// What a schedule keeps of the metrics that it was given. It goes into checkpoints: whatever the metrics were, its numbers
+/// are finite, since JSON has no others.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

@@ -140,8 +140,8 @@ impl Scheduler {
     /// this schedule, whatever those of the other were.
     ///
     /// # Errors
-    /// [`Error::SchedulerState`] for a state of another number of groups, with rates that are none, or with metrics
-    /// where there are none or the other way round. Nothing changes then.
+    /// [`Error::SchedulerState`] for a state of another number of groups, with rates that are none, with metrics
+    /// where there are none or the other way round, or with a metric that is infinite or NaN. Nothing changes then.
     pub fn load_state(&mut self, state: SchedulerState) -> Result<()> {
         let wrong = |what: &'static str, expected: String, found: String| {
             Err(Error::SchedulerState { what, expected, found })
@@ -163,6 +163,11 @@ impl Scheduler {
                 return wrong("metric", format!("that of '{kind}'"), "none".to_owned());
             }
             _ => {}
+        }
+        let metrics =
+            state.metric.iter().flat_map(|metric| metric.best.iter().chain(&metric.window));
+        if let Some(metric) = metrics.into_iter().find(|metric| !metric.is_finite()) {
+            return wrong("metric", "of finite numbers".to_owned(), metric.to_string());
         }
         self.state = state;
         if !matches!(self.schedule, AnySchedule::Chained(_))
