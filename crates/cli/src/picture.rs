@@ -36,6 +36,9 @@ const COLORS: [RGBColor; 9] = [
 /// How long a line is drawn and then is not, in pixels, where there are more lines than colours.
 const DASHES: [Option<(i32, i32)>; 4] = [None, Some((9, 4)), Some((2, 3)), Some((16, 3))];
 
+/// So many points are drawn of a curve, two for each pixel.
+const MAX_POINTS: usize = 1600;
+
 /// A drawing area without coordinates.
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
@@ -66,6 +69,20 @@ impl Stroke {
         )
     }
 
+    /// Draws it thin and solid through these points.
+    pub(crate) fn draw_thin<C: CoordTranslate>(
+        self,
+        area: &DrawingArea<SVGBackend<'_>, C>,
+        points: Vec<C::From>,
+        opacity: f64,
+    ) -> anyhow::Result<()>
+    where
+        C::From: Clone + 'static,
+    {
+        area.draw(&PathElement::new(points, self.color.mix(opacity).stroke_width(1)))?;
+        Ok(())
+    }
+
     /// Draws it through these points.
     pub(crate) fn draw<C: CoordTranslate>(
         self,
@@ -84,6 +101,23 @@ impl Stroke {
         }
         Ok(())
     }
+}
+
+/// The points of a line: of more than can be told apart, the lowest and the highest of each few.
+pub(crate) fn thinned(points: Vec<(f64, f64)>) -> Vec<(f64, f64)> {
+    let few = points.len().div_ceil(MAX_POINTS / 2).max(1);
+    if few <= 2 {
+        return points;
+    }
+    let ends = |few: &[(f64, f64)]| {
+        let by_y = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
+        let ends = [few.iter().min_by(by_y), few.iter().max_by(by_y)];
+        let mut ends: Vec<(f64, f64)> = ends.into_iter().flatten().copied().collect();
+        ends.sort_by(|a, b| a.0.total_cmp(&b.0));
+        ends.dedup();
+        ends
+    };
+    points.chunks(few).flat_map(ends).collect()
 }
 
 /// A legend: a row for each line, from its upper left corner on.
@@ -165,6 +199,15 @@ mod tests {
         for (index, stroke) in strokes.iter().enumerate() {
             assert!(!strokes[..index].contains(stroke), "{:?}", fallline::RULE_NAMES[index]);
         }
+    }
+
+    #[test]
+    fn thin_curves_keep_their_ends() {
+        let short = vec![(0.0, 1.0), (2.0, 3.0)];
+        assert_eq!(thinned(short.clone()), short);
+        let spiky = (0..100_000).map(|t| (f64::from(t), if t == 54_321 { 9.0 } else { 1.0 }));
+        let thin = thinned(spiky.collect());
+        assert!(thin.len() <= MAX_POINTS + 2 && thin.contains(&(54_321.0, 9.0)), "{}", thin.len());
     }
 
     #[test]

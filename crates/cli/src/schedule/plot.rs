@@ -4,7 +4,7 @@ use plotters::prelude::*;
 
 use super::curve::Curve;
 use crate::{
-    picture::{self, Area, Axis, FAINT, GRID, INK, ROW, Stroke, font, note},
+    picture::{self, Area, Axis, FAINT, GRID, INK, ROW, Stroke, font, note, thinned},
     plot::axis::{Scale, Ticks},
 };
 
@@ -14,8 +14,7 @@ const MOMENTUM_HEIGHT: u32 = 240;
 const FOOTER: u32 = 30;
 /// Of a letter of a legend: the font is the viewer's, and 8 pixels are wide for one of 14.
 const LETTER: u32 = 8;
-/// So many points are drawn of a curve, two for each pixel.
-const MAX_POINTS: usize = 1600;
+
 /// The picture as SVG.
 pub(super) fn svg(curves: &[Curve], steps: u32) -> anyhow::Result<String> {
     let mut text = String::new();
@@ -75,7 +74,7 @@ fn lines(curves: &[Curve]) -> Vec<Line> {
             _ => format!("{}, group {group}", curve.name),
         },
         stroke: Stroke::nth(index),
-        lrs: thinned(curve.lrs[group].iter().copied().map(Some)),
+        lrs: points(curve.lrs[group].iter().copied().map(Some)),
         momenta: momenta(curve, group),
     };
     groups.enumerate().map(line).collect()
@@ -84,26 +83,13 @@ fn lines(curves: &[Curve]) -> Vec<Line> {
 /// Those of a group; none if another of the schedule has the same.
 fn momenta(curve: &Curve, group: usize) -> Vec<(f64, f64)> {
     let Some(own) = curve.momenta.get(group) else { return Vec::new() };
-    if curve.momenta[..group].contains(own) { Vec::new() } else { thinned(own.iter().copied()) }
+    if curve.momenta[..group].contains(own) { Vec::new() } else { points(own.iter().copied()) }
 }
 
-/// The points of a curve: of more than can be told apart, the lowest and the highest of each few.
-fn thinned(values: impl ExactSizeIterator<Item = Option<f64>>) -> Vec<(f64, f64)> {
-    let few = values.len().div_ceil(MAX_POINTS / 2).max(1);
+/// The points of a curve.
+fn points(values: impl Iterator<Item = Option<f64>>) -> Vec<(f64, f64)> {
     let points = (0u32..).zip(values).filter_map(|(t, y)| Some((f64::from(t), y?)));
-    let points: Vec<(f64, f64)> = points.collect();
-    if few <= 2 {
-        return points;
-    }
-    let ends = |few: &[(f64, f64)]| {
-        let by_y = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
-        let ends = [few.iter().min_by(by_y), few.iter().max_by(by_y)];
-        let mut ends: Vec<(f64, f64)> = ends.into_iter().flatten().copied().collect();
-        ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-        ends.dedup();
-        ends
-    };
-    points.chunks(few).flat_map(ends).collect()
+    thinned(points.collect())
 }
 
 /// Ticks from 0 on, or from below values that are all far above, as momenta.
@@ -200,14 +186,5 @@ mod tests {
             let near = |a: f64, b: f64| (a - b).abs() < 1e-9 * (1e-4 + b.abs());
             assert!(near(low, expected.0) && near(high, expected.1), "{values:?}: {low} to {high}");
         }
-    }
-
-    #[test]
-    fn thin_curves_keep_their_ends() {
-        let short: Vec<Option<f64>> = vec![Some(1.0), None, Some(3.0)];
-        assert_eq!(thinned(short.into_iter()), [(0.0, 1.0), (2.0, 3.0)]);
-        let spiky = (0..100_000).map(|t| Some(if t == 54_321 { 9.0 } else { 1.0 }));
-        let thin = thinned(spiky.collect::<Vec<_>>().into_iter());
-        assert!(thin.len() <= MAX_POINTS + 2 && thin.contains(&(54_321.0, 9.0)), "{}", thin.len());
     }
 }

@@ -120,11 +120,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     around: Around,
 
-    /// Draw the curves in FILE
+    /// Draw the curves in FILE: a thin line through all steps, and the tests
     #[arg(short = 'o', long, value_name = "FILE")]
     svg: Option<PathBuf>,
 
-    /// Write the curves to FILE as a table
+    /// Write the curves to FILE as a table, with a line for each step
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
 

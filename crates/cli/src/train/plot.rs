@@ -1,6 +1,6 @@
-//! The picture: training loss and test accuracy, a line for each rule.
+//! The picture: the loss of every step, and what the tests say, in a colour for each rule.
 
-use std::f64::consts::LN_2;
+use std::{f64::consts::LN_2, ops::RangeInclusive};
 
 use plotters::prelude::*;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     device::AdapterReport,
-    picture::{self, Area, Axis, FAINT, GRID, INK, ROW, Stroke, font, ticks},
+    picture::{self, Area, Axis, FAINT, GRID, INK, ROW, Stroke, font, thinned, ticks},
     precision::Numerics,
 };
 
@@ -38,17 +38,18 @@ pub(super) fn svg(
     root.fill(&WHITE)?;
     let (panels, footer) = root.split_vertically(height - FOOTER);
     let (plots, legend) = panels.split_horizontally(WIDTH);
-    let (left, right) = plots.split_horizontally(WIDTH / 2);
-    let [loss, result] = match model.goal() {
-        Goal::Accuracy => [loss(runs), accuracy(runs)],
-        Goal::Bits => bits(runs),
+    let figures = match model.goal() {
+        Goal::Accuracy => vec![loss(runs, model), accuracy(runs)],
+        Goal::Bits => vec![bits(runs, model)],
     };
     let end = model.at(model.plan().steps);
-    draw(&left, end, &loss, !beside)?;
-    draw(&right, end, &result, !beside)?;
+    let areas = plots.split_evenly((1, figures.len()));
+    for (area, panel) in areas.iter().zip(&figures) {
+        draw(area, end, panel, !beside)?;
+    }
     if beside {
         // As the lines of the panel beside it end, from the highest to the lowest.
-        let mut lines: Vec<&Line> = result.lines.iter().collect();
+        let mut lines: Vec<&Line> = figures[figures.len() - 1].lines.iter().collect();
         lines.sort_by(|a, b| b.end.total_cmp(&a.end));
         draw_keys(&legend, (0, 34), &lines)?;
     }
@@ -70,11 +71,11 @@ pub(super) fn svg(
     }
     root.present()?;
     // The backends borrow the text.
-    drop((root, panels, footer, plots, legend, left, right));
+    drop((root, panels, footer, plots, legend, areas));
     Ok(text)
 }
 
-/// One half of the picture.
+/// A chart.
 struct Panel {
     title: &'static str,
     lines: Vec<Line>,
@@ -82,6 +83,8 @@ struct Panel {
     ticks: Vec<f64>,
     tick_label: fn(&f64) -> String,
     legend: Corner,
+    /// Whether lines join the points. Of a single run they would hide the steps.
+    joins: bool,
 }
 
 /// Where no line goes.
@@ -96,7 +99,12 @@ struct Line {
     stroke: Stroke,
     /// What it ends with, wherever the axis does.
     end: f64,
+    /// Through the points of the curve.
     points: Vec<(f64, f64)>,
+    /// Those of them that are tests.
+    tests: Vec<(f64, f64)>,
+    /// Through single steps: thin, behind all lines.
+    steps: Vec<(f64, f64)>,
 }
 
 impl Line {
@@ -107,20 +115,48 @@ impl Line {
             stroke: Stroke::nth(run.rule.index()),
             end: y(&run.last()),
             points: points.filter(|(_, y)| y.is_finite()).collect(),
+            tests: Vec::new(),
+            steps: Vec::new(),
         }
+    }
+
+    /// With a mark for each test that lies within.
+    fn with_tests(self, within: RangeInclusive<f64>) -> Self {
+        let tests = self.points.iter().filter(|(_, y)| within.contains(y)).copied().collect();
+        Self { tests, ..self }
+    }
+
+    /// With the loss of every step behind it.
+    fn with_steps(self, run: &Run, model: &dyn Model, y: impl Fn(f64) -> f64) -> Self {
+        let plan = model.plan();
+        let unit = f64::from(plan.steps) / f64::from(model.at(plan.steps).count());
+        let steps =
+            (1u32..).zip(&run.losses).map(|(step, loss)| (f64::from(step) / unit, y(*loss)));
+        Self { steps: steps.filter(|(_, y)| y.is_finite()).collect(), ..self }
+    }
+
+    fn all(&self) -> impl Iterator<Item = f64> {
+        self.points.iter().chain(&self.steps).map(|(_, y)| *y)
     }
 }
 
 /// The loss by its decimal logarithm, with a mark at each power of ten.
-fn loss(runs: &[Run]) -> Panel {
-    let line = |run: &Run| Line::new(run.rule.to_string(), run, |point| point.train_loss.log10());
-    let lines: Vec<Line> = runs.iter().map(line).collect();
-    let all = || lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y);
-    // From 0.1 to 1 at least, so that there is an axis whatever the losses are.
-    let lowest = all().fold(-1.0, f64::min).floor();
-    let ticks = ticks(lowest, all().fold(0.0, f64::max).ceil(), 1.0);
+fn loss(runs: &[Run], model: &dyn Model) -> Panel {
+    let line = |run: &Run| {
+        let line = Line::new(run.rule.to_string(), run, |point| point.train_loss.log10());
+        line.with_steps(run, model, f64::log10)
+    };
+    let mut lines: Vec<Line> = runs.iter().map(line).collect();
+    // The axis goes by the means: from 0.1 to 1 at least, so that there is one whatever the losses are.
+    let means = || lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y);
+    let lowest = means().fold(-1.0, f64::min).floor();
+    let highest = means().fold(0.0, f64::max).ceil();
+    lines.iter_mut().for_each(|line| {
+        line.steps.iter_mut().for_each(|(_, y)| *y = y.clamp(lowest, highest));
+    });
     let tick_label = |y: &f64| format!("{}", 10f64.powf(*y));
-    Panel { title: "training loss", lines, ticks, tick_label, legend: Corner::UpperRight }
+    let (ticks, legend) = (ticks(lowest, highest, 1.0), Corner::UpperRight);
+    Panel { title: "training loss", lines, ticks, tick_label, legend, joins: true }
 }
 
 fn accuracy(runs: &[Run]) -> Panel {
@@ -130,38 +166,44 @@ fn accuracy(runs: &[Run]) -> Panel {
     let lowest = if worst > 95.0 { 90.0 } else { (worst / 10.0 - 1.0).floor().max(0.0) * 10.0 };
     let line = |run: &Run| {
         let line = Line::new(format!("{}: {:.1} %", run.rule, percent(&run.last())), run, percent);
+        let line = line.with_tests(lowest..=100.0);
         Line { points: above(lowest, &line.points), ..line }
     };
     let lines = runs.iter().map(line).collect();
     let ticks = ticks(lowest, 100.0, if lowest == 90.0 { 2.0 } else { 10.0 });
-    let tick_label = |y: &f64| format!("{y}");
-    Panel { title: "test accuracy in %", lines, ticks, tick_label, legend: Corner::LowerRight }
+    let (tick_label, legend) = (|y: &f64| format!("{y}"), Corner::LowerRight);
+    Panel { title: "test accuracy in %", lines, ticks, tick_label, legend, joins: true }
 }
 
-/// The losses in training and in the test, both on one scale.
-fn bits(runs: &[Run]) -> [Panel; 2] {
-    let train = |run: &Run| Line::new(run.rule.to_string(), run, |point| point.train_loss / LN_2);
-    let test = |run: &Run| {
+/// The losses of all steps, and of the tests.
+fn bits(runs: &[Run], model: &dyn Model) -> Panel {
+    let line = |run: &Run| {
         let name = format!("{}: {}", run.rule, Goal::Bits.in_words(run.score()));
-        Line::new(name, run, |point| point.test_loss / LN_2)
+        let line = Line::new(name, run, |point| point.test_loss / LN_2);
+        line.with_steps(run, model, |loss| loss / LN_2)
     };
-    let mut lines: [Vec<Line>; 2] =
-        [runs.iter().map(train).collect(), runs.iter().map(test).collect()];
-    let all = || lines.iter().flatten().flat_map(|line| &line.points).map(|(_, y)| *y);
-    let lowest = all().fold(2.0, f64::min).floor();
-    // What diverges leaves the picture.
-    let highest = all().fold(lowest + 1.0, f64::max).ceil().min(lowest + 8.0);
-    lines.iter_mut().flatten().for_each(|line| line.points.retain(|(_, y)| *y <= highest));
-    let ticks = ticks(lowest, highest, 1.0);
-    let panel = |title, lines| {
-        let (ticks, tick_label) = (ticks.clone(), |y: &f64| format!("{y}"));
-        Panel { title, lines, ticks, tick_label, legend: Corner::UpperRight }
+    let lines: Vec<Line> = runs.iter().map(line).collect();
+    let all = || lines.iter().flat_map(Line::all);
+    let (low, high) = (all().fold(f64::INFINITY, f64::min), all().fold(0.0, f64::max));
+    // There is an axis whatever the losses are, and what diverges leaves the picture.
+    let low = if low.is_finite() { low } else { 2.0 };
+    let high = high.clamp(low + 0.5, low + 8.0);
+    let step = if high - low > 5.0 { 1.0 } else { 0.5 };
+    let (lowest, highest) = ((low / step).floor() * step, (high / step).ceil() * step);
+    let within = |(_, y): &(f64, f64)| *y <= highest;
+    let clipped = |mut line: Line| {
+        line.points.retain(within);
+        line.steps.retain(within);
+        line.with_tests(lowest..=highest)
     };
-    let [train, test] = lines;
-    [
-        panel("training loss in bits per character", train),
-        panel("test loss in bits per character", test),
-    ]
+    Panel {
+        title: "loss in bits per character: each training step (thin line), tests (points)",
+        lines: lines.into_iter().map(clipped).collect(),
+        ticks: ticks(lowest, highest, step),
+        tick_label: |y| format!("{y}"),
+        legend: Corner::UpperRight,
+        joins: runs.len() > 1,
+    }
 }
 
 /// The line from where it rises above `lowest` for the last time.
@@ -202,11 +244,24 @@ fn draw(area: &Area<'_>, end: At, panel: &Panel, has_legend: bool) -> anyhow::Re
     if has_legend {
         draw_legend(&plot.strip_coord_spec(), panel)?;
     }
-    for Line { stroke, points, .. } in &panel.lines {
-        match points[..] {
-            // A line through one point would be invisible.
-            [point] => plot.draw(&Circle::new(point, 3, stroke.color.filled()))?,
-            _ => stroke.draw(plot, points.clone())?,
+    // Pale, so that the lines before them stand out.
+    let opacity = if panel.joins { 0.3 } else { 1.0 };
+    for Line { stroke, steps, .. } in panel.lines.iter().filter(|line| !line.steps.is_empty()) {
+        stroke.draw_thin(plot, thinned(steps.clone()), opacity)?;
+    }
+    for Line { stroke, points, tests, .. } in &panel.lines {
+        if panel.joins {
+            stroke.draw(plot, points.clone())?;
+        }
+        // A line through one point would be invisible.
+        let marks = if points.len() == 1 { points } else { tests };
+        for mark in marks {
+            if !panel.joins {
+                // Else they would be lost in the line.
+                plot.draw(&Circle::new(*mark, 6, WHITE.filled()))?;
+            }
+            let radius = if panel.joins { 3 } else { 4 };
+            plot.draw(&Circle::new(*mark, radius, stroke.color.filled()))?;
         }
     }
     Ok(())
@@ -257,7 +312,7 @@ mod tests {
         pictures(&["sgd"], losses, accuracy)
     }
 
-    fn pictures(rules: &[&str], losses: [f64; 3], accuracy: f64) -> String {
+    fn runs(rules: &[&str], losses: [f64; 3], accuracy: f64) -> Vec<Run> {
         let curve = (1..).zip(losses).map(|(epoch, train_loss)| Point {
             at: At::Epoch(epoch),
             train_loss,
@@ -280,18 +335,26 @@ mod tests {
                 sample: None,
             }
         };
-        let runs: Vec<Run> = rules.iter().map(run).collect();
+        rules.iter().map(run).collect()
+    }
+
+    fn model() -> Perceptron {
+        Perceptron::new(3, "32", 128).expect("a model")
+    }
+
+    fn pictures(rules: &[&str], losses: [f64; 3], accuracy: f64) -> String {
         let adapter =
             AdapterReport { name: "a < b".into(), backend: "vulkan".into(), driver: "c".into() };
-        let model = Perceptron::new(3, "32", 128).expect("a model");
-        svg(&runs, &adapter, &model, &settings()).expect("drawing into a string")
+        let runs = runs(rules, losses, accuracy);
+        svg(&runs, &adapter, &model(), &settings()).expect("drawing into a string")
     }
 
     #[test]
     fn draws_a_line_in_each_panel() {
         let text = picture([1.0, 0.1, 0.01], 0.98);
-        // The lines of the curves and their keys in the legends.
-        assert_eq!(text.matches("#009E73").count(), 4);
+        // The lines of the curves and their keys in the legends, the one of the steps, and the tests.
+        assert_eq!(text.matches("stroke=\"#009E73\"").count(), 4 + 1);
+        assert_eq!(text.matches("<circle").count(), 3);
         assert!(text.contains("sgd: 98.0 %"));
         assert!(text.contains("a &lt; b"));
     }
@@ -309,6 +372,23 @@ mod tests {
     fn draws_a_run_that_diverged() {
         let text = picture([1e30, f64::NAN, f64::INFINITY], 0.1);
         assert!(text.contains("training loss") && !text.contains("NaN"));
+    }
+
+    #[test]
+    fn bits_have_an_axis_whatever_the_losses_are() {
+        let ends = |losses: Vec<f64>, test_loss: f64| {
+            let mut runs = runs(&["sgd"], [1.0; 3], 0.5);
+            runs[0].losses = losses;
+            runs[0].curve.iter_mut().for_each(|point| point.test_loss = test_loss);
+            let panel = bits(&runs, &model());
+            assert!(!panel.joins);
+            let line = &panel.lines[0];
+            (panel.ticks[0], panel.ticks[panel.ticks.len() - 1], line.steps.len(), line.tests.len())
+        };
+        assert_eq!(ends(vec![6.1 * LN_2, 3.2 * LN_2], 3.3 * LN_2), (3.0, 6.5, 2, 3));
+        assert_eq!(ends(vec![6.1 * LN_2, 0.2 * LN_2], f64::NAN), (0.0, 7.0, 2, 0));
+        assert_eq!(ends(vec![6.1 * LN_2, 1e30, f64::NAN], 1e30), (6.0, 15.0, 1, 0));
+        assert_eq!(ends(vec![f64::NAN], f64::INFINITY), (2.0, 2.5, 0, 0));
     }
 
     #[test]

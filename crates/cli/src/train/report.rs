@@ -99,24 +99,37 @@ pub(super) fn summary(run: &Run, model: &dyn Model) -> String {
     )
 }
 
-/// One line for each point of each run; behind what every run has, what these have measured.
+/// A line for each step of each run, with the loss of its batch. Behind that stands what a round that ends with the step
+/// has, and what was measured in it.
 pub(super) fn csv(runs: &[Run], model: &dyn Model) -> String {
     let measured = runs.first().map(|run| run.last().measured).unwrap_or_default();
-    let unit = model.at(0).unit();
+    let epoch = matches!(model.at(0), At::Epoch(_)).then_some("epoch,").unwrap_or_default();
     let names: String = columns(&measured).map(|(name, _)| format!(",{name}")).collect();
-    let mut text = format!("rule,{unit},train_loss,test_loss,test_accuracy{names}\n");
+    let mut text = format!("rule,step,loss,{epoch}train_loss,test_loss,test_accuracy{names}\n");
+    let none = ",".repeat(names.matches(',').count() + if epoch.is_empty() { 3 } else { 4 });
     for run in runs {
-        for Point { at, train_loss, test_loss, test_accuracy, measured } in &run.curve {
+        let mut rounds = model.plan().rounds().map(|round| round.end).zip(&run.curve).peekable();
+        for (step, loss) in (1..).zip(&run.losses) {
             // Writing into a string cannot fail.
-            let _ = write!(text, "{},{},{train_loss}", run.rule, at.count());
-            let _ = write!(text, ",{test_loss},{test_accuracy}");
-            for (_, value) in columns(measured) {
-                let _ = write!(text, ",{value}");
+            let _ = write!(text, "{},{step},{loss}", run.rule);
+            match rounds.next_if(|(end, _)| *end == step) {
+                Some((_, point)) => text.push_str(&round(point)),
+                None => text.push_str(&none),
             }
             text.push('\n');
         }
     }
     text
+}
+
+/// What a round ends with, behind commas.
+fn round(Point { at, train_loss, test_loss, test_accuracy, measured }: &Point) -> String {
+    let epoch = match at {
+        At::Epoch(epoch) => format!(",{epoch}"),
+        At::Step(_) => String::new(),
+    };
+    let measured: String = columns(measured).map(|(_, value)| format!(",{value}")).collect();
+    format!("{epoch},{train_loss},{test_loss},{test_accuracy}{measured}")
 }
 
 /// What was measured, always in the same order.
@@ -243,13 +256,26 @@ mod tests {
     }
 
     #[test]
-    fn csv_has_a_header_and_a_line_for_each_epoch() {
-        let expected = "rule,epoch,train_loss,test_loss,test_accuracy\n\
-                        lion,1,0.5,0.25,0.975\nlion,2,0.5,0.25,0.975\n";
-        assert_eq!(csv(&[run()], &model()), expected);
-        let expected = "rule,epoch,train_loss,test_loss,test_accuracy,loss_scale,skipped,norm\n\
-                        lion,1,0.5,0.25,0.975,65536,0,0.75\nlion,2,0.5,0.25,0.975,65536,1,0.75\n";
-        assert_eq!(csv(&[measured_run()], &model()), expected);
+    fn csv_has_a_header_and_a_line_for_each_step() {
+        let lines = |run: Run| csv(&[run], &model()).lines().map(str::to_owned).collect::<Vec<_>>();
+        let plain = lines(run());
+        assert_eq!(plain.len(), 91);
+        assert_eq!(plain[0], "rule,step,loss,epoch,train_loss,test_loss,test_accuracy");
+        assert_eq!((plain[1].as_str(), plain[2].as_str()), ("lion,1,0.5,,,,", "lion,2,0.5,,,,"));
+        assert_eq!(plain[45], "lion,45,0.5,1,0.5,0.25,0.975");
+        assert_eq!(plain[90], "lion,90,0.5,2,0.5,0.25,0.975");
+        let measured = lines(measured_run());
+        let header =
+            "rule,step,loss,epoch,train_loss,test_loss,test_accuracy,loss_scale,skipped,norm";
+        assert_eq!(measured[0], header);
+        assert_eq!(measured[44], "lion,44,0.5,,,,,,,");
+        assert_eq!(measured[90], "lion,90,0.5,2,0.5,0.25,0.975,65536,1,0.75");
+        // One that was stopped within its second round.
+        let stopped = Run { curve: run().curve[..1].to_vec(), losses: vec![0.5; 50], ..run() };
+        assert_eq!(
+            lines(stopped)[45..],
+            [plain[45..50].to_vec(), vec![plain[49].replace("49", "50")]].concat()
+        );
     }
 
     #[test]

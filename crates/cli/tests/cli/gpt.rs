@@ -84,9 +84,13 @@ fn losses_are_those_of_pytorch() {
         format!("adamw: {:.3} bits per character of the test after 40 steps", test / 2f64.ln());
     assert!(ran.out.contains(&bits), "{}", ran.out);
     let csv = text("golden.csv");
-    assert_eq!(csv.lines().next(), Some("rule,step,train_loss,test_loss,test_accuracy,norm"));
-    assert_eq!(csv.lines().count(), 3);
-    assert!(text("golden.svg").contains("test loss in bits per character"));
+    assert_eq!(csv.lines().next(), Some("rule,step,loss,train_loss,test_loss,test_accuracy,norm"));
+    assert_eq!(csv.lines().count(), 41);
+    // A point with a rim for each test, and a line through all steps.
+    let svg = text("golden.svg");
+    assert_eq!(svg.matches("<circle").count(), 2 * 2, "{svg}");
+    let thin = svg.lines().find(|line| line.contains("stroke-width=\"1\"")).unwrap();
+    assert!(thin.split("points=").nth(1).unwrap().split_whitespace().count() >= 40, "{thin}");
 }
 
 #[test]

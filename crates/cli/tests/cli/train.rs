@@ -38,8 +38,12 @@ fn a_run_prints_its_epochs_and_writes_its_curve() {
     assert!(ran.out.ends_with("one.csv\n"), "{}", ran.out);
 
     let csv = text("one.csv");
-    assert_eq!(csv.lines().count(), 4);
-    assert_eq!(csv.lines().next(), Some("rule,epoch,train_loss,test_loss,test_accuracy"));
+    let rows: Vec<Vec<&str>> = csv.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(rows.len(), 1 + 3 * 45);
+    let header = ["rule", "step", "loss", "epoch", "train_loss", "test_loss", "test_accuracy"];
+    assert_eq!(rows[0], header);
+    assert_eq!((&rows[1][..2], &rows[1][3..]), (&["adamw", "1"][..], &[""; 4][..]));
+    assert_eq!((rows[90][1], rows[90][3]), ("90", "2"));
     let svg = text("one.svg");
     assert!(svg.starts_with("<svg") && svg.contains("training loss"), "{svg}");
     assert!(svg.contains("perceptron 64-16-16-10"), "{svg}");
@@ -53,6 +57,10 @@ fn a_run_prints_its_epochs_and_writes_its_curve() {
     assert!(run["lr"].is_f64() && run["seconds"].is_f64());
     let curve = run["curve"].as_array().unwrap();
     assert_eq!(curve.len(), 3);
+    let losses = run["losses"].as_array().unwrap();
+    for (row, loss) in rows[1..].iter().zip(losses) {
+        assert_eq!(row[2].parse::<f64>().unwrap(), loss.as_f64().unwrap(), "{row:?}");
+    }
     assert_eq!(curve[2]["test_accuracy"], run["test_accuracy"]);
     // It learns: a guess is right one time in ten.
     assert!(run["test_accuracy"].as_f64().unwrap() > 0.5, "{run}");
@@ -67,10 +75,10 @@ fn rules_are_compared_in_one_picture() {
     let rules: Vec<&str> = runs.iter().map(|run| run["rule"].as_str().unwrap()).collect();
     assert_eq!(rules, ["adamw", "lion", "sgd"]);
     let (svg, csv) = (text("three.svg"), text("three.csv"));
-    assert_eq!(csv.lines().count(), 1 + 3 * 3);
+    assert_eq!(csv.lines().count(), 1 + 3 * 3 * 45);
     for rule in rules {
         assert!(svg.contains(&format!("{rule}: ")), "{rule}");
-        assert!(csv.contains(&format!("\n{rule},3,")), "{rule}");
+        assert!(csv.contains(&format!("\n{rule},135,")), "{rule}");
     }
 }
 
@@ -201,9 +209,9 @@ fn what_is_measured_is_shown() {
     assert_eq!(scale.log2(), 24.0 - skipped as f64, "each skipped step halves the scale");
     assert!((0.1..10.0).contains(&first["norm"].as_f64().unwrap()), "{run}");
     let csv = text("skipped.csv");
-    let header = "rule,epoch,train_loss,test_loss,test_accuracy,loss_scale,skipped,norm";
+    let header = "rule,step,loss,epoch,train_loss,test_loss,test_accuracy,loss_scale,skipped,norm";
     assert_eq!(csv.lines().next(), Some(header));
-    assert!(csv.lines().nth(1).unwrap().contains(&format!(",{scale},{skipped},")), "{csv}");
+    assert!(csv.lines().nth(45).unwrap().contains(&format!(",{scale},{skipped},")), "{csv}");
     assert!(text("skipped.svg").contains("loss scale dynamic:16777216"));
 }
 
@@ -222,7 +230,7 @@ fn measuring_and_scaling_change_nothing_in_f32() {
     let curve = |stem: &str, more: &[&str]| {
         train(stem, more).good();
         let csv = text(&format!("{stem}.csv"));
-        let columns = |line: &str| line.split(',').take(5).collect::<Vec<_>>().join(",");
+        let columns = |line: &str| line.split(',').take(7).collect::<Vec<_>>().join(",");
         csv.lines().map(columns).collect::<Vec<_>>()
     };
     // A power of two is multiplied and divided by exactly.
@@ -351,5 +359,5 @@ fn a_closed_pipe_does_not_lose_the_run() {
     let [svg, csv] = paths.each_ref().map(|path| path.to_str().unwrap());
     let size = ["train", "--epochs", "2", "--hidden", "4"];
     unread(&[&size[..], &["--svg", svg, "--csv", csv]].concat()).good();
-    assert_eq!(text("pipe.csv").lines().count(), 3);
+    assert_eq!(text("pipe.csv").lines().count(), 1 + 2 * 45);
 }
