@@ -209,6 +209,44 @@ fn loss_scale_skipped_steps_and_reports_go_on() {
     assert_eq!(differ(&saved(&straight), &saved(&second)), [""; 0]);
 }
 
+#[test]
+fn defaults_stand_for_what_was_not_saved() {
+    let gpu = gpu();
+    let group = Group::new("all", AdamW::default());
+    let build = |max_norm| {
+        let options = Options { max_norm, ..Options::default() };
+        arena(&gpu, &group, &specs(Dtype::F32, Precision::Nearest), &options)
+    };
+    // An infinite limit measures gradients, and changes nothing.
+    let (plain, measured) = (None, Some(f64::INFINITY));
+    for (before, after) in [(plain, measured), (measured, plain), (measured, measured)] {
+        let mut straight = build(after);
+        begin(&straight);
+        run(&mut straight, 0..9);
+        let mut first = build(before);
+        begin(&first);
+        run(&mut first, 0..5);
+        let mut saved = saved(&first);
+        let has = |saved: &Saved, what| saved.entries.iter().position(|entry| entry.what == what);
+        assert_eq!(has(&saved, "reports").is_some(), before.is_some());
+        // As of a release that knew no modes.
+        let mode = has(&saved, "mode").unwrap();
+        saved.entries.remove(mode);
+        saved.bytes.remove(mode);
+
+        let mut second = build(after);
+        run(&mut second, 20..23);
+        second.load(&mut saved).unwrap();
+        run(&mut second, 5..9);
+        assert_eq!(differ(&self::saved(&straight), &self::saved(&second)), [""; 0]);
+        if after.is_some() {
+            let reports = second.wait_reports().unwrap();
+            let told: Vec<_> = reports.iter().map(|it| (it.step, it.skipped_total)).collect();
+            assert_eq!(told, [(6, 0), (7, 0), (8, 0), (9, 0)]);
+        }
+    }
+}
+
 /// Counts chunks, and keeps the largest.
 #[derive(Default)]
 struct Chunks {
@@ -313,7 +351,7 @@ fn what_does_not_fit_is_named_before_anything_is_written() {
     let scaler = LossScaler::fixed(&gpu, 2.0).unwrap();
     let options = Options { loss_scaler: Some(scaler), ..Options::default() };
     let mut scaled = arena(&gpu, &Group::new("all", adamw()), &plain, &options);
-    refuses(&mut scaled, "reports was not saved; loss_scale was not saved");
+    refuses(&mut scaled, "loss_scale was not saved");
     // A table that is at odds with itself.
     source.entries[5].size_bytes += 1;
     let error = build(adamw(), StateFormat::F32, &plain).load(&mut source).unwrap_err();

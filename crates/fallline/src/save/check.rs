@@ -5,6 +5,13 @@ use std::collections::{HashMap, HashSet};
 use super::{Encoding, LoadOptions, PARAM, SavedEntry};
 use crate::{Error, Result};
 
+/// Whether an entry has a default that stands for it where it was not saved: `train`, and as many steps as the tensor with
+/// most has taken, none of them skipped. What was saved by an earlier release, or by an optimizer that measured nothing,
+/// has none. Any entry that is added to those of the first release must have one, or loads nothing that was saved before.
+fn has_default(entry: &SavedEntry) -> bool {
+    entry.tensor.is_none() && ["mode", "reports"].contains(&entry.what.as_str())
+}
+
 /// For each entry that is needed, the number of the saved one; or all that does not fit.
 pub(super) fn matched(
     needed: &[SavedEntry],
@@ -43,7 +50,8 @@ pub(super) fn matched(
         let found = known.remove(&(entry.tensor.as_deref(), entry.what.as_str()));
         // What is kept beside a parameter is made of its values.
         let derived = convert && ["master", "remainder"].contains(&entry.what.as_str());
-        if keep_params && entry.what == PARAM || derived && found.is_none() {
+        let missing_is_fine = derived || has_default(entry);
+        if keep_params && entry.what == PARAM || missing_is_fine && found.is_none() {
             numbers.push(None);
             continue;
         }
@@ -67,7 +75,7 @@ pub(super) fn matched(
     let beside = |what: &str| convert && ["master", "remainder"].contains(&what);
     let mut unexpected: Vec<usize> = known
         .into_iter()
-        .filter(|((_, what), _)| !beside(what))
+        .filter(|((_, what), number)| !beside(what) && !has_default(&saved[*number]))
         .map(|(_, number)| number)
         .collect();
     unexpected.sort_unstable();

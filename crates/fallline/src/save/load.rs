@@ -59,6 +59,9 @@ impl Optimizer {
     /// Takes up what [`save_to`](Self::save_to) saved, of an optimizer with the same tensors by name and
     /// shape, rules and formats; groups, hyperparameters and places may differ.
     ///
+    /// What only some optimizers keep count of, and what earlier releases did not save, has a default: how many steps were
+    /// skipped is not known of an optimizer that measured no gradients, and none were.
+    ///
     /// No step may be recorded and not yet submitted. What is missing, unexpected, of another shape,
     /// rule or format is found before anything is written. If the source or the device fails later,
     /// the optimizer has a part of what was saved: load again before its next step.
