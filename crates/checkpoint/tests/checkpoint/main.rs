@@ -2,6 +2,7 @@
 //!
 //! One binary, since each links all of wgpu and naga anew.
 
+mod examples;
 mod files;
 mod golden;
 mod kill;
