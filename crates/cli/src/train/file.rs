@@ -273,7 +273,9 @@ impl Configured {
             let around = around.in_words().filter(|_| around != self.around());
             let more: String =
                 state.into_iter().chain(around).map(|more| format!(", {more}")).collect();
-            let (rule, lr) = (group.rule.name(), group.lr());
+            // In the kernels' f32, without the digits that a product of f64 has.
+            #[allow(clippy::cast_possible_truncation, reason = "rounding to f32 is the purpose")]
+            let (rule, lr) = (group.rule.name(), group.lr() as f32);
             let name = &group.name;
             format!("  {name}: {rule}, {tensors} tensor{plural}, lr {lr}{along}{more}\n")
         };
