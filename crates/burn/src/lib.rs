@@ -46,7 +46,7 @@
 //!
 //! From Burn's configurations, by Burn's names and with Burn's defaults: `SgdConfig`, `AdamConfig`, `AdamWConfig`,
 //! `AdaGradConfig`, `AdafactorConfig`, `AdanConfig`, `LambConfig`, `LionConfig`, `RmsPropConfig`. What cannot be taken over is an
-//! [`Error::Config`]. Any [rule of fallline's](fallline::guide::choosing_a_rule), or of your own, comes by
+//! [`Error::Config`]. Any rule of fallline's (its guide tells them apart), or of your own, comes by
 //! [`FusedConfig::new`]; its defaults are torch's, and of AdamW not Burn's (eps 1e-5, weight decay 1e-4):
 //!
 //! ```no_run

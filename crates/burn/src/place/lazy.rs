@@ -3,7 +3,10 @@
 //! Handles are asked for by an operation of our own in Burn's stream, all at once: what is queued before it has been
 //! executed then.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    slice::from_ref,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use burn::backend::{
     TensorMetadata,
@@ -43,7 +46,7 @@ pub(super) fn own(tensor: Primitive, keep_clones: bool) -> Primitive {
     let (client, shape, dtype) = (tensor.client.clone(), tensor.shape.clone(), tensor.dtype);
     let output = TensorIr::uninit(client.create_empty_handle(), shape, dtype);
     let input = tensor.into_ir();
-    let ir = CustomOpIr::new("fallline copy", &[input.clone()], &[output.clone()]);
+    let ir = CustomOpIr::new("fallline copy", from_ref(&input), from_ref(&output));
     let copy = Copy { input, output };
     let mut outputs = client.register(stream, OperationIr::Custom(ir), copy);
     outputs.remove(0)
