@@ -175,7 +175,7 @@ fn fifty_kills_lose_nothing() {
 
 /// A number in the environment is for several processes at once.
 #[test]
-#[ignore = "an hour"]
+#[ignore = "twenty minutes"]
 fn a_thousand_kills_lose_nothing() {
     let kills = env::var(KILLS).map_or(1000, |kills| kills.parse().expect("a number"));
     check(kills);
