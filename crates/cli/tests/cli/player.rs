@@ -86,7 +86,7 @@ fn wrong_input_is_named() {
     export(&folder, &["--lr", "-1"]).refuses("--lr must be a finite number >= 0, found -1.0");
     export(&folder, &["--master", "remainder"]).refuses("--master remainder needs --param bf16");
     let sum = ["--caution", "--rule", "schedulefree_sgd"];
-    export(&folder, &sum).says("group 'all' cannot have caution");
+    export(&folder, &sum).refuses("group 'all' cannot have caution");
     let config = write("config.toml", "[optimizer]\nrule = 'sgd'\nfrozen = { from_step = 2 }\n");
     export(&folder, &["--config", &config]).refuses("config.toml: frozen must be true or false");
     let schedule = "[optimizer]\nrule = 'sgd'\n[schedule]\nkind = 'constant'\n";
