@@ -11,7 +11,8 @@ fn name<const D: usize>(tensor: Tensor<D>) -> String {
 #[cfg(not(feature = "fusion"))]
 fn name<const D: usize>(tensor: Tensor<D>) -> String {
     let tensor = tensor.inner().try_into_primitive::<Cube>().expect("on a GPU");
-    format!("{:?}", tensor.handle.memory)
+    // (Where that is, it learns when a kernel is first launched.)
+    format!("{:?}", tensor.handle.memory.descriptor().id)
 }
 
 fn names(net: &Net) -> [String; 4] {
