@@ -83,7 +83,7 @@ pub(crate) fn isa(arguments: &[String]) -> anyhow::Result<()> {
     if options.dxc {
         return isa.dxc(&target);
     }
-    isa.in_parts("spirv", |isa| isa.command("spirv"), &mut Vec::new())?;
+    isa.in_parts("spirv", || isa.command("spirv"))?;
     let gpus: &[Gpu] = if options.vendors { &VENDORS } else { &GPUS };
     let root = target.join("isa/drivers");
     if options.vendors {
@@ -98,8 +98,7 @@ pub(crate) fn isa(arguments: &[String]) -> anyhow::Result<()> {
     }
     for gpu in gpus {
         say(&format!("compiling for {}", gpu.name));
-        let mut told = Vec::new();
-        isa.in_parts(gpu.name, |isa| isa.compiler(gpu, &root), &mut told)?;
+        let told = isa.in_parts(gpu.name, || isa.compiler(gpu, &root))?;
         let file = target.join("isa").join(gpu.name).with_extension("jsonl");
         fs::write(&file, told)?;
         judge.arg(file);
@@ -206,18 +205,17 @@ impl Isa {
         command
     }
 
-    /// Runs a command of the program for all kernels, in parts, as many at a time as there are processors. What it prints
-    /// goes behind `printed`.
+    /// Runs a command of the program for all kernels, in parts, as many at a time as there are processors, and gives what
+    /// it printed.
     fn in_parts(
         &self,
         what: &str,
-        command: impl Fn(&Self) -> Command + Sync,
-        printed: &mut Vec<u8>,
-    ) -> anyhow::Result<()> {
+        command: impl Fn() -> Command + Sync,
+    ) -> anyhow::Result<Vec<u8>> {
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let parts = self.count()?.div_ceil(PIPELINES_PER_PROCESS).next_multiple_of(workers);
         let part = |at: usize| {
-            let mut command = command(self);
+            let mut command = command();
             command.args(["--part", &format!("{at}/{parts}")]).arg(&self.kernels).args(&self.words);
             let log = self.kernels.with_file_name(format!("{what}.{at}.log"));
             let ran = command.env("RUST_BACKTRACE", "0").stderr(File::create(&log)?).output();
@@ -230,6 +228,7 @@ impl Isa {
             fs::remove_file(log)?;
             Ok(ran.stdout)
         };
+        let mut printed = Vec::new();
         for first in (0..parts).step_by(workers) {
             let done: Vec<anyhow::Result<Vec<u8>>> = thread::scope(|scope| {
                 let started: Vec<_> =
@@ -241,7 +240,7 @@ impl Isa {
                 printed.extend(part?);
             }
         }
-        Ok(())
+        Ok(printed)
     }
 
     /// Microsoft's compiler for DX12, over all kernels.
@@ -249,13 +248,12 @@ impl Isa {
         let folder = target.join("isa/dxc");
         run(Command::new("tools/unpack_dxc.sh").arg(&folder))?;
         let library = folder.join("libdxcompiler.so");
-        let mut printed = Vec::new();
-        let dxc = |isa: &Self| {
-            let mut command = isa.command("dxc");
+        let dxc = || {
+            let mut command = self.command("dxc");
             command.arg("--library").arg(&library);
             command
         };
-        self.in_parts("dxc", dxc, &mut printed)?;
+        let printed = self.in_parts("dxc", dxc)?;
         let count = |line: &str| line.split(' ').nth(2)?.parse::<usize>().ok();
         let count: usize = String::from_utf8_lossy(&printed).lines().filter_map(count).sum();
         say(&format!("DXC compiles all {count} kernels"));
