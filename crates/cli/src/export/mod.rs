@@ -44,7 +44,7 @@ pub(crate) struct Args {
     lr: Option<f64>,
 
     /// The optimizer and its groups instead, a TOML file: see `fallline replay --help`
-    #[arg(long, value_name = "FILE", conflicts_with_all = OWN_OPTIONS)]
+    #[arg(long, value_name = "FILE", conflicts_with_all = OWN_OPTIONS.into_iter().chain(Around::KEYS))]
     config: Option<PathBuf>,
 
     /// Seed of the rounding of bf16 state and of parameters of 16 bits
@@ -71,26 +71,9 @@ pub(crate) struct Args {
     out: PathBuf,
 }
 
-/// What a config says itself. The formats of parameters and gradients are the model's.
-const OWN_OPTIONS: [&str; 17] = [
-    "rule",
-    "lr",
-    "seed",
-    "master",
-    "stochastic_rounding",
-    "state",
-    "loss_scale",
-    "clip",
-    "caution",
-    "cautious_decay",
-    "update_clipping",
-    "lookahead_k",
-    "lookahead_alpha",
-    "ema_decay",
-    "ema_warmup",
-    "swa_start",
-    "swa_every",
-];
+/// What a config says itself, beside what comes around a rule. The formats of parameters and gradients are the model's.
+const OWN_OPTIONS: [&str; 8] =
+    ["rule", "lr", "seed", "master", "stochastic_rounding", "state", "loss_scale", "clip"];
 
 const HELP: &str = "\
 A plan is all that a program without Rust needs to take the steps of an optimizer on a WebGPU device:
