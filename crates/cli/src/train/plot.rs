@@ -290,23 +290,7 @@ fn draw_keys(area: &Area<'_>, corner: (i32, i32), lines: &[&Line]) -> anyhow::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        around::Around,
-        rule::RuleName,
-        train::{models::Perceptron, schedule::Chosen},
-    };
-
-    fn settings() -> Settings {
-        let (numerics, around) = (Numerics::default(), Around::default());
-        Settings {
-            seed: 0,
-            numerics,
-            around,
-            schedule: Chosen::default(),
-            monitor: None,
-            config: None,
-        }
-    }
+    use crate::{rule::RuleName, train::models::Perceptron};
 
     fn picture(losses: [f64; 3], accuracy: f64) -> String {
         pictures(&["sgd"], losses, accuracy)
@@ -346,7 +330,7 @@ mod tests {
         let adapter =
             AdapterReport { name: "a < b".into(), backend: "vulkan".into(), driver: "c".into() };
         let runs = runs(rules, losses, accuracy);
-        svg(&runs, &adapter, &model(), &settings()).expect("drawing into a string")
+        svg(&runs, &adapter, &model(), &Settings::default()).expect("drawing into a string")
     }
 
     #[test]

@@ -291,15 +291,7 @@ mod tests {
             ..Numerics::default()
         };
         for (numerics, run) in [(Numerics::default(), run()), (numerics, measured_run())] {
-            let around = Around::default();
-            let settings = Settings {
-                seed: 0,
-                numerics,
-                around,
-                schedule: Chosen::default(),
-                monitor: None,
-                config: None,
-            };
+            let settings = Settings { numerics, ..Settings::default() };
             for rule in RuleName::value_variants() {
                 let names = Names::of([RuleName::ADAMW, *rule].into_iter());
                 let heading = heading(names, &adapter, &model(), &settings);

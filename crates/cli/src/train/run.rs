@@ -19,7 +19,7 @@ use super::{
 use crate::{around::Around, precision::Numerics, rule::RuleName};
 
 /// What a run is made of, apart from its model and its rule.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Settings {
     pub(super) seed: u64,
     pub(super) numerics: Numerics,
