@@ -199,8 +199,8 @@ impl Reports {
 
     /// What has arrived since the last call; asks for what has not. Never waits.
     pub(crate) fn poll(&mut self, gpu: &Gpu) -> Result<Vec<StepReport>> {
-        // Callbacks run now; whether the device is lost is seen by what they say.
-        wait::turn(gpu.device());
+        // Callbacks run now.
+        wait::turn(gpu.device())?;
         let mut reports = Vec::new();
         for turn in 0..STAGING {
             let staging = &self.staging[(self.next + turn) % STAGING];

@@ -43,10 +43,10 @@ impl Ring {
         if let Some(entry) = self.free() {
             return Ok(entry);
         }
-        wait::turn(gpu.device());
+        wait::turn(gpu.device())?;
         #[cfg(not(target_family = "wasm"))]
         if self.free.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-            wait::native::wait(gpu.device(), || false);
+            wait::native::wait(gpu.device(), || false)?;
         }
         if let Some(entry) = self.free() {
             return Ok(entry);

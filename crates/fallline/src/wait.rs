@@ -85,8 +85,8 @@ impl<T: Send + 'static> Future for Callback<T> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         #[cfg(not(target_family = "wasm"))]
-        if let Some(device) = &this.waits_for {
-            turn(device);
+        if let Some(Err(lost)) = this.waits_for.as_ref().map(turn) {
+            this.shared.finish(Err(lost));
         }
         {
             let mut state = this.shared.lock();
@@ -98,7 +98,11 @@ impl<T: Send + 'static> Future for Callback<T> {
         #[cfg(not(target_family = "wasm"))]
         if let Some(device) = this.waits_for.take() {
             let shared = Arc::clone(&this.shared);
-            let wait = move || native::wait(&device, || shared.lock().value.is_some());
+            let wait = move || {
+                if let Err(lost) = native::wait(&device, || shared.lock().value.is_some()) {
+                    shared.finish(Err(lost));
+                }
+            };
             if std::thread::Builder::new().name("fallline wait".into()).spawn(wait).is_err() {
                 let message = "the system gives no thread".into();
                 return Poll::Ready(Err(Error::Gpu { what: "wait".into(), message }));
@@ -109,11 +113,17 @@ impl<T: Send + 'static> Future for Callback<T> {
 }
 
 /// Runs the callbacks that are due, and waits for nothing.
-pub(crate) fn turn(device: &wgpu::Device) {
+///
+/// # Errors
+/// [`Error::DeviceLost`], where the driver says so now.
+pub(crate) fn turn(device: &wgpu::Device) -> Result<()> {
     #[cfg(not(target_family = "wasm"))]
-    native::turn(device);
+    return native::turn(device);
     #[cfg(target_family = "wasm")]
-    let _ = device;
+    {
+        let _ = device;
+        Ok(())
+    }
 }
 
 #[cfg(not(target_family = "wasm"))]
@@ -124,27 +134,65 @@ pub(crate) mod native {
         time::Duration,
     };
 
-    /// wgpu 30 panics where a driver reports a lost device to `poll`, with every lock let go; then callbacks
-    /// are dropped, which ends who waits for them.
-    fn poll(device: &wgpu::Device, how: wgpu::PollType) -> Option<wgpu::PollStatus> {
-        catch_unwind(AssertUnwindSafe(|| device.poll(how).ok())).ok().flatten()
+    use wgpu::{PollError, PollStatus};
+
+    use crate::{Error, Result};
+
+    type Polled = std::result::Result<PollStatus, PollError>;
+
+    /// wgpu 30 panics where a driver reports a lost device to `poll`, with every lock let go. It keeps the callbacks
+    /// then and never runs them: who waits for one must be told.
+    fn caught(poll: impl FnOnce() -> Polled) -> Result<Polled> {
+        catch_unwind(AssertUnwindSafe(poll)).map_err(|_| Error::DeviceLost)
     }
 
-    pub(crate) fn turn(device: &wgpu::Device) {
-        poll(device, wgpu::PollType::Poll);
+    pub(super) fn turn(device: &wgpu::Device) -> Result<()> {
+        caught(|| device.poll(wgpu::PollType::Poll)).map(|_| ())
     }
 
     /// Waits for the GPU until this is so, or there is nothing to wait for. In slices: while one lasts,
     /// `Buffer::destroy` in another thread stands still.
-    pub(crate) fn wait(device: &wgpu::Device, is_done: impl Fn() -> bool) {
+    pub(crate) fn wait(device: &wgpu::Device, is_done: impl Fn() -> bool) -> Result<()> {
+        let timeout = Some(Duration::from_millis(100));
+        poll_until(is_done, || {
+            device.poll(wgpu::PollType::Wait { submission_index: None, timeout })
+        })
+    }
+
+    fn poll_until(is_done: impl Fn() -> bool, poll: impl Fn() -> Polled) -> Result<()> {
         while !is_done() {
-            let timeout = Some(Duration::from_millis(100));
-            let slice = wgpu::PollType::Wait { submission_index: None, timeout };
-            let waited = catch_unwind(AssertUnwindSafe(|| device.poll(slice)));
-            if !matches!(waited, Ok(Err(wgpu::PollError::Timeout))) {
-                // Done, and the callbacks have run or run now in a thread that polled too; or lost.
-                return;
+            if !matches!(caught(&poll)?, Err(PollError::Timeout)) {
+                // Done, and the callbacks have run or run now in a thread that polled too.
+                return Ok(());
             }
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::cell::Cell;
+
+        use super::*;
+
+        #[test]
+        fn a_poll_that_panics_is_a_lost_device() {
+            let polls = Cell::new(0);
+            let third = |then: fn() -> Polled| {
+                polls.set(0);
+                poll_until(
+                    || false,
+                    || {
+                        polls.set(polls.get() + 1);
+                        if polls.get() < 3 { Err(PollError::Timeout) } else { then() }
+                    },
+                )
+            };
+            let lost = third(|| panic!("Error in Device::poll: Parent device is lost"));
+            assert!(matches!(lost, Err(Error::DeviceLost)), "{lost:?}");
+            assert!(third(|| Ok(PollStatus::QueueEmpty)).is_ok());
+            assert_eq!(polls.get(), 3);
+            assert!(poll_until(|| true, || panic!("nothing to wait for")).is_ok());
         }
     }
 }
