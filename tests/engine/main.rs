@@ -16,6 +16,7 @@ mod errors;
 mod estimates;
 mod evaluate;
 mod examples;
+mod faults;
 mod formats;
 mod freeze;
 mod futures;

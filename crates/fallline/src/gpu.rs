@@ -168,6 +168,12 @@ impl Gpu {
         answer.await.map_or(Ok(value), Err)
     }
 
+    /// Why the mapping of a buffer failed: on a lost device every one does.
+    pub(crate) fn refused(&self, what: &str, error: &impl std::error::Error) -> Error {
+        let refused = || Error::Gpu { what: what.to_owned(), message: error.to_string() };
+        self.check_lost().map_or_else(|lost| lost, |()| refused())
+    }
+
     /// Runs `call` within error scopes; what they say comes when it comes.
     fn scoped<T>(&self, what: &str, call: impl FnOnce() -> T) -> (T, Answer) {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);

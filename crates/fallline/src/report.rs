@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use wgpu::{Buffer, BufferUsages};
 
 use crate::{
-    Error, Gpu, Result, TensorId,
+    Gpu, Result, TensorId,
     abi::{Decision, NO_TENSOR, Norm},
     control::{Entries, HISTORY_LEN, Measure, entry_bytes},
     fits::fits,
@@ -206,7 +206,7 @@ impl Reports {
             let staging = &self.staging[(self.next + turn) % STAGING];
             match staging.state() {
                 State::Arrived => {
-                    let bytes = staging.take()?;
+                    let bytes = staging.take(gpu)?;
                     reports.extend(self.parse(&bytes));
                 }
                 State::Failed => {
@@ -285,9 +285,9 @@ impl Staging {
         requested
     }
 
-    fn take(&self) -> Result<Vec<u8>> {
-        let refused = |message: String| Error::Gpu { what: "report".into(), message };
-        let view = self.buffer.get_mapped_range(..).map_err(|e| refused(e.to_string()))?;
+    fn take(&self, gpu: &Gpu) -> Result<Vec<u8>> {
+        let view = self.buffer.get_mapped_range(..);
+        let view = view.map_err(|error| gpu.refused("report", &error))?;
         let bytes = view.to_vec();
         drop(view);
         self.buffer.unmap();

@@ -66,15 +66,15 @@ pub(crate) async fn fetch_mapped<T: bytemuck::Pod>(
         staging.map_async(wgpu::MapMode::Read, .., mapped.completer());
     });
     submitted.await?;
-    let refused = |message: String| Error::Gpu { what: "readback".into(), message };
     let mapped = mapped.await?;
     if mapped.is_err() {
         // A lost device refuses too; in a browser that it is lost is told a little later.
         gpu.settle().await?;
     }
     gpu.check_lost()?;
-    mapped.map_err(|error| refused(error.to_string()))?;
-    let view = staging.slice(..size).get_mapped_range().map_err(|e| refused(e.to_string()))?;
+    mapped.map_err(|error| gpu.refused("readback", &error))?;
+    let view = staging.slice(..size).get_mapped_range();
+    let view = view.map_err(|error| gpu.refused("readback", &error))?;
     let mut values = vec![T::zeroed(); view.len() / size_of::<T>()];
     bytemuck::cast_slice_mut::<T, u8>(&mut values).copy_from_slice(&view);
     Ok(values)
