@@ -10,6 +10,8 @@
 // operation a compiler may assume that it is one.
 
 override CLIP_VALUE: bool = false;
+// Whether a step may set gradients to zero.
+override ZERO_GRADS: bool = false;
 
 fn load_grad(place: Place, tensor: Tensor) -> vec4<f32> {
     let scaled = decode_grad(grad_codes(place.grad, place.count));
@@ -34,5 +36,7 @@ fn explains_infinity(grad: vec4<f32>) -> vec4<bool> {
 
 // Sets the gradient to zero, if this step is to do that; also in a step that is skipped.
 fn clear_grad(place: Place, exists: u32, tensor: Tensor) {
-    set_grad_codes(place.grad, vec4<u32>(), select(0u, exists, (tensor.hyper & ZERO_GRAD) != 0u));
+    if (ZERO_GRADS) {
+        set_grad_codes(place.grad, vec4<u32>(), select(0u, exists, (tensor.hyper & ZERO_GRAD) != 0u));
+    }
 }

@@ -6,7 +6,7 @@ use fallline_shaders::join;
 
 use crate::{
     Gpu, Result, compute,
-    kernel::{Kernel, KernelKey, Recipe, Update},
+    kernel::{Kernel, KernelKey, Kind, Recipe, Update},
 };
 
 /// The kernel, compiled now or before.
@@ -23,13 +23,34 @@ pub(crate) fn kernel(gpu: &Gpu, recipe: Recipe) -> Result<Kernel> {
 }
 
 impl Kernel {
+    /// The kernel that this changes it into, if it changes it.
+    pub(crate) fn changed(
+        &self,
+        gpu: &Gpu,
+        change: &impl Fn(&Recipe) -> Option<Recipe>,
+    ) -> Result<Kernel> {
+        change(&self.recipe).map_or_else(|| Ok(self.clone()), |recipe| kernel(gpu, recipe))
+    }
+}
+
+impl Recipe {
     /// The same, for groups of this rule whose hyperparameters have come to differ.
-    pub(crate) fn with_many_hypers(&self, gpu: &Gpu, key: &KernelKey) -> Result<Kernel> {
-        match &*self.recipe {
-            Recipe::Update(update) if update.key == *key && update.one_hyper => {
-                kernel(gpu, Recipe::Update(Update { one_hyper: false, ..update.clone() }))
+    pub(crate) fn with_many_hypers(&self, key: &KernelKey) -> Option<Self> {
+        match self {
+            Self::Update(update) if update.key == *key && update.one_hyper => {
+                Some(Self::Update(Update { one_hyper: false, ..update.clone() }))
             }
-            _ => Ok(self.clone()),
+            _ => None,
+        }
+    }
+
+    /// The same, for steps that may set gradients to zero.
+    pub(crate) fn with_zero_grads(&self) -> Option<Self> {
+        match self {
+            Self::Update(update) if update.key.kind == Kind::Rule && !update.zero_grads => {
+                Some(Self::Update(Update { zero_grads: true, ..update.clone() }))
+            }
+            _ => None,
         }
     }
 }

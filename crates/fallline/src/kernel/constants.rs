@@ -26,6 +26,7 @@ impl Recipe {
                 let row = (update.frame == Frame::Arena).then_some(row);
                 let is_rule = update.key.kind == Kind::Rule;
                 let clip = is_rule.then_some(("CLIP_VALUE", flag(update.clip_value)));
+                let zeroes = is_rule.then_some(("ZERO_GRADS", flag(update.zero_grads)));
                 let estimate = match update.stage {
                     Stage::Estimate { squares } => vec![
                         ("SQUARES", flag(squares)),
@@ -39,6 +40,7 @@ impl Recipe {
                     .chain(frame)
                     .chain(row)
                     .chain(clip)
+                    .chain(zeroes)
                     .chain(estimate)
                     .chain(update.key.after.constants())
                     .chain(update.key.steering.constants().filter(|_| is_rule))

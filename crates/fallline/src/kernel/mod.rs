@@ -392,13 +392,16 @@ pub(crate) struct Program {
     pub(crate) one_hyper: bool,
     /// Where these begin among those of all rules.
     pub(crate) hypers_at: u64,
+    /// Whether a step may set gradients to zero.
+    pub(crate) zero_grads: bool,
 }
 
 impl Program {
     /// A kernel that is no step, and has no hyperparameters to tell apart.
     pub(crate) fn plain(key: KernelKey, formats: Formats) -> Self {
         let (clip_value, is_monitored) = (false, false);
-        Self { key, formats, clip_value, is_monitored, one_hyper: true, hypers_at: 0 }
+        let (one_hyper, hypers_at, zero_grads) = (true, 0, false);
+        Self { key, formats, clip_value, is_monitored, one_hyper, hypers_at, zero_grads }
     }
 
     /// The kernel that steps this rule in this frame.
@@ -409,6 +412,7 @@ impl Program {
             tensors_in,
             one_hyper: self.one_hyper,
             clip_value: self.clip_value,
+            zero_grads: self.zero_grads,
             key: self.key.clone(),
             formats: self.formats,
         }
@@ -488,6 +492,8 @@ pub(crate) struct Update {
     pub(crate) one_hyper: bool,
     /// Whether gradients are clipped by value.
     pub(crate) clip_value: bool,
+    /// Whether a step may set gradients to zero.
+    pub(crate) zero_grads: bool,
     pub(crate) key: KernelKey,
     pub(crate) formats: Formats,
 }

@@ -114,6 +114,7 @@ pub(super) fn updates() -> Vec<Update> {
             tensors_in,
             one_hyper,
             clip_value: !one_hyper,
+            zero_grads: !one_hyper,
             key: key.clone(),
             formats,
         };
@@ -160,6 +161,7 @@ pub(super) fn updates() -> Vec<Update> {
                     tensors_in: TableIn::Uniform,
                     one_hyper: true,
                     clip_value: false,
+                    zero_grads: false,
                     key: key.clone(),
                     formats,
                 }));

@@ -94,6 +94,7 @@ impl Blueprint {
                     is_monitored: options.monitor.is_some(),
                     one_hyper,
                     hypers_at,
+                    zero_grads: false,
                 });
                 programs.len() - 1
             });

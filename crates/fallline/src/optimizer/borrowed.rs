@@ -11,7 +11,7 @@ use crate::{
     compile,
     control::{Control, Input, RowDispatch, RowPieces, RowWindow, StepInputs, Written},
     dispatch::{BindGroups, Dispatch, PartDispatch, Pass, bind, part},
-    kernel::{self, KernelKey, Recipe, Stage, TableIn},
+    kernel::{self, Recipe, Stage, TableIn},
     limits,
     tiles::{self, Extent, Grouping, LentTensor, Piece, Reach, TileInputs, Windows},
     update::{self, Fixed, Staged, TileTable, UpdateInputs},
@@ -359,12 +359,16 @@ impl Borrowed {
         Fixed::new(update_inputs, &buffers, &tiles::group(&pieces, tile_inputs))
     }
 
-    /// Exchanges the kernels of a rule for such as read each group's hyperparameters.
-    pub(super) fn tell_hypers_apart(&mut self, gpu: &Gpu, key: &KernelKey) -> Result<()> {
+    /// Exchanges kernels.
+    pub(super) fn change_kernels(
+        &mut self,
+        gpu: &Gpu,
+        change: &impl Fn(&Recipe) -> Option<Recipe>,
+    ) -> Result<()> {
         let first = self.first.as_mut().map(|(_, made, _)| made);
         for made in [&mut self.made].into_iter().chain(first) {
             for part in Arc::make_mut(&mut made.ready.updates).iter_mut() {
-                part.dispatch.kernel = part.dispatch.kernel.with_many_hypers(gpu, key)?;
+                part.dispatch.kernel = part.dispatch.kernel.changed(gpu, change)?;
             }
         }
         Ok(())

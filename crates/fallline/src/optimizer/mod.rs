@@ -323,6 +323,9 @@ impl Optimizer {
         if !self.has_work() {
             return Ok(None);
         }
+        if input.head.zero_grads != 0 {
+            self.let_zero_grads()?;
+        }
         let Self { gpu, control, lies, .. } = self;
         let written = match lies {
             Lies::Arena { .. } => control.inputs.write(gpu, &input, &control.constants, &[])?,

@@ -96,9 +96,11 @@ impl Recorder {
 impl Pass for Recorder {
     fn dispatch(&mut self, dispatch: &dispatch::Dispatch, offsets: &[u32]) {
         let dispatch::BindGroup { group, entries } = &dispatch.bind_group;
+        // What a step brings may be that gradients are set to zero.
         let recipe = &dispatch.kernel.recipe;
+        let recipe = recipe.with_zero_grads().map_or_else(|| Arc::clone(recipe), Arc::new);
         let limits = &self.limits;
-        let kernel = self.kernels.number(recipe, || kernel(recipe, limits));
+        let kernel = self.kernels.number(&recipe, || kernel(&recipe, limits));
         let bound: Vec<Range> =
             entries.iter().map(|e| self.range(&e.buffer, e.offset, e.size)).collect();
         let bind_group = self.bind_groups.number(group, || BindGroup { kernel, entries: bound });
