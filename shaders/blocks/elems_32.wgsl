@@ -4,22 +4,22 @@
 
 const SCALE_WORDS: u32 = 4u;
 
-// Of each lane, for up to 256: of both vec4s the first two slots and, behind those of all lanes, the
+// Of each lane, for up to 128: of both vec4s the first two slots and, behind those of all lanes, the
 // others.
-var<workgroup> lane_max: array<vec4<u32>, 512>;
+var<workgroup> lane_max: array<vec4<u32>, 256>;
 
 // Eight values are few enough for every lane to look at them: one barrier for all slots.
 fn largest_of_blocks(a: Place, of_a: vec4<u32>, of_b: vec4<u32>) -> Largest {
     lane_max[a.lane] = vec4<u32>(of_a.xy, of_b.xy);
     if (SLOTS > 2u) {
-        lane_max[256u + a.lane] = vec4<u32>(of_a.zw, of_b.zw);
+        lane_max[128u + a.lane] = vec4<u32>(of_a.zw, of_b.zw);
     }
     workgroupBarrier();
     let at = a.lane / 8u * 8u;
     let first = max_of_lanes(at);
     var others = vec4<u32>();
     if (SLOTS > 2u) {
-        others = max_of_lanes(256u + at);
+        others = max_of_lanes(128u + at);
     }
     return Largest(vec4<u32>(first.xy, others.xy), vec4<u32>(first.zw, others.zw));
 }

@@ -8,16 +8,16 @@ struct BothMaxima {
     others: Maxima,
 }
 
-// Of each lane, and of each eighth lane of a block together, for up to 256 lanes: the first two slots
+// Of each lane, and of each eighth lane of a block together, for up to 128 lanes: the first two slots
 // and, behind those of all lanes, the others.
-var<workgroup> lane_max: array<Maxima, 512>;
-var<workgroup> part_max: array<Maxima, 64>;
+var<workgroup> lane_max: array<Maxima, 256>;
+var<workgroup> part_max: array<Maxima, 32>;
 
 // 32 lanes, then 4, then 1: two barriers for all slots.
 fn largest_of_lanes(lane: u32, first: Maxima, others: Maxima) -> BothMaxima {
     lane_max[lane] = first;
     if (SLOTS > 2u) {
-        lane_max[256u + lane] = others;
+        lane_max[128u + lane] = others;
     }
     workgroupBarrier();
     if (lane < WORKGROUP_SIZE / 8u) {
@@ -25,7 +25,7 @@ fn largest_of_lanes(lane: u32, first: Maxima, others: Maxima) -> BothMaxima {
         let at = lane / 4u * TILE_LANES + lane % 4u;
         part_max[lane] = max_of_lanes(at);
         if (SLOTS > 2u) {
-            part_max[32u + lane] = max_of_lanes(256u + at);
+            part_max[16u + lane] = max_of_lanes(128u + at);
         }
     }
     workgroupBarrier();
@@ -35,7 +35,7 @@ fn largest_of_lanes(lane: u32, first: Maxima, others: Maxima) -> BothMaxima {
     var largest: BothMaxima;
     largest.first = max_of_parts(at);
     if (SLOTS > 2u) {
-        largest.others = max_of_parts(32u + at);
+        largest.others = max_of_parts(16u + at);
     }
     return largest;
 }

@@ -15,8 +15,8 @@
 // costs: LAMB's roofline is 0.73 with 32 lanes, two vec4s each, and two barriers for eight tiles.)
 const TILE_LANES: u32 = 8u;
 
-// (A workgroup has at most 256 lanes; naga cannot size this by an override.)
-var<workgroup> of_lanes: array<TileSum, 256>;
+// (A workgroup has at most 128 lanes; naga cannot size this by an override.)
+var<workgroup> of_lanes: array<TileSum, 128>;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(

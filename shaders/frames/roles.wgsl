@@ -8,7 +8,7 @@
 //   6 hypers    constants: tables/hyper.wgsl
 
 // Lanes of a workgroup; a multiple of 64.
-override WORKGROUP_SIZE: u32 = 256u;
+override WORKGROUP_SIZE: u32 = 128u;
 
 @group(0) @binding(2) var<storage, read_write> param: array<ParamWord>;
 @group(0) @binding(3) var<storage, read_write> grad: array<GradWord>;

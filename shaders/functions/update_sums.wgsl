@@ -5,8 +5,8 @@
 // The parameter after the update is read back: it goes as far as its format and precision keep. A sum is a tree in a
 // fixed order, and a tile's is the same in any window. In its place: functions/no_update_sums.wgsl.
 
-// (A workgroup has at most 256 lanes; naga cannot size this by an override.)
-var<workgroup> update_squares: array<vec2<f32>, 256>;
+// (A workgroup has at most 128 lanes; naga cannot size this by an override.)
+var<workgroup> update_squares: array<vec2<f32>, 128>;
 
 fn store_update_sums(workgroup: u32, a: Place, b: Place, before_a: vec4<f32>, before_b: vec4<f32>) {
     update_squares[a.lane] = squares_of(before_a, load_param(a), a.count)

@@ -76,7 +76,7 @@ pub(crate) fn max_workgroups(limits: &wgpu::Limits) -> u64 {
 
 /// Tiles of one dispatch that the dispatch limits permit.
 fn max_tiles(limits: &wgpu::Limits) -> u64 {
-    let workgroup_tiles = u64::from(kernel::workgroup_size(limits) / TILE_LANES);
+    let workgroup_tiles = u64::from(kernel::frame_size(limits) / TILE_LANES);
     (max_workgroups(limits) * workgroup_tiles).min(u32::MAX.into())
 }
 
@@ -86,5 +86,5 @@ pub(crate) fn workgroup_tiles(gpu: &Gpu, stage: Stage) -> u64 {
         Stage::Reduce => REDUCE_LANES,
         Stage::Update | Stage::MonitoredUpdate | Stage::Estimate { .. } => TILE_LANES,
     };
-    u64::from(kernel::workgroup_size(gpu.limits()) / lanes)
+    u64::from(kernel::frame_size(gpu.limits()) / lanes)
 }

@@ -21,7 +21,7 @@ use wgpu::{BindGroupLayout, ComputePipeline};
 
 pub(crate) use around::{After, Steering};
 pub(crate) use check::check as check_rule;
-pub(crate) use constants::{fold, grid, row_workgroups, workgroup_size};
+pub(crate) use constants::{fold, frame_size, grid, row_workgroups, workgroup_size};
 pub use page::{KernelPlaces, KernelStage, kernel_wgsl};
 
 use crate::{
