@@ -45,8 +45,8 @@
 //! # Rules
 //!
 //! From Burn's configurations, by Burn's names and with Burn's defaults: `SgdConfig`, `AdamConfig`, `AdamWConfig`,
-//! `AdaGradConfig`, `AdafactorConfig`, `AdanConfig`, `LambConfig`, `LionConfig`, `RmsPropConfig`. What cannot be taken over is an
-//! [`Error::Config`]. Any rule of fallline's (its guide tells them apart), or of your own, comes by
+//! `AdaGradConfig`, `AdafactorConfig`, `AdanConfig`, `LambConfig`, `LionConfig`, `RmsPropConfig`, also as `Config::load` reads them
+//! from a file. What cannot be taken over is an [`Error::Config`]. Any rule of fallline's (its guide tells them apart), or of your own, comes by
 //! [`FusedConfig::new`]; its defaults are torch's, and of AdamW not Burn's (eps 1e-5, weight decay 1e-4):
 //!
 //! ```no_run
@@ -108,7 +108,8 @@
 //! # Where it ends
 //!
 //! One device: with gradients from several (`step_multi`, `optimize_multi`) Burn adds them up on the parameter's, and that is stepped.
-//! Burn's `LBFGS` and `Muon` have no counterpart. Parameters are f32, f16 or bf16, not quantized.
+//! Burn's `LBFGS` and `Muon` have no counterpart. Parameters are f32, f16 or bf16, not quantized. A single number is a parameter
+//! of one element, `Tensor<1>`: tensors without dimensions are refused by Burn itself.
 
 mod config;
 mod engine;

@@ -1,4 +1,5 @@
 use burn::{
+    config::Config,
     grad_clipping::GradientClippingConfig,
     optim::{
         AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig,
@@ -91,4 +92,32 @@ fn what_does_not_fit_is_told() {
     let expected =
         ["grad_clipping", "use_trust_ratio", "scale_parameter", "clip_threshold", "dampening"];
     assert_eq!(fields, expected);
+}
+
+/// As a program of Burn's keeps it: a field of its own configuration, in a file that somebody edits.
+#[derive(Config, Debug)]
+struct Training {
+    optimizer: AdamWConfig,
+    epochs: usize,
+}
+
+#[test]
+fn a_file_of_burns_configuration_is_taken_over_or_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("training.json");
+    let norm = Some(GradientClippingConfig::Norm(0.5));
+    let optimizer = AdamWConfig::new().with_beta_1(0.8).with_grad_clipping(norm);
+    Training::new(optimizer, 3).save(&file).expect("a file");
+    let loaded = || Training::load(&file).expect("it is one");
+    let refused = FusedConfig::try_from(loaded().optimizer).expect_err("each tensor by itself");
+    let message = refused.to_string();
+    assert!(message.contains("AdamWConfig: grad_clipping is Norm(0.5)"), "{message}");
+    assert!(message.contains("FusedConfig::with_max_norm"), "{message}");
+
+    let edited = std::fs::read_to_string(&file).expect("a file").replace("Norm", "Value");
+    std::fs::write(&file, edited).expect("a file");
+    let Training { optimizer, epochs } = loaded();
+    assert_eq!(epochs, 3);
+    let ours = FusedConfig::try_from(optimizer.clone()).expect("it fits");
+    beside(ours, optimizer.init(), 1e-2, 2e-6);
 }
