@@ -1,28 +1,36 @@
-//! A small GPT of Burn's layers, trained on text with fallline and with Burn's AdamW, from the same weights on the same
-//! batches.
+//! A GPT of Burn's layers on the text of `fallline train --model gpt`, trained five times from the same weights on the same batches:
+//! with Burn's AdamW and with fallline's, both once more with gradients clipped to a norm of all tensors together, and
+//! with fallline's in 8 bits.
 //!
-//! `cargo run --example gpt -- TEXT [steps=100] [width=64] [layers=2]`
+//! `cargo run --example gpt -- [steps=200] [width=128] [layers=5] [batch=4] [svg=FILE] [csv=FILE] [data=FILE]`
 //!
-//! Whoever has no GPU waits: before its first step Burn tunes each of its kernels for matrices, which takes minutes in
-//! software.
+//! Fails if a loss in f32 differs by more than 1e-3 from Burn's. Whoever has no GPU waits: before its first step Burn tunes each
+//! of its kernels for matrices, which takes minutes in software.
 
-use std::time::Instant;
+mod common;
+
+use std::collections::HashMap;
 
 use burn::{
-    module::{Module, ModuleMapper, Param},
+    module::Module,
     nn::{
-        Embedding, EmbeddingConfig, LayerNorm, LayerNormConfig, Linear, LinearConfig,
+        Embedding, EmbeddingConfig, Initializer, LayerNorm, LayerNormConfig, Linear, LinearConfig,
         attention::generate_autoregressive_mask,
         loss::CrossEntropyLossConfig,
         transformer::{TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput},
     },
-    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
+    optim::AdamWConfig,
     tensor::{Device, Int, Tensor, TensorData},
 };
-use fallline_burn::FusedConfig;
+use common::{Args, Run, output};
+use fallline_burn::{FusedConfig, fallline::StateFormat};
 
 const CONTEXT: usize = 64;
-const BATCH: usize = 8;
+const HEADS: usize = 4;
+const LR: f64 = 1e-3;
+const MAX_NORM: f32 = 1.0;
+/// Losses in f32 are to be within this of Burn's.
+const TOLERANCE: f64 = 1e-3;
 
 #[derive(Module, Debug)]
 struct Gpt {
@@ -34,114 +42,130 @@ struct Gpt {
 }
 
 impl Gpt {
-    fn new(width: usize, layers: usize, device: &Device) -> Self {
-        let blocks = TransformerEncoderConfig::new(width, 4 * width, 4, layers);
+    fn new(classes: usize, width: usize, layers: usize, device: &Device) -> Self {
+        let normal = Initializer::Normal { mean: 0.0, std: 0.02 };
+        let embedding = |rows: usize| {
+            EmbeddingConfig::new(rows, width).with_initializer(normal.clone()).init(device)
+        };
+        let blocks = TransformerEncoderConfig::new(width, 4 * width, HEADS, layers)
+            .with_dropout(0.0)
+            .with_norm_first(true)
+            .with_initializer(normal.clone());
+        let head = LinearConfig::new(width, classes).with_bias(false);
         Self {
-            tokens: EmbeddingConfig::new(256, width).init(device),
-            positions: EmbeddingConfig::new(CONTEXT, width).init(device),
-            blocks: blocks.with_dropout(0.0).with_norm_first(true).init(device),
+            tokens: embedding(classes),
+            positions: embedding(CONTEXT),
+            blocks: blocks.init(device),
             norm: LayerNormConfig::new(width).init(device),
-            head: LinearConfig::new(width, 256).with_bias(false).init(device),
+            head: head.with_initializer(normal.clone()).init(device),
         }
     }
 
-    fn loss(&self, (tokens, next): &(Tensor<2, Int>, Tensor<1, Int>)) -> Tensor<1> {
+    fn loss(&self, Batch { tokens, next }: &Batch) -> Tensor<1> {
         let device = tokens.device();
-        let positions: Vec<i32> = (0..).take(CONTEXT).collect();
-        let positions = Tensor::from_data(TensorData::new(positions, [1, CONTEXT]), &device);
+        let [rows, length] = tokens.dims();
+        let positions = Tensor::arange(0..length as i64, &device).unsqueeze();
         let embedded = self.tokens.forward(tokens.clone()) + self.positions.forward(positions);
-        let mask = generate_autoregressive_mask(BATCH, CONTEXT, &device);
+        let mask = generate_autoregressive_mask(rows, length, &device);
         let input = TransformerEncoderInput::new(embedded).mask_attn(mask);
-        let hidden = self.norm.forward(self.blocks.forward(input));
-        let logits = self.head.forward(hidden).reshape([BATCH * CONTEXT, 256]);
+        let logits = self.head.forward(self.norm.forward(self.blocks.forward(input)));
+        let logits = logits.flatten::<2>(0, 1);
         CrossEntropyLossConfig::new().init(&device).forward(logits, next.clone())
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let number = |name: &str, default: usize| {
-        let given = args.iter().find_map(|arg| arg.strip_prefix(name)?.strip_prefix('='));
-        given.map_or(Ok(default), str::parse)
-    };
-    let (steps, width, layers) =
-        (number("steps", 100)?, number("width", 64)?, number("layers", 2)?);
-    let text = std::fs::read(args.first().ok_or("which text?")?)?;
+/// Sequences of tokens, and after each token the next.
+struct Batch {
+    tokens: Tensor<2, Int>,
+    next: Tensor<1, Int>,
+}
+
+impl Batch {
+    fn nth(text: &[i32], step: usize, rows: usize, device: &Device) -> Self {
+        let starts = (0..rows).map(|row| (step * rows + row) * 7919 % (text.len() - CONTEXT));
+        let sequences = |shift: usize| {
+            let sequences = starts.clone().flat_map(|start| &text[start + shift..][..CONTEXT]);
+            sequences.copied().collect::<Vec<i32>>()
+        };
+        Self {
+            tokens: Tensor::from_data(TensorData::new(sequences(0), [rows, CONTEXT]), device),
+            next: Tensor::from_data(TensorData::new(sequences(1), [rows * CONTEXT]), device),
+        }
+    }
+}
+
+/// Its characters as numbers, and how many of them there are.
+fn tokens(text: &str) -> (Vec<i32>, usize) {
+    let mut characters: Vec<char> = text.chars().collect();
+    characters.sort_unstable();
+    characters.dedup();
+    let numbered: HashMap<char, i32> = characters.into_iter().zip(0..).collect();
+    (text.chars().map(|c| numbered[&c]).collect(), numbered.len())
+}
+
+fn main() -> common::Result {
+    let args = Args::of(&["steps", "width", "layers", "batch", "svg", "csv", "data"])?;
+    let (steps, rows) = (args.number("steps", 200)?, args.number("batch", 4)?);
+    let (width, layers) = (args.number("width", 128)?, args.number("layers", 5)?);
+    let (text, classes) = tokens(&common::data(&args, "shakespeare.txt")?);
+    if text.len() <= CONTEXT {
+        return Err(format!("a text of more than {CONTEXT} characters is needed").into());
+    }
     let (device, setup) = Device::wgpu_options().init_with_setup()?;
     let device = device.autodiff();
+    device.seed(0);
 
-    let config = AdamWConfig::new().with_weight_decay(0.01);
-    let fused = FusedConfig::try_from(config.clone())?.init(&setup)?;
-    let mut ours = Gpt::new(width, layers, &device);
-    // What a clone shares, a step in place would change for both.
-    let mut theirs = copied(&ours);
-    let mut optim = ModuleOptimizer::from(fused.clone());
-    let mut burns = config.init();
-    println!("{} parameters", ours.num_params());
-    let (mut ours_took, mut theirs_took, mut worst) = (0.0, 0.0, 0f32);
-    for step in 0..steps {
-        let batch = batch(&text, step, &device);
-        let lr = 1e-3;
-        let loss = ours.loss(&batch);
-        let grads = GradientsParams::from_grads(loss.backward(), &ours);
-        device.sync()?;
-        let start = Instant::now();
-        ours = fused.step(&mut optim, lr, ours, grads);
-        device.sync()?;
-        let took = start.elapsed().as_secs_f64();
-        let our_loss = loss.into_scalar::<f32>();
-
-        let loss = theirs.loss(&batch);
-        let grads = GradientsParams::from_grads(loss.backward(), &theirs);
-        device.sync()?;
-        let start = Instant::now();
-        theirs = burns.step(lr, theirs, grads);
-        device.sync()?;
-        let burn_took = start.elapsed().as_secs_f64();
-        let their_loss = loss.into_scalar::<f32>();
-        worst = worst.max((our_loss - their_loss).abs());
-        if step > 0 {
-            // The first one builds kernels.
-            (ours_took, theirs_took) = (ours_took + took, theirs_took + burn_took);
-        }
-        if step % 10 == 9 || step == 0 {
-            println!("step {:>4}  fallline {our_loss:.6}  Burn {their_loss:.6}", step + 1);
-        }
-    }
-    let each = |took: f64| 1e3 * took / steps.saturating_sub(1).max(1) as f64;
-    println!(
-        "a step takes {:.2} ms with fallline, {:.2} ms with Burn's AdamW",
-        each(ours_took),
-        each(theirs_took)
+    let gpt = Gpt::new(classes, width, layers, &device);
+    let caption = format!(
+        "Shakespeare by characters, GPT of {layers} layers, {HEADS} heads, width {width}, {} parameters, \
+         batches of {rows} x {CONTEXT}, on {}",
+        gpt.num_params(),
+        setup.adapter.get_info().name
     );
-    println!("losses differ by up to {worst:.1e}");
-    // Burn's device thread does not always survive the end of `main`.
-    std::process::exit(0);
-}
-
-/// Bytes of the text, and those that come next.
-fn batch(text: &[u8], step: usize, device: &Device) -> (Tensor<2, Int>, Tensor<1, Int>) {
-    let begins = (0..BATCH).map(|row| (step * BATCH + row) * 7919 % (text.len() - CONTEXT - 1));
-    let (mut tokens, mut next) = (Vec::new(), Vec::new());
-    for begin in begins {
-        tokens.extend(text[begin..begin + CONTEXT].iter().map(|byte| i32::from(*byte)));
-        next.extend(text[begin + 1..begin + CONTEXT + 1].iter().map(|byte| i32::from(*byte)));
-    }
-    (
-        Tensor::from_data(TensorData::new(tokens, [BATCH, CONTEXT]), device),
-        Tensor::from_data(TensorData::new(next, [BATCH * CONTEXT]), device),
-    )
-}
-
-/// The same values in memory of their own.
-fn copied(model: &Gpt) -> Gpt {
-    struct Copy;
-    impl ModuleMapper for Copy {
-        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            let (id, tensor, mapper) = param.consume();
-            let copy = Tensor::from_data(tensor.to_data(), &tensor.device()).require_grad();
-            Param::from_mapped_value(id, copy, mapper)
+    println!("{caption}");
+    let adamw = AdamWConfig::new().with_epsilon(1e-8).with_weight_decay(0.1);
+    let ours = FusedConfig::try_from(adamw.clone())?;
+    let clipped = ours.clone().with_max_norm(MAX_NORM.into());
+    let int8 = clipped.clone().with_state(StateFormat::Int8);
+    let clipped = clipped.init(&setup)?;
+    let mut runs = vec![
+        Run::burns("Burn's AdamW", &gpt, adamw.init(), None),
+        Run::fused("fallline", &gpt, ours.init(&setup)?).beside(0),
+        Run::burns("Burn's AdamW, clipped", &gpt, adamw.init(), Some(MAX_NORM)),
+        Run::fused("fallline, clipped", &gpt, clipped.clone()).beside(2),
+        Run::fused("fallline, clipped, 8-bit state", &gpt, int8.init(&setup)?).beside(2),
+    ];
+    let in_f32 = [1, 3];
+    let mut reports = Vec::new();
+    for step in 0..steps {
+        let batch = Batch::nth(&text, step, rows, &device);
+        let lr = LR * rate(step, steps);
+        let stepped = runs.into_iter().map(|run| run.step(lr, |gpt| gpt.loss(&batch)));
+        runs = stepped.collect::<common::Result<_>>()?;
+        reports.extend(clipped.reports()?);
+        if step % 10 == 9 || step == 0 {
+            let losses: Vec<String> =
+                runs.iter().map(|run| format!("{:.6}", run.losses[step])).collect();
+            println!("step {:>4}  {}", step + 1, losses.join("  "));
         }
     }
-    model.clone().map(&mut Copy)
+    reports.extend(clipped.wait_reports()?);
+    runs.iter().for_each(Run::print);
+    let clips = reports.iter().filter(|report| report.clip_factor < 1.0).count();
+    println!("{clips} of {} steps were clipped", reports.len());
+    common::print_differences(&runs);
+    output::write(&args, &caption, &runs)?;
+    let follows = |run: usize| {
+        runs[run].beside.is_none_or(|burns| runs[run].differs(&runs[burns]) <= TOLERANCE)
+    };
+    let is_alike = in_f32.into_iter().all(follows);
+    // Burn's device thread does not always survive the end of `main`.
+    std::process::exit(i32::from(!is_alike));
+}
+
+/// A warmup of a tenth, then a half of a cosine.
+fn rate(step: usize, steps: usize) -> f64 {
+    let done = step as f64 / steps as f64;
+    let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done).cos());
+    cosine.min((step + 1) as f64 / (0.1 * steps as f64))
 }
