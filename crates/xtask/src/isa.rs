@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{WrongUsage, cargo, run, say, text};
+use crate::{WrongUsage, cargo, fetch, run, say, target_dir, text};
 
 /// A GPU that a driver pretends to have.
 #[derive(Debug)]
@@ -64,6 +64,7 @@ struct Options {
     vendors: bool,
     all: bool,
     dxc: bool,
+    dawn: bool,
     write: bool,
     words: Vec<String>,
 }
@@ -81,7 +82,13 @@ pub(crate) fn isa(arguments: &[String]) -> anyhow::Result<()> {
     };
     isa.write_kernels()?;
     if options.dxc {
-        return isa.dxc(&target);
+        isa.dxc(&target)?;
+    }
+    if options.dawn {
+        isa.dawn()?;
+    }
+    if options.dxc || options.dawn {
+        return Ok(());
     }
     isa.in_parts("spirv", || isa.command("spirv"))?;
     let gpus: &[Gpu] = if options.vendors { &VENDORS } else { &GPUS };
@@ -113,9 +120,11 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
             "--vendors" => options.vendors = true,
             "--all" => options.all = true,
             "--dxc" => options.dxc = true,
+            "--dawn" => options.dawn = true,
             "--write" => options.write = true,
             other if other.starts_with('-') => {
-                let known = "expected --vendors, --all, --dxc, --write or words of a kernel's name";
+                let known =
+                    "expected --vendors, --all, --dxc, --dawn, --write or words of a kernel's name";
                 return Err(anyhow::anyhow!("{known}, found {other}").context(WrongUsage));
             }
             word => options.words.push(word.to_owned()),
@@ -243,6 +252,20 @@ impl Isa {
         Ok(printed)
     }
 
+    /// Chromium's compiler, with WebGPU's validation.
+    fn dawn(&self) -> anyhow::Result<()> {
+        let dawn = fetch::dawn(&target_dir()?)?;
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/isa/dawn.mjs");
+        let node = || {
+            let mut command = Command::new("node");
+            command.arg(&script).arg(&dawn);
+            command
+        };
+        let printed = self.in_parts("dawn", node)?;
+        say(&format!("Dawn compiles all {} kernels", sum(&printed)));
+        Ok(())
+    }
+
     /// Microsoft's compiler for DX12, over all kernels.
     fn dxc(&self, target: &Path) -> anyhow::Result<()> {
         let folder = target.join("isa/dxc");
@@ -254,11 +277,15 @@ impl Isa {
             command
         };
         let printed = self.in_parts("dxc", dxc)?;
-        let count = |line: &str| line.split(' ').nth(2)?.parse::<usize>().ok();
-        let count: usize = String::from_utf8_lossy(&printed).lines().filter_map(count).sum();
-        say(&format!("DXC compiles all {count} kernels"));
+        say(&format!("DXC compiles all {} kernels", sum(&printed)));
         Ok(())
     }
+}
+
+/// Of `DXC compiles 9 kernels`, which each part prints.
+fn sum(printed: &[u8]) -> usize {
+    let count = |line: &str| line.split(' ').nth(2)?.parse::<usize>().ok();
+    String::from_utf8_lossy(printed).lines().filter_map(count).sum()
 }
 
 fn last_line(text: &str) -> &str {
@@ -275,7 +302,7 @@ mod tests {
             options(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
         };
         let found = asked(&["adamw", "--vendors", "arena"]).expect("it is right");
-        assert!(found.vendors && !found.dxc && found.words == ["adamw", "arena"]);
+        assert!(found.vendors && !found.dxc && !found.dawn && found.words == ["adamw", "arena"]);
         assert!(asked(&["--vendor"]).expect_err("no such option").is::<WrongUsage>());
         assert!(asked(&["--write", "adamw"]).expect_err("a part").is::<WrongUsage>());
     }

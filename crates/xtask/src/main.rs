@@ -2,6 +2,7 @@
 //! a GPU adapter, a standard library for wasm32, a browser or another WebGPU. And `cargo xtask isa`.
 
 mod browser;
+mod fetch;
 mod isa;
 mod player;
 mod wasm;
@@ -34,6 +35,7 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
            --all                    with --vendors all, which takes an hour
            --write                  write docs/compilers.md anew
            --dxc                    translate all to HLSL, and compile that with Microsoft's compiler
+           --dawn                   compile all in Dawn, Chromium's WebGPU, on its null backend
 
 Set up: where no GPU adapter is found, Mesa's software Vulkan driver is installed through apt.
 For wasm32, where its standard library is missing, it is installed through rustup or, as source
