@@ -62,6 +62,11 @@ impl FromStr for Part {
 }
 
 impl Which {
+    /// Those of docs/compilers.md's table.
+    pub(crate) fn listed(folder: PathBuf) -> Self {
+        Self { folder, part: Part { at: 0, of: 1 }, listed: true, words: Vec::new() }
+    }
+
     pub(crate) fn read(&self) -> Result<Vec<Kernel>> {
         let file = self.folder.join("kernels.jsonl");
         let lines = fs::read_to_string(&file).with_context(|| format!("cannot read {file:?}"))?;

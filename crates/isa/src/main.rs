@@ -7,7 +7,8 @@
 //! | module      | what it holds                                                     |
 //! |-------------|-------------------------------------------------------------------|
 //! | `kernels`   | the kernels of a folder                                           |
-//! | `translate` | from WGSL to SPIR-V and HLSL, with the options of wgpu-hal        |
+//! | `translate` | from WGSL to other languages, with the options of wgpu-hal        |
+//! | `languages` | docs/languages.md                                                 |
 //! | `driver`    | pipelines of SPIR-V, and what a Vulkan driver tells of them       |
 //! | `told`      | what drivers call what everybody has                              |
 //! | `assembly`  | accesses to memory, in the order of issue                         |
@@ -20,6 +21,7 @@ mod driver;
 mod dxc;
 mod judge;
 mod kernels;
+mod languages;
 mod page;
 mod told;
 mod translate;
@@ -41,6 +43,14 @@ enum Command {
         /// Check the bounds of buffers in the shader: for drivers without robustBufferAccess2
         #[arg(long)]
         restrict: bool,
+        /// Give each to spirv-val
+        #[arg(long)]
+        validate: bool,
+    },
+    /// Translate the kernels of docs/languages.md to each language, and hold how long they are against that page
+    Languages {
+        #[command(flatten)]
+        languages: languages::Args,
     },
     /// Compile their SPIR-V with the first Vulkan device's driver, and print a line of JSON for that and for each kernel
     Compile {
@@ -74,7 +84,10 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     match Command::parse() {
-        Command::Spirv { which, restrict } => translate::spirv(&which, restrict),
+        Command::Spirv { which, restrict, validate } => {
+            translate::spirv(&which, restrict, validate)
+        }
+        Command::Languages { languages } => languages::languages(&languages),
         Command::Compile { which } => driver::compile(&which),
         Command::Dxc { which, library } => dxc::compile(&which, &library),
         Command::Judge { judge } => judge::judge(&judge),

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 
-use crate::{WrongUsage, cargo, fetch, run, say, target_dir, text};
+use crate::{WrongUsage, cargo, fetch, install, run, say, target_dir, text};
 
 /// A GPU that a driver pretends to have.
 #[derive(Debug)]
@@ -90,7 +90,12 @@ pub(crate) fn isa(arguments: &[String]) -> anyhow::Result<()> {
     if options.dxc || options.dawn {
         return Ok(());
     }
-    isa.in_parts("spirv", || isa.command("spirv"))?;
+    isa.spirv()?;
+    if options.words.is_empty() {
+        let mut languages = isa.command("languages");
+        languages.arg(&isa.kernels);
+        run(if options.write { languages.arg("--write") } else { &mut languages })?;
+    }
     let gpus: &[Gpu] = if options.vendors { &VENDORS } else { &GPUS };
     let root = target.join("isa/drivers");
     if options.vendors {
@@ -250,6 +255,24 @@ impl Isa {
             }
         }
         Ok(printed)
+    }
+
+    /// SPIR-V of all kernels, beside them, each given to spirv-val.
+    fn spirv(&self) -> anyhow::Result<()> {
+        if !fetch::runs("spirv-val") {
+            say("there is no spirv-val: installing it (apt-get install spirv-tools)");
+            let without_apt =
+                "there is no apt to install spirv-val with: install SPIRV-Tools and run this again";
+            install(&["--no-install-recommends", "spirv-tools"], without_apt)?;
+        }
+        let spirv = || {
+            let mut command = self.command("spirv");
+            command.arg("--validate");
+            command
+        };
+        let printed = self.in_parts("spirv", spirv)?;
+        say(&format!("spirv-val accepts all {} kernels", sum(&printed)));
+        Ok(())
     }
 
     /// Chromium's compiler, with WebGPU's validation.

@@ -27,19 +27,20 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
                                     all buffers with the engine's; VK_DRIVER_FILES is the driver of
                                     both, else SwiftShader
        cargo xtask isa [WORD...]    have the kernels, or those whose names have these words (as `adamw
-                                    arena`), compiled for AMD's GPUs, and look for what should not be and
-                                    what is worse than in docs/compilers.md; no GPU is needed, but Mesa's
-                                    RADV up to version 25
+                                    arena`), validated as SPIR-V and compiled for AMD's GPUs, and look for
+                                    what should not be and what is worse than in docs/compilers.md, or
+                                    longer in another language than in docs/languages.md; no GPU is
+                                    needed, but Mesa's RADV up to version 25
            --vendors                those of docs/compilers.md for other vendors' GPUs, with drivers of
                                     a newer Debian
            --all                    with --vendors all, which takes an hour
-           --write                  write docs/compilers.md anew
+           --write                  write both pages anew
            --dxc                    translate all to HLSL, and compile that with Microsoft's compiler
            --dawn                   compile all in Dawn, Chromium's WebGPU, on its null backend
 
 Set up: where no GPU adapter is found, Mesa's software Vulkan driver is installed through apt.
 For wasm32, where its standard library is missing, it is installed through rustup or, as source
-with Debian's rustc-web, through apt; where there is no Chromium or Node.js, that too. Dawn and
+with Debian's rustc-web, through apt; where there is no Chromium, Node.js or spirv-val, that too. Dawn and
 SwiftShader are fetched into the target directory.
 
 Exit status: 0 if all is well, 1 if something failed, 2 for wrong usage.";
