@@ -13,6 +13,12 @@ use anyhow::{Context, bail, ensure};
 
 use crate::{apt, install, run, say};
 
+/// The package of Debian's that has Khronos's validation layer, and where its manifest lies there.
+const LAYER: (&str, &str) = (
+    "vulkan-validationlayers",
+    "usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json",
+);
+
 /// Dawn for Node, with Tint and Vulkan: of npm.
 const DAWN: (&str, &str) = ("webgpu", "0.6.2");
 
@@ -39,6 +45,12 @@ pub(crate) fn driver(target: &Path) -> anyhow::Result<OsString> {
 pub(crate) fn swiftshader(target: &Path) -> anyhow::Result<PathBuf> {
     let installed = Path::new("/").join(SWIFTSHADER.1);
     if installed.exists() { Ok(installed) } else { debian(&target.join("drivers"), SWIFTSHADER) }
+}
+
+/// The manifest of Khronos's validation layer, unpacked into this directory, and the folder of its library.
+pub(crate) fn validation_layer(directory: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let manifest = debian(directory, LAYER)?;
+    Ok((manifest, directory.join("usr/lib/x86_64-linux-gnu")))
 }
 
 /// A package of npm's in this version, which has a directory to itself: npm removes there what it was not asked for.

@@ -5,6 +5,7 @@ mod browser;
 mod fetch;
 mod isa;
 mod player;
+mod validate;
 mod wasm;
 
 use std::{
@@ -26,6 +27,10 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
        cargo xtask player           play plans of `fallline export` in Dawn, with Node.js, and compare
                                     all buffers with the engine's; VK_DRIVER_FILES is the driver of
                                     both, else SwiftShader
+       cargo xtask validate [OPTIONS]
+                                    run the engine's tests under Khronos's validation layer for Vulkan:
+                                    `cargo test --workspace --test engine [OPTIONS]`; whatever it says is a
+                                    failure
        cargo xtask isa [WORD...]    have the kernels, or those whose names have these words (as `adamw
                                     arena`), validated as SPIR-V and compiled for AMD's GPUs, and look for
                                     what should not be and what is worse than in docs/compilers.md, or
@@ -69,6 +74,7 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "wasm" => wasm::wasm(),
         Some((task, [])) if task == "browser" => browser::browser(),
         Some((task, [])) if task == "player" => player::player(),
+        Some((task, options)) if task == "validate" => validate::validate(options),
         Some((task, words)) if task == "isa" => isa::isa(words),
         Some((help, _)) if help == "help" || help == "--help" || help == "-h" => {
             println!("{USAGE}");
