@@ -1,7 +1,7 @@
 // Values to codes. A candidate declares
 //
 //   prepare(lane)             once for each lane, in uniform control flow: may use barriers
-//   encode(value, absmax)     four codes
+//   encode(value, absmax)     four codes, packed
 //
 // `table` has the border below each number from 1 on in place 0 on, ascending, filled up to 256 with 2;
 // a number counts the codes of the book from 0 upwards: 0 to 128, or 255 in the unsigned book.
@@ -16,8 +16,8 @@ fn main(
     let absmax = absmaxes[place.block];
     let first = values[place.first];
     let second = values[place.second];
-    codes[place.first] = packed(encode(first, absmax));
-    codes[place.second] = packed(encode(second, absmax));
+    codes[place.first] = encode(first, absmax);
+    codes[place.second] = encode(second, absmax);
 }
 
 fn packed(codes: vec4<u32>) -> u32 {

@@ -9,45 +9,47 @@ struct BothMaxima {
 }
 
 // Of each lane, and of each eighth lane of a block together, for up to 128 lanes: the first two slots
-// and, behind those of all lanes, the others.
-var<workgroup> lane_max: array<Maxima, 256>;
-var<workgroup> part_max: array<Maxima, 32>;
+// and, behind those of all lanes, the others. By block, eighth and lane of the eighth: an index that is a
+// constant needs no address and no check of its own, which are three instructions each.
+var<workgroup> lane_max: array<array<array<Maxima, 4>, 8>, 8>;
+var<workgroup> part_max: array<array<Maxima, 4>, 8>;
 
 // 32 lanes, then 4, then 1: two barriers for all slots.
 fn largest_of_lanes(lane: u32, first: Maxima, others: Maxima) -> BothMaxima {
-    lane_max[lane] = first;
+    let block = lane / TILE_LANES;
+    let eighth = lane % TILE_LANES / 4u;
+    lane_max[block][eighth][lane % 4u] = first;
     if (SLOTS > 2u) {
-        lane_max[128u + lane] = others;
+        lane_max[4u + block][eighth][lane % 4u] = others;
     }
     workgroupBarrier();
     if (lane < WORKGROUP_SIZE / 8u) {
         // Neighbouring lanes look at neighbours.
-        let at = lane / 4u * TILE_LANES + lane % 4u;
-        part_max[lane] = max_of_lanes(at);
+        part_max[lane / 4u][lane % 4u] = max_of_lanes(lane / 4u, lane % 4u);
         if (SLOTS > 2u) {
-            part_max[16u + lane] = max_of_lanes(128u + at);
+            part_max[4u + lane / 4u][lane % 4u] = max_of_lanes(4u + lane / 4u, lane % 4u);
         }
     }
     workgroupBarrier();
-    let at = lane / TILE_LANES * 4u;
     // Not `BothMaxima(…, Maxima())`: naga 30's HLSL names the zero value of an alias and that of its type
     // alike, and defines both.
     var largest: BothMaxima;
-    largest.first = max_of_parts(at);
+    largest.first = max_of_parts(block);
     if (SLOTS > 2u) {
-        largest.others = max_of_parts(16u + at);
+        largest.others = max_of_parts(4u + block);
     }
     return largest;
 }
 
-fn max_of_lanes(at: u32) -> Maxima {
-    var largest = lane_max[at];
-    for (var i = 4u; i < TILE_LANES; i += 4u) {
-        largest = max(largest, lane_max[at + i]);
+fn max_of_lanes(block: u32, lane: u32) -> Maxima {
+    var largest = lane_max[block][0][lane];
+    for (var eighth = 1u; eighth < 8u; eighth++) {
+        largest = max(largest, lane_max[block][eighth][lane]);
     }
     return largest;
 }
 
-fn max_of_parts(at: u32) -> Maxima {
-    return max(max(part_max[at], part_max[at + 1u]), max(part_max[at + 2u], part_max[at + 3u]));
+fn max_of_parts(block: u32) -> Maxima {
+    let first = max(part_max[block][0], part_max[block][1]);
+    return max(first, max(part_max[block][2], part_max[block][3]));
 }

@@ -29,11 +29,11 @@ fn decode_codes(codes: vec4<u32>, scale: f32, slot: u32) -> vec4<f32> {
     return softsign_decode(codes) * scale;
 }
 
-fn encode_codes(value: vec4<f32>, scale: u32, slot: u32) -> vec4<u32> {
+fn encode_codes(value: vec4<f32>, scale: u32, slot: u32) -> u32 {
     let is_finite = scale < 0x7f800000u;
     let by = bitcast<f32>(select(0x3f800000u, scale, is_finite && scale != 0u));
     if (is_unsigned(slot)) {
-        return select(vec4<u32>(255u), square_encode(value, by), is_finite);
+        return select(0xffffffffu, pack_bytes(square_encode(value, by)), is_finite);
     }
-    return select(vec4<u32>(127u), softsign_encode(value / by), is_finite);
+    return select(0x7f7f7f7fu, pack_bytes(softsign_encode(value / by)), is_finite);
 }

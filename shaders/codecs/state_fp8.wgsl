@@ -18,13 +18,13 @@ fn decode_codes(codes: vec4<u32>, scale: f32, slot: u32) -> vec4<f32> {
     return e4m3_decode(codes) * scale;
 }
 
-fn encode_codes(value: vec4<f32>, scale: u32, slot: u32) -> vec4<u32> {
+fn encode_codes(value: vec4<f32>, scale: u32, slot: u32) -> u32 {
     if (scale >= 0x7f800000u) {
-        return vec4<u32>(0x7fu);
+        return 0x7f7f7f7fu;
     }
     if (bitcast<f32>(scale) == 0.0) {
-        return vec4<u32>();
+        return 0u;
     }
     let codes = e4m3_encode(value / bitcast<f32>(scale));
-    return select(codes, max(codes, vec4<u32>(1u)), vec4<bool>(is_unsigned(slot)) & (value > vec4<f32>()));
+    return pack_bytes(select(codes, max(codes, vec4<u32>(1u)), vec4<bool>(is_unsigned(slot)) & (value > vec4<f32>())));
 }

@@ -15,6 +15,6 @@ fn decode_codes(codes: vec4<u32>, scale: f32, slot: u32) -> vec4<f32> {
     return nibble_decode(codes, is_unsigned(slot)) * scale;
 }
 
-fn encode_codes(value: vec4<f32>, scale: u32, slot: u32) -> vec4<u32> {
-    return nibble_encode(value, scale, is_unsigned(slot));
+fn encode_codes(value: vec4<f32>, scale: u32, slot: u32) -> u32 {
+    return pack_nibbles(nibble_encode(value, scale, is_unsigned(slot)));
 }

@@ -14,6 +14,6 @@ fn decode_codes(codes: vec4<u32>, scale: f32, slot: u32) -> vec4<f32> {
     return dynamic_decode(codes, u32(is_unsigned(slot))) * scale;
 }
 
-fn encode_codes(value: vec4<f32>, scale: u32, slot: u32) -> vec4<u32> {
+fn encode_codes(value: vec4<f32>, scale: u32, slot: u32) -> u32 {
     return dynamic_encode(value, scale, u32(is_unsigned(slot)));
 }

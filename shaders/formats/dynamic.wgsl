@@ -27,35 +27,46 @@
 //
 // Every integer below is exact in f32, and so is every power of ten.
 
+// Of an AdamW step with two such slots these conversions are three quarters, and on GPUs with wide memory
+// the step takes as long as its arithmetic. So instructions count here: an element takes 15 (16 if signed) to
+// decode and 28 (33) to encode on navi21, where a decade by choices and a border in its formula's own
+// terms would take 21 (22) and 37 (39). What each trick saves is of these. (A table in workgroup memory
+// would save most of the decoding there; without a GPU's memory it takes 1.7 times as long, and on SwiftShader
+// twenty times: benches/README.md.)
+
 // value(i, j) = 10^(i - 7) * (9 * number + 4.5 - 8 * n) / n. In the lowest decade that is below 0 at the
 // number of 0, and in the highest it is above 1 at that of 1.
 fn dynamic_decode(codes: vec4<u32>, kind: u32) -> vec4<f32> {
     let is_unsigned = kind == 1u;
-    // In the mantissa of 2^23 a code needs no conversion.
-    let code = bitcast<vec4<f32>>(codes | vec4<u32>(0x4b000000u));
-    let signed_number = code - select(8388735.0, 8388607.0, is_unsigned);
-    let number = abs(signed_number);
-    let power_of_two = bitcast<vec4<f32>>(bitcast<vec4<u32>>(number) & vec4<u32>(0x7f800000u));
-    let first = select(1.0, 2.0, is_unsigned);
-    let n = clamp(power_of_two, vec4<f32>(first), vec4<f32>(64.0 * first));
-    // 10^(i - 7) / n is 5^i times its value in decade 0: by the bits of i, which are the lower bits of the
-    // exponent of 2^(i + 1).
+    // In the mantissa of 2^23 a code needs no conversion, and in that of 2^24 it counts twice: the unsigned
+    // number and twice the signed one have the same power of two, 2^(i + 1).
+    let code = bitcast<vec4<f32>>(codes | vec4<u32>(select(0x4b800000u, 0x4b000000u, is_unsigned)));
+    let number = code - select(16777470.0, 8388607.0, is_unsigned);
+    // Its exponent has one bit and in the last three i. The number of 0 has other bits: the one with which
+    // it counts as i = 0 (signed) or i = 7, and lies below 0 in either. (2, where a mask and a maximum are 3.)
+    let bits = (bitcast<vec4<u32>>(number) & vec4<u32>(0x03800000u)) | vec4<u32>(0x40000000u);
+    let power_of_two = bitcast<vec4<f32>>(bits);
+    let above = abs(number) * select(4.5, 9.0, is_unsigned) + 4.5 - select(4.0, 8.0, is_unsigned) * power_of_two;
+    // 10^(i - 7) / n is 5^i times its value in decade 0. With the last bit of i alone the power is 2 or 4, with the
+    // second 2 or 8: a product and a sum make 1 or 5 of these, and 1 or 25. (2 each; a choice by a bit is 3.)
     let lowest = select(1e-7, 0.5e-7, is_unsigned);
-    let i = bitcast<vec4<u32>>(n) + vec4<u32>(select(0x00800000u, 0u, is_unsigned));
-    let by_4 = select(vec4<f32>(lowest), vec4<f32>(625.0 * lowest), (i & vec4<u32>(0x02000000u)) != vec4<u32>());
-    let by_2 = select(vec4<f32>(1.0), vec4<f32>(25.0), (i & vec4<u32>(0x01000000u)) != vec4<u32>());
-    let by_1 = select(vec4<f32>(1.0), vec4<f32>(5.0), (i & vec4<u32>(0x00800000u)) != vec4<u32>());
+    let by_4 = select(vec4<f32>(lowest), vec4<f32>(625.0 * lowest), power_of_two >= vec4<f32>(32.0));
+    let by_2 = bitcast<vec4<f32>>(bits & vec4<u32>(0x41000000u)) * 4.0 - 7.0;
+    let by_1 = bitcast<vec4<f32>>(bits & vec4<u32>(0x40800000u)) * 2.0 - 3.0;
     let slope = by_4 * (by_2 * by_1);
-    let value = clamp((9.0 * number + 4.5 - 8.0 * n) * slope, vec4<f32>(), vec4<f32>(1.0));
-    let signs = bitcast<vec4<u32>>(signed_number) & vec4<u32>(0x80000000u);
+    let value = clamp(above * slope, vec4<f32>(), vec4<f32>(1.0));
+    if (is_unsigned) {
+        return value;
+    }
+    let signs = bitcast<vec4<u32>>(number) & vec4<u32>(0x80000000u);
     return bitcast<vec4<f32>>(bitcast<vec4<u32>>(value) | signs);
 }
 
-// The decade is found about, the border nearest to the magnitude too, and then one comparison decides,
-// of 50 * n * 10^(6 - i) * magnitude with a whole number (of quarters, below 1) times absmax. The first is
-// rounded once, the second is subtracted in two parts: so that a code is wrong by no more than the books'
-// own rounding and that one, together below 2 ULP of the quotient.
-fn dynamic_encode(value: vec4<f32>, absmax_bits: u32, kind: u32) -> vec4<u32> {
+// Four codes, packed. The decade is found about, the border nearest to the magnitude too, and then one
+// comparison decides, of 50 * n * 10^(6 - i) * magnitude with a whole number (of quarters, below 1) times
+// absmax. The first is rounded once, the second is subtracted in two parts: so that a code is wrong by no more
+// than the books' own rounding and that one, together below 2 ULP of the quotient.
+fn dynamic_encode(value: vec4<f32>, absmax_bits: u32, kind: u32) -> u32 {
     let is_unsigned = kind == 1u;
     // By a power of two into the middle of f32's range, which changes no quotient: absmax to 1 to 4.
     let exponent = min(absmax_bits & 0x7f800000u, 0x7f000000u);
@@ -67,46 +78,60 @@ fn dynamic_encode(value: vec4<f32>, absmax_bits: u32, kind: u32) -> vec4<u32> {
     let shifted = value * shift;
 
     // What is nearest to 0 counts as a magnitude with the code that it must have. In the signed book
-    // 0.25e-6 becomes 0, and what may not become 0 is at least 0.5e-6; in the unsigned one 0 itself
-    // counts as 0.05e-6, of a decade below the lowest, and all else is at least 0.25e-6.
+    // 0.25e-6 becomes 0, and what may not become 0 is at least 0.5e-6; in the unsigned one 0.15e-6 becomes 0,
+    // and all but 0 (and what is below) is at least 0.25e-6.
     // (What is negative or 0 shows in the bits: the shifted value may have been flushed to 0.)
-    let bits = bitcast<vec4<u32>>(value);
-    var is_other = (bits == vec4<u32>()) | (bits >= vec4<u32>(0x80000000u));
-    var other = 0.05e-6 * scale;
+    var is_other = bitcast<vec4<i32>>(value) <= vec4<i32>();
+    var other = 0.15e-6 * scale;
     if (!is_unsigned) {
-        is_other = (bits > vec4<u32>(0x80000000u)) | (shifted >= vec4<f32>(0.275e-6 * scale));
+        let is_negative = bitcast<vec4<u32>>(value) > vec4<u32>(0x80000000u);
+        is_other = is_negative | (shifted >= vec4<f32>(0.275e-6 * scale));
         other = 0.5e-6 * scale;
     }
     let least = select(vec4<f32>(0.25e-6 * scale), vec4<f32>(other), is_other);
     let magnitude = max(abs(shifted), least);
 
     // The decade counted from the highest, by the bits 4, 2, 1 of its number. What is up to 1 % below a
-    // decade may be taken for its: the border nearest to that is the decade's lowest.
+    // decade may be taken for its: the border nearest to that is the decade's lowest. (The magnitude is compared
+    // with edges that are chosen, 2 for each: to bring it up to one edge takes a product for it, and one for n.)
     let by_4 = magnitude < vec4<f32>(0.99e-4 * scale);
-    var factor = select(vec4<f32>(50.0), vec4<f32>(50e4), by_4);
-    var n = select(64.0, 128.0, is_unsigned) * select(vec4<f32>(1.0), vec4<f32>(0.0625), by_4);
-    let by_2 = magnitude * factor < vec4<f32>(0.495 * scale);
-    factor *= select(vec4<f32>(1.0), vec4<f32>(100.0), by_2);
-    n *= select(vec4<f32>(1.0), vec4<f32>(0.25), by_2);
-    let by_1 = magnitude * factor < vec4<f32>(4.95 * scale);
-    factor *= select(vec4<f32>(1.0), vec4<f32>(10.0), by_1);
-    n *= select(vec4<f32>(1.0), vec4<f32>(0.5), by_1);
+    let edge_2 = select(vec4<f32>(0.99e-2 * scale), vec4<f32>(0.99e-6 * scale), by_4);
+    let by_2 = magnitude < edge_2;
+    let by_1 = magnitude < edge_2 * select(vec4<f32>(10.0), vec4<f32>(0.1), by_2);
+    // 50 * n * 10^(6 - i), which is 5 times as much in the next decade.
+    let first = select(3200.0, 6400.0, is_unsigned);
+    var factor = select(vec4<f32>(first), vec4<f32>(625.0 * first), by_4);
+    factor *= select(vec4<f32>(1.0), vec4<f32>(25.0), by_2);
+    factor *= select(vec4<f32>(1.0), vec4<f32>(5.0), by_1);
+    // While that grows by 5 = 2^2.32, n halves: half of what the factor's bits grow by, the exponent above the
+    // mantissa, is 1.16 or so, and in all seven decades the whole part of it is right. Its mantissa gives way to
+    // that of 5. (3, or 4 where a mask and bits are two; n by three choices is 5, and 5 n one more.)
+    let falls = bitcast<vec4<u32>>(factor) >> vec4<u32>(1u);
+    let four_n = vec4<u32>(select(0x66a20000u, 0x67620000u, is_unsigned)) - falls;
+    let five_n = bitcast<vec4<f32>>((four_n & vec4<u32>(0x7f800000u)) | vec4<u32>(0x00200000u));
 
-    // The number above the nearest border, about; the border exactly; on which side the magnitude lies.
-    let scaled = (magnitude * factor) * n;
-    let above = floor(scaled * (0.022222223 / scale) + (0.8888889 * n + 0.5));
-    let below_one = vec4<f32>(select(3188.75, 6388.75, is_unsigned));
-    let border = min(5.0 * n + max(45.0 * (above - n), vec4<f32>(9.0)), below_one);
+    // The number above the nearest border, about: half a number off, it is one of the two that the magnitude lies
+    // between. The border exactly; on which side of it the magnitude lies. A ninth of what the border is above 5 n is
+    // a whole multiple of 5, but 1 instead of 0, and less by 1.25 below the code of 1. (These two bounds are one
+    // instruction where a median of three is.)
+    let scaled = magnitude * factor;
+    let above = round(scaled * (0.022222223 / scale) + 0.17777778 * five_n);
+    let below_one = vec4<f32>(select(318.75, 638.75, is_unsigned));
+    let border = five_n + 9.0 * clamp(5.0 * above - five_n, vec4<f32>(1.0), below_one);
     let is_above = scaled - border * coarse_scale >= border * (scale - coarse_scale);
-    let number = above - select(vec4<f32>(1.0), vec4<f32>(), is_above);
 
-    // The code, again without a conversion; there is no -1.
-    var code = number + 8388607.0;
-    if (!is_unsigned) {
+    // The codes, again without a conversion: each a byte, and above it the exponent of 2^23; there is no -1.
+    var codes: vec4<u32>;
+    if (is_unsigned) {
+        codes = bitcast<vec4<u32>>(above + 8388607.0) - select(vec4<u32>(1u), vec4<u32>(), is_above);
+    } else {
+        let number = above - select(vec4<f32>(1.0), vec4<f32>(), is_above);
         let signs = bitcast<vec4<u32>>(value) & vec4<u32>(0x80000000u);
         let signed_number = bitcast<vec4<f32>>(bitcast<vec4<u32>>(number) | signs);
-        code = max(signed_number + 8388735.0, vec4<f32>(8388608.0));
+        codes = bitcast<vec4<u32>>(max(signed_number + 8388735.0, vec4<f32>(8388608.0)));
     }
-    let not_finite = select(0u, 255u, absmax_bits >= 0x7f800000u);
-    return (bitcast<vec4<u32>>(code) & vec4<u32>(0xffu)) | vec4<u32>(not_finite);
+    // Shifts take that exponent off, from all but the first. (A value that does not exist may be any number, and have
+    // other bits: such come last, and change no code before them.)
+    let word = (codes.x & 0xffu) | (codes.y << 8u) | (codes.z << 16u) | (codes.w << 24u);
+    return word | select(0u, 0xffffffffu, absmax_bits >= 0x7f800000u);
 }

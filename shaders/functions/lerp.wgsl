@@ -2,6 +2,7 @@
 // exactly and a constant sequence stays constant. (aten/src/ATen/native/Lerp.h)
 
 fn lerp(start: vec4<f32>, end: vec4<f32>, weight: f32) -> vec4<f32> {
-    let difference = end - start;
-    return select(end - difference * (1.0 - weight), start + difference * weight, weight < 0.5);
+    let is_near_start = weight < 0.5;
+    let nearer = select(end, start, is_near_start);
+    return nearer + (end - start) * select(weight - 1.0, weight, is_near_start);
 }

@@ -10,9 +10,9 @@ fn load_codes(first: u32, place: Place) -> vec4<u32> {
     return (vec4<u32>(codes) >> vec4<u32>(4u, 0u, 12u, 8u)) & vec4<u32>(0xfu);
 }
 
-fn store_codes(first: vec2<u32>, a: Place, b: Place, of_a: vec4<u32>, of_b: vec4<u32>) {
+fn store_codes(first: vec2<u32>, a: Place, b: Place, of_a: u32, of_b: u32) {
     // Where the second vec4 has no elements, its codes are padding.
-    state[first.x + a.part % 32u] = pack_nibbles(of_a) | (pack_nibbles(of_b) << 16u);
+    state[first.x + a.part % 32u] = of_a | (of_b << 16u);
 }
 
 fn pack_nibbles(codes: vec4<u32>) -> u32 {

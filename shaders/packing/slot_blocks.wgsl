@@ -7,7 +7,7 @@
 // The update has used the moments before they are rounded here.
 //
 // Joined with: packing/state_codes.wgsl; a codec (scale_of, decode_codes, encode_codes; to encode, scales are bits, since they may
-// be those of infinity or NaN), the size of a code (slot_8 or slot_4: CODE_WORDS, load_codes,
+// be those of infinity or NaN, and four codes are a word, packed), the size of a code (slot_8 or slot_4: CODE_WORDS, load_codes,
 // store_codes) and the size of a block (blocks/: SCALE_WORDS, load_scales, store_scales,
 // largest_of_blocks). 256 elements, the frame's block, are CODE_WORDS of codes and SCALE_WORDS of scales
 // behind them. An exact slot's words are those of f32.
@@ -66,7 +66,9 @@ fn below_infinity(slot: u32, value: vec4<f32>, is_kept: vec4<bool>) -> vec4<f32>
         return value;
     }
     let bits = bitcast<vec4<u32>>(value);
-    let is_infinite = (bits & vec4<u32>(0x7fffffffu)) == vec4<u32>(0x7f800000u);
+    // (What is never negative needs no mask.)
+    let magnitude = bits & vec4<u32>(select(0x7fffffffu, 0xffffffffu, is_unsigned(slot)));
+    let is_infinite = magnitude == vec4<u32>(0x7f800000u);
     // One below the bits of an infinity lies the largest f32 of that sign.
     return bitcast<vec4<f32>>(bits - select(vec4<u32>(), vec4<u32>(1u), is_infinite & !is_kept));
 }

@@ -62,7 +62,7 @@
 //!   how many of the four elements exist, 0 for a lane without work;
 //! - a **codec**: `decode_param(codes)` and `encode_param(value)`, or `decode_grad(codes)`; for the
 //!   state either, for `packing/slot_vec4`, the alias `StateWord` and the conversions of a word, or, for
-//!   `packing/slot_blocks`, the scale of a block, and codes from values and values from codes;
+//!   `packing/slot_blocks`, the scale of a block, and values from codes and codes, packed, from values;
 //! - **blocks**: where scales lie (`SCALE_WORDS`, `load_scales`, `store_scales`), and
 //!   `largest_of_blocks(place, of_a, of_b)`, through workgroup memory;
 //! - a **precision**: `MasterWord`, `load_param(place)` and `store_param(place, value, tensor)`;

@@ -2,6 +2,6 @@
 
 fn prepare(lane: u32) {}
 
-fn encode(value: vec4<f32>, absmax: f32) -> vec4<u32> {
+fn encode(value: vec4<f32>, absmax: f32) -> u32 {
     return dynamic_encode(value, bitcast<u32>(absmax), KIND);
 }
