@@ -22,6 +22,9 @@ const LAYER: (&str, &str) = (
 /// Dawn for Node, with Tint and Vulkan: of npm.
 const DAWN: (&str, &str) = ("webgpu", "0.6.2");
 
+/// The package of Debian's that reads JSON in C++, and its header.
+const JSON: (&str, &str) = ("nlohmann-json3-dev", "usr/include/nlohmann/json.hpp");
+
 /// The package of Debian's that has SwiftShader, and where it lies there as a Vulkan driver.
 const SWIFTSHADER: (&str, &str) = ("chromium-common", "usr/lib/chromium/vk_swiftshader_icd.json");
 
@@ -31,6 +34,25 @@ pub(crate) fn dawn(target: &Path) -> anyhow::Result<PathBuf> {
         install_node()?;
     }
     Ok(npm(&target.join("player"), DAWN)?.join("index.js"))
+}
+
+/// The folder of wgpu-native: WebGPU for C++.
+pub(crate) fn wgpu_native(target: &Path) -> anyhow::Result<PathBuf> {
+    if !runs("g++") {
+        say("there is no g++: installing it (apt-get install g++)");
+        let without_apt = "there is no apt to install g++ with: install it and run this again";
+        install(&["--no-install-recommends", "g++"], without_apt)?;
+    }
+    let folder = target.join("player/wgpu-native");
+    run(Command::new("tools/unpack_wgpu_native.sh").arg(&folder))?;
+    Ok(folder)
+}
+
+/// The folder of the header that `tools/player.hpp` reads JSON with.
+pub(crate) fn json(target: &Path) -> anyhow::Result<PathBuf> {
+    let headers = target.join("player/json");
+    debian(&headers, JSON)?;
+    Ok(headers.join("usr/include"))
 }
 
 /// The driver that `VK_DRIVER_FILES` names, or SwiftShader. (Dawn takes no lavapipe before Mesa 23.)

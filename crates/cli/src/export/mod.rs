@@ -81,8 +81,9 @@ A plan is all that a program without Rust needs to take the steps of an optimize
                                and what the host writes for a step
   plan.bin                     what buffers hold at the beginning
   kernels/*.wgsl               the kernels, whole
-docs/plan.md describes them; tools/player.mjs, of a hundred lines, plays a plan in a browser, Node or Deno. A plan is
-valid on every device with WebGPU's default limits, unless --max-buffer-size is more, and takes no GPU to make.
+docs/plan.md describes them; tools/player.mjs, of a hundred lines, plays a plan in a browser, Node or Deno, and
+tools/player.hpp in C++. A plan is valid on every device with WebGPU's default limits, unless --max-buffer-size is
+more, and takes no GPU to make.
 
 Examples:
   fallline export --model shapes.json -o plan   AdamW

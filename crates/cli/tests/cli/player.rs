@@ -1,5 +1,5 @@
-//! `fallline export`, and its plans played by `tools/player.mjs` in another WebGPU, Dawn, on the driver that the engine
-//! itself runs on: `cargo xtask player` fetches both.
+//! `fallline export`, and its plans played by `tools/player.mjs` in another WebGPU, Dawn, and by `tools/player.hpp` with
+//! wgpu-native, on the driver that the engine itself runs on: `cargo xtask player` fetches these.
 
 use std::{
     env, fs,
@@ -345,31 +345,86 @@ fn repository(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)
 }
 
-#[test]
-#[ignore = "needs Dawn for Node: cargo xtask player"]
-fn a_plan_takes_the_engines_steps_in_another_webgpu() {
+/// A program in C++, built with wgpu-native in the place of a browser's WebGPU.
+fn compiled(source: &Path) -> Command {
+    let native = env::var_os("FALLLINE_WGPU_NATIVE").map(PathBuf::from);
+    let native = native.expect("FALLLINE_WGPU_NATIVE must be its folder: run `cargo xtask player`");
+    let json = env::var_os("FALLLINE_JSON").expect("FALLLINE_JSON: run `cargo xtask player`");
+    let program = scratch("program");
+    let mut compiler = Command::new("g++");
+    compiler.args(["-std=c++20", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program).arg(source);
+    for headers in [repository("tools"), here(""), native.join("include"), json.into()] {
+        compiler.arg("-I").arg(headers);
+    }
+    let rpath = format!("-Wl,-rpath,{}", native.display());
+    run(compiler.arg(native.join("libwgpu_native.so")).arg(rpath)).good();
+    Command::new(program)
+}
+
+/// The steps that the engine has taken, a folder for each case.
+fn recordings() -> Vec<PathBuf> {
     let limits = Limits::default();
     let gpu = Gpu::from_env().and_then(|gpu| gpu.restrict_limits(&limits)).unwrap();
-    let folders = CASES.iter().map(|case| record(&gpu, case));
-    let folders: Vec<_> = folders.collect();
-    let player = repository("tools/player.mjs");
-    let ran = run(node().arg(here("play.mjs")).arg(player).args(folders)).good();
+    CASES.iter().map(|case| record(&gpu, case)).collect()
+}
+
+fn plays_all(player: &mut Command) {
+    let ran = run(player.args(recordings())).good();
     assert_eq!(ran.out.matches("6 steps, ").count(), CASES.len(), "{ran:?}");
     println!("{}", ran.out);
 }
 
 #[test]
 #[ignore = "needs Dawn for Node: cargo xtask player"]
-fn the_guides_program_trains() {
+fn a_plan_takes_the_engines_steps_in_another_webgpu() {
+    plays_all(node().arg(here("play.mjs")).arg(repository("tools/player.mjs")));
+}
+
+#[test]
+#[ignore = "needs wgpu-native: cargo xtask player"]
+fn a_plan_takes_the_engines_steps_in_cpp() {
+    plays_all(&mut compiled(&here("play.cpp")));
+}
+
+/// The program on the page for runtimes that are not in Rust, in this language, in a folder with its plan.
+fn program_of_the_guide(language: &str, name: &str) -> (PathBuf, String) {
     let page = fs::read_to_string(repository("crates/fallline/src/guide/javascript.md")).unwrap();
-    let program = page.split("```js\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
-    let folder = folder("guide");
+    let begin = format!("```{language}\n");
+    let program = page.split(&begin).nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let folder = folder(name);
     fs::write(folder.join("shapes.json"), "{\"weight\": [100, 30]}").unwrap();
     export(&folder, &[]).good();
-    fs::copy(repository("tools/player.mjs"), folder.join("player.mjs")).unwrap();
-    fs::write(folder.join("program.mjs"), program).unwrap();
-    let ran = run_in(&folder, node().arg("program.mjs")).good();
+    (folder, program.to_owned())
+}
+
+fn trains(folder: &Path, program: &mut Command) {
+    let ran = run_in(folder, program).good();
     let farthest: f64 = ran.out.trim().parse().expect("it prints a number");
     // Weight decay holds against it.
     assert!(farthest < 0.05, "{ran:?}");
+}
+
+#[test]
+#[ignore = "needs Dawn for Node: cargo xtask player"]
+fn the_guides_program_trains() {
+    let (folder, program) = program_of_the_guide("js", "guide");
+    fs::copy(repository("tools/player.mjs"), folder.join("player.mjs")).unwrap();
+    fs::write(folder.join("program.mjs"), program).unwrap();
+    trains(&folder, node().arg("program.mjs"));
+}
+
+#[test]
+#[ignore = "needs wgpu-native: cargo xtask player"]
+fn the_guides_program_in_cpp_trains() {
+    let (folder, program) = program_of_the_guide("cpp", "guide");
+    let main = "int main() {
+  float farthest = 0.0f;
+  for (float value : train(instance(), requestDevice()))
+    farthest = std::max(farthest, std::abs(value - 3.0f));
+  std::printf(\"%f\\n\", farthest);
+}
+";
+    let source = folder.join("program.cpp");
+    fs::write(&source, format!("#include \"device.hpp\"\n{program}\n{main}")).unwrap();
+    trains(&folder, &mut compiled(&source));
 }
