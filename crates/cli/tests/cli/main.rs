@@ -19,6 +19,7 @@ mod quantize;
 mod quantize_errors;
 mod race;
 mod replay;
+mod replay_groups;
 mod replay_schedule;
 mod schedule;
 mod train;
