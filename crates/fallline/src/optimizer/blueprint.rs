@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use wgpu::{Buffer, BufferUsages};
 
-use super::{Info, Lies, Optimizer};
+use super::{Info, Lies, Optimizer, PerStep};
 use crate::{
     Error, Gpu, Group, Options, Result, TensorSpec,
     abi::Placement,
@@ -292,6 +292,7 @@ impl Blueprint {
         Ok(Optimizer {
             gpu,
             groups,
+            per_step: PerStep::of(&infos),
             infos,
             ids,
             programs,

@@ -175,8 +175,7 @@ impl Optimizer {
     }
 
     fn record_exchange(&self, encoder: &mut CommandEncoder, exchange: &Exchange) -> Result<()> {
-        let mut input =
-            Step::new().input(&self.groups, self.infos.iter().map(|info| info.group))?;
+        let mut input = Step::new().input(&self.groups, self.per_step.groups.iter().copied())?;
         input.absent.extend(self.gone());
         let written = self.control.inputs.write(&self.gpu, &input, &self.control.constants, &[])?;
         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {

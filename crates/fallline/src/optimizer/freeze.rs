@@ -1,6 +1,6 @@
 //! Tensors that stand still for a while.
 
-use super::Optimizer;
+use super::{Optimizer, PerStep};
 use crate::{Result, Select, TensorId};
 
 impl Optimizer {
@@ -67,6 +67,7 @@ impl Optimizer {
         for id in self.select(select)? {
             self.infos[id.0].frozen = frozen;
         }
+        self.per_step = PerStep::of(&self.infos);
         Ok(())
     }
 

@@ -77,6 +77,7 @@ pub struct Optimizer {
     pub(crate) gpu: Gpu,
     pub(crate) groups: Vec<Group>,
     pub(crate) infos: Vec<Info>,
+    per_step: PerStep,
     pub(crate) ids: HashMap<String, usize>,
     programs: Vec<Program>,
     pub(crate) layout: Layout,
@@ -119,6 +120,26 @@ impl Info {
     /// Where it begins in the tensor that it is a piece of.
     fn whole_elem(&self) -> u64 {
         self.spec.whole.map_or(0, |whole| whole.first_elem)
+    }
+}
+
+/// What every step asks of all tensors, apart from the rest of what is known of them: few cache lines, since a step finds
+/// them cold behind other work.
+#[derive(Debug)]
+struct PerStep {
+    /// The group of each tensor.
+    groups: Vec<usize>,
+    /// The tensors without gradient in any step: taken out, or frozen.
+    absent: Vec<usize>,
+}
+
+impl PerStep {
+    fn of(infos: &[Info]) -> Self {
+        let absent = infos.iter().enumerate().filter(|(_, info)| info.gone || info.frozen);
+        Self {
+            groups: infos.iter().map(|info| info.group).collect(),
+            absent: absent.map(|(index, _)| index).collect(),
+        }
     }
 }
 
@@ -298,10 +319,10 @@ impl Optimizer {
 
     /// What the GPU needs to know of a step, which fills this entry of those for reports if it is not 0.
     fn input(&self, step: &Step<'_>, monitored: u32) -> Result<Input> {
-        let mut input = step.input(&self.groups, self.infos.iter().map(|info| info.group))?;
+        let mut input = step.input(&self.groups, self.per_step.groups.iter().copied())?;
         input.head.monitored = monitored;
         input.head.decides = u32::from(self.always_measures() || monitored != 0);
-        input.absent.extend(self.gone().chain(self.frozen()));
+        input.absent.extend(&self.per_step.absent);
         Ok(input)
     }
 

@@ -2,7 +2,7 @@
 
 use wgpu::CommandEncoder;
 
-use super::{Lies, Optimizer, blueprint::Roster, borrowed::Placed};
+use super::{Lies, Optimizer, PerStep, blueprint::Roster, borrowed::Placed};
 use crate::{
     BorrowedTensor, BufferRange, Error, Result, TensorId, TensorSpec, abi::Kept, layout::TILE_ELEMS,
 };
@@ -104,6 +104,7 @@ impl Optimizer {
         for (new, old) in changed.infos.iter_mut().zip(&self.infos) {
             new.frozen = old.frozen;
         }
+        changed.per_step = PerStep::of(&changed.infos);
         if let (Some(new), Some(old)) = (&mut changed.reports, &self.reports) {
             new.go_on_after(old);
         }
