@@ -22,6 +22,8 @@ mod print;
 mod quantize;
 mod race;
 mod replay;
+#[cfg(test)]
+mod repository;
 mod rule;
 mod schedule;
 mod schedulers;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    env, fs,
     path::PathBuf,
 };
 
@@ -10,9 +10,15 @@ use fallline_reference::{Averaging, Number, Rule, Steering, Tensor, rule, step_g
 use safetensors::{SafeTensors, tensor::TensorView};
 use toml::{Table, Value};
 
+/// That of the traces: from where cargo says that this package is, or where it was built.
+fn folder() -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(package).join("../../tests/golden")
+}
+
 /// The case's trace and its config.
 fn golden(case: &str) -> (Vec<u8>, Table) {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+    let dir = folder();
     let config = fs::read_to_string(dir.join(format!("{case}.toml"))).unwrap();
     (fs::read(dir.join(format!("{case}.safetensors"))).unwrap(), config.parse().unwrap())
 }
@@ -167,8 +173,7 @@ fn replay<T: Number>(case: &str) -> BTreeMap<String, f64> {
 /// The cases that are a matter of rules and of what comes after them: in f32, neither clipped nor scaled, and with
 /// hyperparameters that stay. (Twins know no schedules; `fallline replay` follows those of the others.)
 fn cases() -> Vec<String> {
-    let dir = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
-    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    let files = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let traces = files.filter(|path| path.extension().is_some_and(|e| e == "safetensors"));
     let mut cases: Vec<String> =
         traces.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();

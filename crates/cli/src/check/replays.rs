@@ -55,7 +55,7 @@ fn judge(differences: &[Difference]) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::fs;
 
     use super::*;
 
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn they_are_those_of_the_golden_tests() {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden");
+        let golden = crate::repository::path("tests/golden");
         for Recorded { name, config, trace } in &RECORDED {
             let read =
                 |extension| fs::read(golden.join(name).with_extension(extension)).expect(name);

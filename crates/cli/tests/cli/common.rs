@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    env,
     ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
@@ -60,14 +61,14 @@ impl Ran {
 
 /// Runs `fallline` with these arguments.
 pub(crate) fn fallline<S: AsRef<OsStr>>(arguments: &[S]) -> Ran {
-    run(Command::new(env!("CARGO_BIN_EXE_fallline")).args(arguments))
+    run(Command::new(binary()).args(arguments))
 }
 
 /// Runs `fallline` with nobody who reads what it prints, as `fallline … | true`.
 pub(crate) fn unread<S: AsRef<OsStr>>(arguments: &[S]) -> Ran {
     // The reading end is dropped before there is anything to read.
     let (_, closed) = std::io::pipe().expect("a pipe");
-    run(Command::new(env!("CARGO_BIN_EXE_fallline")).args(arguments).stdout(closed))
+    run(Command::new(binary()).args(arguments).stdout(closed))
 }
 
 /// Runs a command among the files of this test.
@@ -86,14 +87,34 @@ pub(crate) fn run_in(folder: &Path, command: &mut Command) -> Ran {
 pub(crate) fn scratch(name: &str) -> PathBuf {
     // Tests run each in a thread of its name, or one after the other in one thread.
     let test = thread::current().name().unwrap_or("tests").replace("::", ".");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
+    let folder = told("CARGO_TARGET_TMPDIR", env!("CARGO_TARGET_TMPDIR")).join(test);
     fs::create_dir_all(&folder).expect("a folder");
     folder.join(name)
 }
 
 /// A golden file.
 pub(crate) fn golden(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden").join(name)
+    repository("tests/golden").join(name)
+}
+
+/// A file of the repository.
+pub(crate) fn repository(file: &str) -> PathBuf {
+    package().join("../..").join(file)
+}
+
+/// The folder of this package.
+pub(crate) fn package() -> PathBuf {
+    told("CARGO_MANIFEST_DIR", env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The binary under test.
+pub(crate) fn binary() -> PathBuf {
+    told("CARGO_BIN_EXE_fallline", env!("CARGO_BIN_EXE_fallline"))
+}
+
+/// A place that the environment tells, or else that of the build: tests may run on another machine.
+fn told(variable: &str, built: &str) -> PathBuf {
+    env::var_os(variable).unwrap_or_else(|| built.into()).into()
 }
 
 /// Replays a trace.

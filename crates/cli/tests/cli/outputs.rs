@@ -11,7 +11,7 @@ use std::{
 use safetensors::{Dtype, SafeTensors};
 use tempfile::TempDir;
 
-use crate::common::{Ran, Tensor, read, run_in, write};
+use crate::common::{Ran, Tensor, binary, read, run_in, write};
 
 /// An empty folder, but for a file to quantize.
 fn folder() -> TempDir {
@@ -24,7 +24,7 @@ fn folder() -> TempDir {
 }
 
 fn fallline(folder: &Path, arguments: &[&str]) -> Ran {
-    run_in(folder, Command::new(env!("CARGO_BIN_EXE_fallline")).args(arguments))
+    run_in(folder, Command::new(binary()).args(arguments))
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -94,7 +94,7 @@ fn the_input_is_kept_whatever_it_is_called() {
 fn stdout_holds_the_result_alone_also_where_it_is_a_file() {
     let dir = folder();
     let to = dir.path().join("out");
-    let ran = Command::new(env!("CARGO_BIN_EXE_fallline"))
+    let ran = Command::new(binary())
         .args(["quantize", "in", "/dev/stdout"])
         .env("NODEVICE_SELECT", "1")
         .current_dir(dir.path())
@@ -107,7 +107,7 @@ fn stdout_holds_the_result_alone_also_where_it_is_a_file() {
     assert_eq!(read(&to).0.len(), 2);
     assert_eq!(names(dir.path()), ["in", "out"]);
 
-    let piped = Command::new(env!("CARGO_BIN_EXE_fallline"))
+    let piped = Command::new(binary())
         .args(["quantize", "in", "/dev/stdout"])
         .current_dir(dir.path())
         .output()
@@ -121,7 +121,7 @@ fn what_is_appended_to_stays() {
     let dir = folder();
     let script = format!(
         "echo before > log; '{}' quantize in /dev/null --json /dev/stdout >> log",
-        env!("CARGO_BIN_EXE_fallline")
+        binary().display()
     );
     run_in(dir.path(), Command::new("sh").args(["-c", &script])).good();
     let log = fs::read_to_string(dir.path().join("log")).unwrap();

@@ -16,7 +16,7 @@ use fallline::{
 use half::{bf16, f16};
 use serde_json::{Value, json};
 
-use crate::common::{Ran, fallline, run, run_in, scratch};
+use crate::common::{Ran, fallline, package, repository, run, run_in, scratch};
 
 const SHAPES: [(&str, &[usize]); 4] =
     [("weight", &[130, 100]), ("bias", &[257]), ("scale", &[]), ("embedding", &[41, 120])];
@@ -338,11 +338,7 @@ fn node() -> Command {
 }
 
 fn here(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cli").join(file)
-}
-
-fn repository(file: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(file)
+    package().join("tests/cli").join(file)
 }
 
 /// A program in C++, built with wgpu-native in the place of a browser's WebGPU.

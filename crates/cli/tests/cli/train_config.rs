@@ -4,10 +4,10 @@ use std::{fs, path::PathBuf};
 
 use serde_json::Value;
 
-use crate::common::{Ran, config, fallline, read, scratch};
+use crate::common::{Ran, config, fallline, read, repository, scratch};
 
 /// The file that the documentation points to.
-const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/train.toml");
+const EXAMPLE: &str = "examples/train.toml";
 
 fn train(options: &[&str]) -> Ran {
     fallline(&[&["train"], options].concat())
@@ -33,8 +33,16 @@ fn file(text: &str) -> PathBuf {
 #[test]
 fn the_example_trains() {
     let json = scratch("example.json");
-    let ran =
-        train(&["--config", EXAMPLE, "--epochs", "5", "--json", json.to_str().unwrap()]).good();
+    let example = repository(EXAMPLE);
+    let ran = train(&[
+        "--config",
+        example.to_str().unwrap(),
+        "--epochs",
+        "5",
+        "--json",
+        json.to_str().unwrap(),
+    ])
+    .good();
     for line in [
         "  optimizer: adamw, 2 tensors, lr 0.004 along one_cycle, weight decay along cosine_annealing\n",
         "  optimizer.no_decay: adamw, 2 tensors, lr 0.004 along one_cycle\n",

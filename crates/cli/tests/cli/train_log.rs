@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::common::{Ran, fallline, scratch};
+use crate::common::{Ran, binary, fallline, scratch};
 
 fn train(log: &str, more: &[&str]) -> Ran {
     let (json, log) = (scratch("result.json"), scratch(log));
@@ -75,7 +75,7 @@ fn killed_and_resumed(log: &str, options: &[&str]) {
     fs::remove_dir_all(&folder).unwrap();
     let whole = fs::read_to_string(whole).unwrap();
 
-    let mut child = Command::new(env!("CARGO_BIN_EXE_fallline"))
+    let mut child = Command::new(binary())
         .args(arguments(&log))
         .env("NODEVICE_SELECT", "1")
         .stdin(Stdio::null())

@@ -205,13 +205,13 @@ fn ctrl_c_saves_the_run() {
         process::{Command, Stdio},
     };
 
-    use crate::common::run_in;
+    use crate::common::{binary, run_in};
 
     folder("checkpoints");
     let at = scratch("");
     let options = ["train", "--hidden", "16", "--batch", "8", "--epochs", "20"];
     let files = ["--csv", "stopped.csv", "-o", "stopped.svg"];
-    let mut child = Command::new(env!("CARGO_BIN_EXE_fallline"))
+    let mut child = Command::new(binary())
         .args(options)
         .args(files)
         .env("NODEVICE_SELECT", "1")
@@ -227,7 +227,7 @@ fn ctrl_c_saves_the_run() {
     while !said.contains("\nadamw") {
         assert!(out.read_line(&mut said).unwrap() > 0, "{said}");
     }
-    let interrupt = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    let interrupt = Command::new("sh").args(["-c", &format!("kill -INT {}", child.id())]).status();
     assert!(interrupt.unwrap().success());
     out.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
@@ -240,7 +240,7 @@ fn ctrl_c_saves_the_run() {
     let command = said.lines().find(|line| line.ends_with(" --resume")).unwrap();
     run_in(&at, Command::new("sh").args(["-c", command])).good();
     let resumed = fs::read_to_string(at.join("stopped.csv")).unwrap();
-    let mut whole = Command::new(env!("CARGO_BIN_EXE_fallline"));
+    let mut whole = Command::new(binary());
     run_in(&at, whole.args(options).args(["--csv", "whole.csv"])).good();
     assert_eq!(resumed, fs::read_to_string(at.join("whole.csv")).unwrap());
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::common::{fallline, golden, run, unread};
+use crate::common::{binary, fallline, golden, run, unread};
 
 const COMMANDS: [&str; 10] = [
     "info",
@@ -82,7 +82,7 @@ fn a_backend_that_does_not_exist_is_named() {
     let (replay, quantize) = (replay(), quantize());
     for command in [&["info"][..], &["check"], &["train"], &["bench"], &replay, &quantize] {
         for (names, found) in [("vulkn", "vulkn"), ("vulkan,foo", "foo")] {
-            let mut fallline = Command::new(env!("CARGO_BIN_EXE_fallline"));
+            let mut fallline = Command::new(binary());
             run(fallline.args(command).env("WGPU_BACKEND", names)).refuses(&format!(
                 "WGPU_BACKEND names the backend '{found}', but the backends are vulkan, metal, dx12, gl"
             ));
