@@ -124,6 +124,32 @@ pub(crate) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> S
     lines.iter().map(line).collect()
 }
 
+/// Columns of a terminal that tables and whole sentences fit.
+pub(crate) const WIDTH: usize = 100;
+
+/// Text in lines of at most [`WIDTH`] characters, broken at spaces; what goes on is indented by two more than its line.
+pub(crate) fn wrapped(text: &str) -> String {
+    let wrap = |line: &str| {
+        let words = line.trim_start_matches(' ');
+        let indent = &line[..line.len() - words.len()];
+        let (mut wrapped, mut len) = (indent.to_owned(), indent.len());
+        for (index, word) in words.split(' ').enumerate() {
+            let word_len = word.chars().count();
+            if index > 0 && len + 1 + word_len > WIDTH {
+                wrapped = wrapped + "\n" + indent + "  ";
+                len = indent.len() + 2;
+            } else if index > 0 {
+                wrapped.push(' ');
+                len += 1;
+            }
+            wrapped.push_str(word);
+            len += word_len;
+        }
+        wrapped
+    };
+    text.split('\n').map(wrap).collect::<Vec<_>>().join("\n")
+}
+
 /// A progress bar on stderr; hidden when stderr is no terminal.
 pub(crate) fn progress(len: usize, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(len as u64).with_message(what);
@@ -158,6 +184,22 @@ mod tests {
         let row = |name: &str| vec![name.to_owned(), "x".to_owned(), "1".to_owned()];
         let text = table(&["name", "what", "n"], [row("a\nb"), row("wider")].into_iter());
         assert_eq!(text, "name   what  n\na\\nb   x     1\nwider  x     1\n");
+    }
+
+    #[test]
+    fn long_lines_are_wrapped_and_short_ones_are_left() {
+        let words = ["word"; 45].join(" ");
+        let text = format!("{words}\n\nshort\n{}\n", "x".repeat(2 * WIDTH));
+        let wrapped = wrapped(&text);
+        let lines: Vec<&str> = wrapped.split('\n').collect();
+        // 5 n - 1 characters of n words, then 5 n + 1.
+        assert_eq!(lines[0].len(), 99);
+        assert_eq!((lines[1].len(), &lines[1][..6]), (96, "  word"));
+        assert_eq!(lines[3..], ["", "short", &"x".repeat(2 * WIDTH), ""]);
+        let unwrapped = lines[..3].concat().replace("  ", " ");
+        assert_eq!(unwrapped, words);
+        let indented = super::wrapped(&format!("    {words}"));
+        assert!(indented.starts_with("    word word") && indented.contains("\n      word word"));
     }
 
     #[test]

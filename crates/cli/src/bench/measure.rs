@@ -14,9 +14,11 @@ use indicatif::ProgressBar;
 
 use super::{
     baselines::{Known, PerTensor, Scalars, Tensors, Unfused},
+    models::Model,
+    row::Subject,
     subject,
 };
-use crate::{around::Around, copy::Copy, precision::Numerics, timing::Timer};
+use crate::{around::Around, copy::Copy, precision::Numerics, rule::RuleName, timing::Timer};
 
 /// Rounds before the first that counts: pages are touched and kernels compiled there.
 pub(crate) const WARMUP_ROUNDS: usize = 2;
@@ -68,6 +70,18 @@ pub(crate) struct Paired {
 }
 
 impl Bench {
+    /// What a row of this model and rule is about.
+    pub(super) fn subject(&self, (model, name, width): (Model, RuleName, f64)) -> Subject {
+        Subject {
+            model: model.name(),
+            rule: name.to_string(),
+            numerics: self.numerics,
+            around: self.around,
+            width,
+            borrowed: self.borrowed,
+        }
+    }
+
     /// Measures a rule over these tensors.
     pub(crate) fn measure(
         &self,

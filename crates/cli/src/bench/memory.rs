@@ -89,24 +89,15 @@ pub(super) fn measure(
     Ok(rows)
 }
 
-const HEAD: [&str; 9] = [
-    "model",
-    "rule",
-    "parameters",
-    "beside them",
-    "gradients",
-    "state",
-    "B param",
-    "B state",
-    "B total",
-];
+const HEAD: [&str; 9] =
+    ["model", "rule", "param", "beside", "grad", "state", "B param", "B state", "B total"];
 
 pub(super) fn table(rows: &[Held]) -> String {
     let cells = |row: &Held| {
         let Numerics { param, grad, precision, state, .. } = row.numerics;
         let beside = match precision {
             Precision::Nearest => "-".to_owned(),
-            Precision::Stochastic => precision.in_words().to_owned(),
+            Precision::Stochastic => precision.to_string(),
             _ => Master::of(precision).to_string(),
         };
         vec![

@@ -9,9 +9,11 @@
 //! | `moving`    | what it costs that gradients move                                      |
 //! | `measure`   | the rounds                                                             |
 //! | `row`       | the result                                                             |
-//! | `overview`  | a row for each rule, as a table in Markdown                            |
+//! | `overview`  | a row for each rule, as one table                                      |
+//! | `compare`   | an earlier result beside a later one                                   |
 
 mod baselines;
+mod compare;
 mod measure;
 mod memory;
 mod models;
@@ -22,15 +24,18 @@ mod subject;
 
 use std::sync::Arc;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
 use fallline::{Gpu, IntoRule, Rprop, Rule, Sgd};
+use indicatif::ProgressBar;
 
 use self::{
+    compare::{Key, Results},
     measure::{Bench, WARMUP_ROUNDS},
     models::Model,
+    overview::Overview,
     row::Row,
 };
 use crate::{
@@ -88,9 +93,27 @@ pub(crate) struct Args {
     #[arg(long, requires = "borrowed", conflicts_with_all = ["no_baselines", "memory", "Around"])]
     moving: bool,
 
-    /// Measure every rule on a single model, without baselines, and print one table in Markdown
+    /// Measure every rule on a single model, without baselines, and print one table
     #[arg(long, conflicts_with_all = ["rule", "memory", "moving"])]
     all_rules: bool,
+
+    /// Print that table in Markdown, with what each rule keeps
+    #[arg(long, requires = "all_rules")]
+    markdown: bool,
+
+    /// Print how the times differ from those of an earlier --json, and whether by more than their spread
+    #[arg(long, value_name = "OLD.json", conflicts_with_all = ["memory", "moving"])]
+    compare: Option<PathBuf>,
+
+    /// With --compare: measure nothing, and compare with this result
+    #[arg(
+        value_name = "NEW.json",
+        requires = "compare",
+        conflicts_with_all = [
+            "model", "rule", "steps", "width", "borrowed", "no_baselines", "all_rules", "json", "PrecisionArgs", "Around"
+        ]
+    )]
+    new: Option<PathBuf>,
 
     /// Write the rows to FILE as JSON
     #[arg(long, value_name = "FILE")]
@@ -99,9 +122,9 @@ pub(crate) struct Args {
 
 const HELP: &str = "\
 Columns:
-  ms/step     median of the rounds
+  ms/step     median of the rounds, and the fastest and the slowest
   GB/s        the bytes that the rule must move, by that time
-  copy GB/s   a plain copy, read and write
+  copy        GB/s of a plain copy, read and write
   roofline    time of the step's bare loads and stores by the time of the step: median and quartiles
               of the rounds (what clipping and scaling read beforehand is not among these loads;
               Lookahead's slow weights are, though most steps do not touch them)
@@ -111,10 +134,17 @@ Columns:
               by it, median and quartiles
   per tensor  a fused kernel with a dispatch for each tensor; (x): by the time of the step
   unfused     a kernel for each operation and tensor; (x): by the time of the step
+With --all-rules, bytes for each parameter:
+  state, int8 what the rule keeps in GPU memory, in the formats that were asked for and in int8
+  moved       what a step must load and store
+With --compare, a line for each of ms/step, roofline and copy: the medians of the old and the new rounds,
+their ratio, and whether it differs from 1 by more than its spread, which is an interval that holds 95 % of
+the ratios when the rounds of both are drawn anew. Rows of the same model, rule and options are compared;
+others are named, and so are another device, driver or version. It ends with 0 if a step is slower, too.
 With --memory, bytes of GPU memory for each parameter, by the sizes of the buffers:
   B param     parameters and gradients
   B state     the rule's state and what is kept beside parameters, padding included
-With --borrowed --moving, host time:
+With --borrowed --moving, host time, the median of the rounds, and their quartiles:
   places us   what places add to recording a step, with what moved since the step before
   encode us   recording a step without places
 
@@ -127,6 +157,9 @@ Examples:
   fallline bench --memory                       bytes for each parameter, by formats
   fallline bench --borrowed --moving            gradients that lie elsewhere in every step
   fallline bench --all-rules                    every rule, as one table
+  fallline bench --json old.json                before a change, and after it:
+  fallline bench --compare old.json             is a step slower than it was?
+  fallline bench --compare old.json new.json    the same, of two results
   fallline bench --width 0.25 --steps 5         a smaller model on a smaller machine";
 
 fn steps(text: &str) -> Result<usize, String> {
@@ -148,7 +181,13 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     if args.all_rules && args.model.len() > 1 {
         return Err(usage(anyhow!("--all-rules takes one --model, found {}", args.model.len())));
     }
-    let json = Outputs::default().open_any(args.json.as_deref())?;
+    let inputs: Vec<&Path> = args.compare.as_deref().into_iter().collect();
+    let json = Outputs::beside(&inputs).open_any(args.json.as_deref())?;
+    let old = args.compare.as_deref().map(Results::read).transpose()?;
+    if let (Some(old), Some(new)) = (&old, &args.new) {
+        print::print(compare::text(old, &Results::read(new)?)?)?;
+        return Ok(Outcome::Good);
+    }
     let gpu = device.open()?;
     if args.memory {
         return memory(args, &gpu, json.as_ref());
@@ -161,14 +200,14 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     let adapter = AdapterReport::new(&gpu.adapter_info());
     let around =
         args.around.in_words().map(|around| format!(", with {around}")).unwrap_or_default();
-    print::print(format_args!(
+    print::print(print::wrapped(&format!(
         "{}, {}, {}; timed by {}; {numerics}, {}{around}\n\n",
         adapter.name,
         adapter.backend,
         adapter.driver,
         timer.describe(),
         if args.borrowed { "borrowed" } else { "in the arena" },
-    ))?;
+    )))?;
     let bench = Bench {
         gpu,
         timer,
@@ -180,37 +219,57 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         baselines: !args.no_baselines && !args.all_rules,
     };
     let rules = if args.all_rules { RuleName::value_variants() } else { &args.rule[..] };
+    if let Some(old) = &old {
+        comparable(old, &bench, args, rules)?;
+    }
     let len = args.model.len() * rules.len() * (WARMUP_ROUNDS + args.steps);
     let bar = print::progress(len, "bench");
-    if args.all_rules {
-        let subject = (args.model[0], args.width);
-        let (rows, table) = overview::measure(&bench, subject, rules, &bar)?;
-        bar.finish_and_clear();
-        print::print(table)?;
-        return match json {
-            Some(json) => json.write_json(&rows).map(|()| Outcome::Good),
-            None => Ok(Outcome::Good),
-        };
+    let (rows, tables) = if args.all_rules {
+        let Overview { rows, table } =
+            Overview::measure(&bench, (args.model[0], args.width), rules, &bar)?;
+        (rows, if args.markdown { table.markdown() } else { table.text() })
+    } else {
+        let rows = measure_each(&bench, args, &bar)?;
+        let tables = row::tables(&rows);
+        (rows, tables)
+    };
+    bar.finish_and_clear();
+    print::print(tables)?;
+    if let Some(json) = json {
+        json.write_json(&rows)?;
     }
+    if let Some(old) = old {
+        print::print(format_args!("\n{}", compare::text(&old, &Results::measured(&rows)?)?))?;
+    }
+    Ok(Outcome::Good)
+}
+
+/// A row for each model and rule.
+fn measure_each(bench: &Bench, args: &Args, bar: &ProgressBar) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for &model in &args.model {
         let specs = model.tensors(args.width);
         for &name in &args.rule {
             let rule = rule(name);
             let samples = bench
-                .measure(rule.clone(), &specs, &bar)
+                .measure(rule.clone(), &specs, bar)
                 .with_context(|| format!("{} with {name}", model.name()))?;
-            rows.push(Row::new(&bench, (model, name, args.width), &specs, &*rule, &samples));
+            rows.push(Row::new(bench, (model, name, args.width), &specs, &*rule, &samples));
             // What was dropped is given back to the device here, before the next row asks for it.
             bench.gpu.wait()?;
         }
     }
-    bar.finish_and_clear();
-    print::print(row::tables(&rows))?;
-    if let Some(json) = json {
-        json.write_json(&rows)?;
-    }
-    Ok(Outcome::Good)
+    Ok(rows)
+}
+
+/// Fails if nothing that will be measured can be compared: before it takes its time.
+fn comparable(old: &Results, bench: &Bench, args: &Args, rules: &[RuleName]) -> Result<()> {
+    let subjects = args
+        .model
+        .iter()
+        .flat_map(|&model| rules.iter().map(move |&name| bench.subject((model, name, args.width))));
+    let keys = subjects.map(|subject| Key::new(&subject)).collect::<Result<Vec<_>>>()?;
+    compare::ensure_common(old, &keys.iter().collect::<Vec<_>>(), "to be measured")
 }
 
 /// What a short measurement finds.
@@ -242,7 +301,7 @@ pub(crate) fn short(gpu: &Gpu, numerics: Numerics, width: f64, rounds: usize) ->
     };
     let (model, name) = (Model::OneBig, RuleName::ADAMW);
     let (specs, rule) = (model.tensors(width), rule(name));
-    let samples = bench.measure(rule.clone(), &specs, &indicatif::ProgressBar::hidden())?;
+    let samples = bench.measure(rule.clone(), &specs, &ProgressBar::hidden())?;
     Ok(Row::new(&bench, (model, name, width), &specs, &*rule, &samples).short())
 }
 

@@ -167,39 +167,25 @@ impl Gradients {
     }
 }
 
+const HEAD: [&str; 6] = ["model", "rule", "moved", "dispatches", "places us", "encode us"];
+
 /// The rows as a table.
 pub(super) fn table(rows: &[Row]) -> String {
-    let head = [
-        "model",
-        "rule",
-        "tensors",
-        "params",
-        "moved",
-        "dispatches",
-        "places us",
-        "quartiles",
-        "encode us",
-    ];
-    print::table(
-        &head,
-        rows.iter().map(|row| {
-            let (low, high) = row.places_us_quartiles;
-            let moved = match row.moves {
-                Moves::Nothing => "none".into(),
-                Moves::WithinBuffers => format!("{} in their buffers", row.moved),
-                Moves::ToOtherBuffers => format!("{} to other buffers", row.moved),
-            };
-            vec![
-                row.model.to_owned(),
-                row.rule.clone(),
-                row.tensors.to_string(),
-                format!("{:.2} M", row.params as f64 / 1e6),
-                moved,
-                row.dispatches.to_string(),
-                format!("{:.0}", row.places_us),
-                format!("{low:.0}..{high:.0}"),
-                format!("{:.0}", row.encode_us),
-            ]
-        }),
-    )
+    let cells = |row: &Row| {
+        let (low, high) = row.places_us_quartiles;
+        let moved = match row.moves {
+            Moves::Nothing => format!("none of {}", row.tensors),
+            Moves::WithinBuffers => format!("{} in their buffers", row.moved),
+            Moves::ToOtherBuffers => format!("{} to other buffers", row.moved),
+        };
+        vec![
+            row.model.to_owned(),
+            row.rule.clone(),
+            moved,
+            row.dispatches.to_string(),
+            format!("{:.0} ({low:.0}..{high:.0})", row.places_us),
+            format!("{:.0}", row.encode_us),
+        ]
+    };
+    print::table(&HEAD, rows.iter().map(cells))
 }

@@ -1,13 +1,18 @@
-//! All rules in one table, in Markdown, as the README has it.
+//! All rules in one table, for a terminal or in Markdown, as the README has it.
 
 use anyhow::{Context, Result};
-use fallline::{Dtype, Group, Optimizer, Rule, Slot, SlotKind, SlotShape, StateFormat, TensorSpec};
+use fallline::{
+    Dtype, Group, Optimizer, Rule, Slot, SlotKind, SlotShape, StateFormat, TensorSpec,
+    rule_reference,
+};
 use indicatif::ProgressBar;
 
 use super::{measure::Bench, models::Model, row::Row, rule};
-use crate::rule::RuleName;
+use crate::{print, rule::RuleName};
 
-const HEAD: [&str; 9] = [
+const HEAD: [&str; 7] = ["rule", "state in", "state", "int8", "moved", "ns/param", "roofline"];
+
+const MARKDOWN_HEAD: [&str; 9] = [
     "rule",
     "numbers of",
     "slots",
@@ -19,30 +24,78 @@ const HEAD: [&str; 9] = [
     "roofline",
 ];
 
-/// Measures every rule, and gives the rows with the table.
-pub(super) fn measure(
-    bench: &Bench,
-    (model, width): (Model, f64),
-    names: &[RuleName],
-    bar: &ProgressBar,
-) -> Result<(Vec<Row>, String)> {
-    let specs = model.tensors(width);
-    let mut rows = Vec::new();
-    let mut table = line(HEAD.map(str::to_owned)) + &line(HEAD.map(|_| "---".to_owned()));
-    for &name in names {
-        let rule = rule(name);
-        let samples = bench
-            .measure(rule.clone(), &specs, bar)
-            .with_context(|| format!("{} with {name}", model.name()))?;
-        let row = Row::new(bench, (model, name, width), &specs, &*rule, &samples);
-        bench.gpu.wait()?;
-        let group = Group::new("all", rule.clone()).state(StateFormat::Int8);
-        let in_int8 = Optimizer::arena(&bench.gpu, &[group], &specs)?.state_size_bytes();
-        table += &line(row.overview([slots(&*rule), state_formats(&*rule)], in_int8));
-        rows.push(row);
-        bench.gpu.wait()?;
+/// Every rule that was measured.
+#[derive(Debug, Default)]
+pub(super) struct Overview {
+    pub(super) rows: Vec<Row>,
+    pub(super) table: Table,
+}
+
+/// A line for each rule.
+#[derive(Debug, Default)]
+pub(super) struct Table(Vec<Measured>);
+
+#[derive(Debug)]
+struct Measured {
+    name: RuleName,
+    /// The rule's bytes of state in int8, and what else is in numbers.
+    numbers: [String; 5],
+}
+
+impl Overview {
+    /// Measures these rules.
+    pub(super) fn measure(
+        bench: &Bench,
+        (model, width): (Model, f64),
+        names: &[RuleName],
+        bar: &ProgressBar,
+    ) -> Result<Self> {
+        let specs = model.tensors(width);
+        let mut overview = Self::default();
+        for &name in names {
+            let rule = rule(name);
+            let samples = bench
+                .measure(rule.clone(), &specs, bar)
+                .with_context(|| format!("{} with {name}", model.name()))?;
+            let row = Row::new(bench, (model, name, width), &specs, &*rule, &samples);
+            bench.gpu.wait()?;
+            let group = Group::new("all", rule.clone()).state(StateFormat::Int8);
+            let in_int8 = Optimizer::arena(&bench.gpu, &[group], &specs)?.state_size_bytes();
+            overview.table.0.push(Measured { name, numbers: row.overview(in_int8) });
+            overview.rows.push(row);
+            bench.gpu.wait()?;
+        }
+        Ok(overview)
     }
-    Ok((rows, table + &legend()))
+}
+
+impl Table {
+    /// For a terminal: without what each rule keeps, which `fallline info --rules` lists.
+    pub(super) fn text(&self) -> String {
+        let row = |Measured { name, numbers }: &Measured| {
+            let names = [name.to_string(), state_formats(&*rule(*name))];
+            names.into_iter().chain(numbers.clone()).collect()
+        };
+        print::table(&HEAD, self.0.iter().map(row)) + &print::wrapped(&legend())
+    }
+
+    pub(super) fn markdown(&self) -> String {
+        let head = [MARKDOWN_HEAD.map(str::to_owned), MARKDOWN_HEAD.map(|_| "---".to_owned())];
+        let row = |Measured { name, numbers }: &Measured| {
+            let [state, int8, moved, ns, roofline] = numbers.clone();
+            let [name, reference, slots, formats] = described(*name);
+            [name, reference, slots, formats, state, int8, moved, ns, roofline]
+        };
+        let rows = self.0.iter().map(row);
+        head.into_iter().chain(rows).map(line).collect::<String>() + &legend()
+    }
+}
+
+/// The cells of a rule that depend on no measurement, in Markdown.
+fn described(name: RuleName) -> [String; 4] {
+    let rule = rule(name);
+    let reference = rule_reference(name.as_str()).unwrap_or("-");
+    [format!("`{name}`"), format!("`{reference}`"), slots(&*rule), state_formats(&*rule)]
 }
 
 /// What "any" format is, and which parameters and gradients have.
@@ -56,7 +109,7 @@ fn legend() -> String {
     )
 }
 
-fn line(cells: [String; 9]) -> String {
+fn line<const N: usize>(cells: [String; N]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
@@ -112,15 +165,13 @@ mod tests {
     /// All that depends on no time.
     #[test]
     fn the_readme_has_the_table() {
-        let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+        let readme = crate::repository::path("README.md");
         let readme = std::fs::read_to_string(readme).expect("the workspace has one");
-        assert!(readme.contains(&line(HEAD.map(str::to_owned))), "its head");
+        assert!(readme.contains(&line(MARKDOWN_HEAD.map(str::to_owned))), "its head");
         assert!(readme.contains(legend().trim()), "{}", legend());
         for name in fallline::RULE_NAMES {
-            let rule = rule(RuleName::known(name).expect("a rule's name"));
-            let reference = fallline::rule_reference(name).unwrap_or("-");
-            let (slots, formats) = (slots(&*rule), state_formats(&*rule));
-            let row = format!("\n| `{name}` | `{reference}` | {slots} | {formats} | ");
+            let cells = described(RuleName::known(name).expect("a rule's name"));
+            let row = format!("\n| {} | ", cells.join(" | "));
             assert!(readme.contains(&row), "{row}");
         }
     }

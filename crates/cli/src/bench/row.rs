@@ -1,8 +1,11 @@
-//! A row of the result, in JSON and in the tables.
+//! A row of the result, as JSON has it.
 
-use fallline::{Rule, Scope, Slot, SlotKind, SlotShape, TensorSpec, rule_reference};
+mod tables;
+
+use fallline::{Rule, Scope, Slot, SlotKind, SlotShape, TensorSpec};
 use serde::Serialize;
 
+pub(super) use self::tables::{digits, tables};
 use super::{
     Short,
     measure::{Bench, Paired, Samples},
@@ -12,24 +15,22 @@ use crate::{
     around::Around,
     device::AdapterReport,
     precision::Numerics,
-    print,
     rule::RuleName,
     timing::{median, quantile},
 };
 
+/// The version of what `--json` has; it grows when a field is removed or means something else.
+pub(super) const SCHEMA: u32 = 1;
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
+    schema: u32,
+    version: &'static str,
     adapter: AdapterReport,
-    model: &'static str,
+    #[serde(flatten)]
+    subject: Subject,
     tensors: usize,
     params: u64,
-    rule: String,
-    #[serde(flatten)]
-    numerics: Numerics,
-    #[serde(flatten)]
-    around: Around,
-    width: f64,
-    borrowed: bool,
     steps: usize,
     ms_per_step: f64,
     ms_per_step_min: f64,
@@ -53,6 +54,42 @@ pub(crate) struct Row {
     /// A step in f32 that neither clips nor scales, with nothing around the rule; `null` if that is the step itself.
     plain: Option<Plain>,
     baselines: Baselines,
+    rounds: Rounds,
+}
+
+/// What a row is about: two rows with the same subject can be compared.
+#[derive(Debug, Serialize)]
+pub(super) struct Subject {
+    pub(super) model: &'static str,
+    pub(super) rule: String,
+    #[serde(flatten)]
+    pub(super) numerics: Numerics,
+    #[serde(flatten)]
+    pub(super) around: Around,
+    pub(super) width: f64,
+    pub(super) borrowed: bool,
+}
+
+impl Subject {
+    /// This rule over this model, with every option at its default.
+    pub(super) fn plain(model: &'static str, rule: &str) -> Self {
+        Self {
+            model,
+            rule: rule.to_owned(),
+            numerics: Numerics::default(),
+            around: Around::default().with_defaults(),
+            width: 1.0,
+            borrowed: false,
+        }
+    }
+}
+
+/// The value of each round, of which the row has the median under the same name.
+#[derive(Debug, Serialize)]
+struct Rounds {
+    ms_per_step: Vec<f64>,
+    roofline: Vec<f64>,
+    copy_gb_per_s: Vec<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -113,17 +150,15 @@ impl Row {
         let bytes_per_param = bytes_per_param(&bench.numerics, bench.around, rule);
         let ratios: Vec<f64> =
             samples.traffic.iter().zip(&samples.step).map(|(bare, step)| bare / step).collect();
+        let copy: Vec<f64> = samples.copy.iter().map(|s| bench.copy.gb_per_s(*s)).collect();
         let step_s = median(&samples.step);
         Self {
+            schema: SCHEMA,
+            version: env!("CARGO_PKG_VERSION"),
             adapter: AdapterReport::new(&bench.gpu.adapter_info()),
-            model: model.name(),
+            subject: bench.subject((model, name, width)),
             tensors: specs.len(),
             params,
-            rule: name.to_string(),
-            numerics: bench.numerics,
-            around: bench.around,
-            width,
-            borrowed: bench.borrowed,
             steps: samples.step.len(),
             ms_per_step: step_s * 1e3,
             ms_per_step_min: quantile(&samples.step, 0.0) * 1e3,
@@ -131,7 +166,7 @@ impl Row {
             ns_per_param: step_s * 1e9 / params as f64,
             bytes_per_param,
             gb_per_s: bytes_per_param * params as f64 / step_s / 1e9,
-            copy_gb_per_s: bench.copy.gb_per_s(median(&samples.copy)),
+            copy_gb_per_s: median(&copy),
             roofline: median(&ratios),
             roofline_q1: quantile(&ratios, 0.25),
             roofline_q3: quantile(&ratios, 0.75),
@@ -147,6 +182,11 @@ impl Row {
                 per_tensor: Baseline::new(&samples.per_tensor),
                 unfused: Baseline::new(&samples.unfused),
             },
+            rounds: Rounds {
+                ms_per_step: samples.step.iter().map(|seconds| seconds * 1e3).collect(),
+                copy_gb_per_s: copy,
+                roofline: ratios,
+            },
         }
     }
 
@@ -161,73 +201,7 @@ impl Row {
             timing: self.timing,
         }
     }
-
-    /// The row's cells below [`SPEED`].
-    fn speed(&self) -> Vec<String> {
-        vec![
-            self.model.to_owned(),
-            self.rule.clone(),
-            format!("{:.2} M", self.params as f64 / 1e6),
-            digits(self.ms_per_step),
-            format!("{}..{}", digits(self.ms_per_step_min), digits(self.ms_per_step_max)),
-            format!("{:.2}", self.ns_per_param),
-            format!("{:.1}", self.gb_per_s),
-            format!("{:.1}", self.copy_gb_per_s),
-            format!("{:.2} ({:.2}..{:.2})", self.roofline, self.roofline_q1, self.roofline_q3),
-        ]
-    }
-
-    /// The row's cells in the table of all rules, by what the rule keeps, in which formats, and its bytes in int8.
-    pub(super) fn overview(
-        &self,
-        [slots, formats]: [String; 2],
-        int8_size_bytes: u64,
-    ) -> [String; 9] {
-        let reference = rule_reference(&self.rule).unwrap_or("-");
-        [
-            format!("`{}`", self.rule),
-            format!("`{reference}`"),
-            slots,
-            formats,
-            format!("{:.2}", self.state_bytes_per_param),
-            format!("{:.2}", int8_size_bytes as f64 / self.params as f64),
-            format!("{:.0}", self.bytes_per_param),
-            format!("{:.2}", self.ns_per_param),
-            format!("{:.2}", self.roofline),
-        ]
-    }
-
-    /// The row's cells below [`COST`].
-    fn cost(&self) -> Vec<String> {
-        let baseline = |baseline: &Option<Baseline>| match baseline {
-            Some(Baseline { ms_per_step, ratio }) => {
-                format!("{} ({ratio:.2}x)", digits(*ms_per_step))
-            }
-            None => "-".to_owned(),
-        };
-        vec![
-            self.model.to_owned(),
-            self.rule.clone(),
-            self.tensors.to_string(),
-            self.dispatches.to_string(),
-            format!("{:.0}", self.encode_us),
-            digits(self.build_ms),
-            format!("{:.2}", self.state_bytes_per_param),
-            match &self.plain {
-                Some(Plain { ms_per_step, ratio, ratio_q1, ratio_q3 }) => {
-                    let ms = digits(*ms_per_step);
-                    format!("{ms} ({ratio:.2}x, {ratio_q1:.2}..{ratio_q3:.2})")
-                }
-                None => "-".to_owned(),
-            },
-            baseline(&self.baselines.per_tensor),
-            baseline(&self.baselines.unfused),
-        ]
-    }
 }
-
-const SPEED: [&str; 9] =
-    ["model", "rule", "params", "ms/step", "min..max", "ns/param", "GB/s", "copy GB/s", "roofline"];
 
 /// Bytes that a step must move for each element: parameter, what is kept beside it, and state read and
 /// written, and read before where something looks at whole tensors; the gradient read, once more if something is decided
@@ -255,33 +229,4 @@ fn bytes_per_param(numerics: &Numerics, around: Around, rule: &dyn Rule) -> f64 
     }
     let average = if around.averages_every_step() { 4.0 } else { 0.0 };
     (2 * kept + grads * grad) as f64 + 2.0 * (state + average) + read_before
-}
-
-const COST: [&str; 10] = [
-    "model",
-    "rule",
-    "tensors",
-    "dispatches",
-    "encode us",
-    "build ms",
-    "state B/param",
-    "plain ms",
-    "per tensor ms",
-    "unfused ms",
-];
-
-/// Two tables, so that each fits a terminal: how fast, and at what cost beside what baselines.
-pub(crate) fn tables(rows: &[Row]) -> String {
-    let speed = print::table(&SPEED, rows.iter().map(Row::speed));
-    let cost = print::table(&COST, rows.iter().map(Row::cost));
-    format!("{speed}\n{cost}")
-}
-
-/// Three digits or so.
-fn digits(value: f64) -> String {
-    match value {
-        v if v >= 100.0 => format!("{v:.0}"),
-        v if v >= 10.0 => format!("{v:.1}"),
-        v => format!("{v:.2}"),
-    }
 }

@@ -31,7 +31,7 @@ mod number;
 mod pace;
 mod plot;
 mod progress;
-mod random;
+pub(crate) mod random;
 pub(crate) mod recipe;
 mod report;
 mod run;

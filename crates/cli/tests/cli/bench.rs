@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use serde_json::Value;
 
-use crate::common::{fallline, run, scratch};
+use crate::common::{binary, fallline, run, scratch};
 
 fn rows(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).expect("the JSON was written");
@@ -67,6 +67,14 @@ fn every_row_has_the_promised_keys() {
             assert!(row["baselines"][key]["ms_per_step"].is_f64(), "{key}");
         }
         assert_eq!(row["passes"], 1);
+        assert_eq!(row["schema"], 1);
+        for key in ["ms_per_step", "roofline", "copy_gb_per_s"] {
+            let rounds: Vec<f64> = serde_json::from_value(row["rounds"][key].clone()).unwrap();
+            assert_eq!(rounds.len(), 2, "{key}");
+            // The median of two.
+            let median = (rounds[0] + rounds[1]) / 2.0;
+            assert!((row[key].as_f64().unwrap() / median - 1.0).abs() < 1e-9, "{key}: {row}");
+        }
         assert!(["gpu timestamps", "wall"].contains(&row["timing"].as_str().unwrap_or("")));
     }
     let of = |model: &str, rule: &str| {
@@ -85,7 +93,7 @@ fn all_rules_are_one_table() {
     let path = scratch("overview.json");
     let json = path.to_str().expect("a name in UTF-8");
     let size = ["--model", "one-big", "--width", "0.05", "--steps", "1", "--json", json];
-    let ran = fallline(&[&["bench", "--all-rules"], &size[..]].concat()).good();
+    let ran = fallline(&[&["bench", "--all-rules", "--markdown"], &size[..]].concat()).good();
     let lines: Vec<&str> = ran.out.lines().filter(|line| line.starts_with("| ")).collect();
     let of: Vec<&str> = lines[2..].iter().filter_map(|line| line.split('`').nth(1)).collect();
     assert_eq!(of, fallline::RULE_NAMES);
@@ -235,7 +243,7 @@ fn out_of_memory_is_one_line() {
     let command = format!(
         "ulimit -v 1500000; exec '{}' bench --backend vulkan --model gpt2-small --steps 1 \
          --no-baselines",
-        env!("CARGO_BIN_EXE_fallline")
+        binary().display()
     );
     let ran = run(Command::new("sh").args(["-c", &command]));
     if CRASH_OUT_OF_MEMORY.iter().any(|driver| ran.out.contains(driver)) {

@@ -4,6 +4,8 @@
 //! own.
 
 mod bench;
+mod bench_compare;
+mod bench_tables;
 mod check;
 mod checkpoint;
 mod gpt;
