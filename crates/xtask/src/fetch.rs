@@ -19,6 +19,10 @@ const LAYER: (&str, &str) = (
     "usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json",
 );
 
+/// The package of Debian's that has the loader of Vulkan drivers, where that lies there, and its licence.
+const LOADER: (&str, &str) = ("libvulkan1", "usr/lib/x86_64-linux-gnu/libvulkan.so.1");
+const LOADER_LICENCE: &str = "usr/share/doc/libvulkan1/copyright";
+
 /// Dawn for Node, with Tint and Vulkan: of npm.
 const DAWN: (&str, &str) = ("webgpu", "0.6.2");
 
@@ -73,6 +77,15 @@ pub(crate) fn swiftshader(target: &Path) -> anyhow::Result<PathBuf> {
 pub(crate) fn validation_layer(directory: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
     let manifest = debian(directory, LAYER)?;
     Ok((manifest, directory.join("usr/lib/x86_64-linux-gnu")))
+}
+
+/// The loader of Vulkan drivers and its licence: this system's, or unpacked into this directory.
+pub(crate) fn vulkan_loader(directory: &Path) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let root = Path::new("/");
+    let is_installed = [LOADER.1, LOADER_LICENCE].iter().all(|file| root.join(file).exists());
+    let loader = if is_installed { root.join(LOADER.1) } else { debian(directory, LOADER)? };
+    let licence = if is_installed { root } else { directory }.join(LOADER_LICENCE);
+    Ok((loader, licence))
 }
 
 /// A package of npm's in this version, which has a directory to itself: npm removes there what it was not asked for.

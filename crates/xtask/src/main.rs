@@ -1,7 +1,8 @@
 //! `cargo xtask demo`, `test`, `wasm`, `browser` and `player`: each first sees to it that what it needs is there,
-//! a GPU adapter, a standard library for wasm32, a browser or another WebGPU. And `cargo xtask isa`.
+//! a GPU adapter, a standard library for wasm32, a browser or another WebGPU. And `cargo xtask isa` and `bundle`.
 
 mod browser;
+mod bundle;
 mod fetch;
 mod isa;
 mod player;
@@ -42,6 +43,11 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
            --write                  write both pages anew
            --dxc                    translate all to HLSL, and compile that with Microsoft's compiler
            --dawn                   compile all in Dawn, Chromium's WebGPU, on its null backend
+       cargo xtask bundle [-o FILE] make an archive for a machine with a GPU and nothing else, without Rust or a
+                                    network: the binary, the tests with what they read, and a script that runs
+                                    check, bench and tests, and writes a report
+           --test                   try it in Debian's smallest system, with Mesa's software driver and without a
+                                    network
 
 Set up: where no GPU adapter is found, Mesa's software Vulkan driver is installed through apt.
 For wasm32, where its standard library is missing, it is installed through rustup or, as source
@@ -76,6 +82,7 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "player" => player::player(),
         Some((task, options)) if task == "validate" => validate::validate(options),
         Some((task, words)) if task == "isa" => isa::isa(words),
+        Some((task, options)) if task == "bundle" => bundle::bundle(options),
         Some((help, _)) if help == "help" || help == "--help" || help == "-h" => {
             println!("{USAGE}");
             Ok(())
@@ -178,13 +185,18 @@ fn cargo() -> Command {
     cargo
 }
 
-/// apt-get, through sudo where this user is not root.
-fn apt() -> Command {
+/// A program, through sudo where this user is not root.
+fn as_root(program: &str) -> Command {
     let is_root = Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout == b"0\n");
-    let mut apt = Command::new(if is_root { "apt-get" } else { "sudo" });
+    let mut command = Command::new(if is_root { program } else { "sudo" });
     if !is_root {
-        apt.arg("apt-get");
+        command.arg(program);
     }
+    command
+}
+
+fn apt() -> Command {
+    let mut apt = as_root("apt-get");
     apt.env("DEBIAN_FRONTEND", "noninteractive");
     apt
 }
