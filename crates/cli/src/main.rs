@@ -32,7 +32,7 @@ mod tensorfile;
 mod timing;
 mod train;
 
-use std::process::ExitCode;
+use std::{cell::RefCell, panic, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -96,6 +96,9 @@ The adapter can also be chosen with WGPU_ADAPTER_NAME and WGPU_BACKEND.
 Exit status: 0 if all is well; 1 if the work failed, or a comparison did; 2 for wrong usage: options, a
 config or a variable that mean nothing or contradict each other; 130 if Ctrl-C ended it.";
 
+/// The status of Rust programs that end so.
+const PANICKED: u8 = 101;
+
 /// How a command ended that ran to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
@@ -106,8 +109,23 @@ enum Outcome {
     Interrupted,
 }
 
+thread_local! {
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("off")).init();
+    // The engine makes errors of wgpu's panics, and `check` lines of its report: nobody is told twice. Who debugs is.
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        panic::set_hook(Box::new(|panic| PANIC.set(panic.to_string())));
+    }
+    panic::catch_unwind(run).unwrap_or_else(|_| {
+        print::warn(format!("a defect of this program: {}", PANIC.take()));
+        ExitCode::from(PANICKED)
+    })
+}
+
+fn run() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match &cli.command {
         Command::Info(args) => info::run(args, &cli.device),

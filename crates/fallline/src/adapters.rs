@@ -2,7 +2,7 @@
 
 use wgpu::{Adapter, Backends, Limits};
 
-use crate::{Error, Result};
+use crate::{Error, Result, caught::caught_in};
 
 /// Which adapter to open, and with which limits.
 #[derive(Clone, Debug, Default)]
@@ -54,16 +54,20 @@ pub(crate) async fn find(options: &GpuOptions) -> Result<Adapter> {
         Some(backends) => vec![backends],
         None => vec![PREFERRED, Backends::GL],
     };
+    let mut refused = None;
     for backends in tries {
         let found = match &options.adapter_name {
             None => {
                 let power_preference = wgpu::PowerPreference::from_env()
                     .unwrap_or(wgpu::PowerPreference::HighPerformance);
                 let wanted = wgpu::RequestAdapterOptions { power_preference, ..<_>::default() };
-                match instance(backends) {
-                    Some(instance) => instance.request_adapter(&wanted).await.ok(),
-                    None => None,
-                }
+                let found = caught_in("adapter", async {
+                    instance(backends)?.request_adapter(&wanted).await.ok()
+                });
+                found.await.unwrap_or_else(|error| {
+                    refused = Some(error);
+                    None
+                })
             }
             Some(name) => {
                 let name = name.to_lowercase();
@@ -75,7 +79,10 @@ pub(crate) async fn find(options: &GpuOptions) -> Result<Adapter> {
             return Ok(adapter);
         }
     }
-    Err(none(options).await)
+    Err(match refused {
+        Some(error) => error,
+        None => none(options).await,
+    })
 }
 
 async fn none(options: &GpuOptions) -> Error {
@@ -99,12 +106,20 @@ async fn none(options: &GpuOptions) -> Error {
     Error::NoAdapter { wanted, found }
 }
 
-/// All adapters of these backends.
+/// All adapters of these backends. One whose driver fails has none.
 pub async fn request_adapters(backends: Backends) -> Vec<Adapter> {
-    match instance(backends) {
-        Some(instance) => instance.enumerate_adapters(backends).await,
-        None => Vec::new(),
+    let mut found = Vec::new();
+    for backend in backends & wgpu::Instance::enabled_backend_features() {
+        // One by one: where wgpu panics, it would hide the others.
+        let adapters = caught_in("adapters", async {
+            match instance(backend) {
+                Some(instance) => instance.enumerate_adapters(backend).await,
+                None => Vec::new(),
+            }
+        });
+        found.extend(adapters.await.unwrap_or_default());
     }
+    found
 }
 
 /// None where wgpu has no backend: it would panic.

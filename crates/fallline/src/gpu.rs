@@ -6,6 +6,7 @@ use wgpu::{AdapterInfo, Buffer, BufferUsages, Features, Limits};
 
 use crate::{
     Error, GpuOptions, Result, adapters,
+    caught::{caught, caught_in},
     kernel::KernelCache,
     late::{Answer, Late},
     lost::Liveness,
@@ -19,10 +20,25 @@ pub struct Gpu {
     queue: wgpu::Queue,
     limits: Limits,
     liveness: Liveness,
-    /// What clones share. (wgpu's own comparison takes devices of two instances for the same.)
-    identity: Arc<()>,
     pub(crate) kernels: Arc<KernelCache>,
     late: Arc<Late>,
+    /// What clones share. (wgpu's own comparison takes devices of two instances for the same.) The last field: it goes
+    /// when the others are gone.
+    identity: Arc<Last>,
+}
+
+/// The last handles that the engine has: where they are the last of all, wgpu waits for the queue, and panics if the
+/// driver cannot.
+#[derive(Debug)]
+struct Last(Option<wgpu::Queue>, Option<wgpu::Device>);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        let Self(queue, device) = self;
+        // Nobody is left to be told.
+        let _ = caught("queue", || drop(queue.take()));
+        let _ = caught("device", || drop(device.take()));
+    }
 }
 
 impl Gpu {
@@ -34,14 +50,16 @@ impl Gpu {
         let adapter = adapters::find(options).await?;
         let name = adapter.get_info().name;
         let limits = options.limits.clone().unwrap_or_else(|| adapter.limits());
-        let device = adapter.request_device(&wgpu::DeviceDescriptor {
+        let descriptor = wgpu::DeviceDescriptor {
             label: Some("fallline device"),
             required_features: adapter.features() & Features::TIMESTAMP_QUERY,
             required_limits: limits,
             ..Default::default()
-        });
-        let (device, queue) =
-            device.await.map_err(|reason| Error::NoDevice { adapter: name, reason })?;
+        };
+        let device = async { adapter.request_device(&descriptor).await };
+        let (device, queue) = caught_in("device", device)
+            .await?
+            .map_err(|reason| Error::NoDevice { adapter: name, reason })?;
         Self::from_device(device, queue)
     }
 
@@ -75,9 +93,10 @@ impl Gpu {
         let limits = device.limits();
         check_limits(&limits)?;
         let late = Arc::<Late>::default();
-        let liveness = Liveness::new(&device, &late)?;
-        let (identity, kernels) = (Arc::default(), Arc::default());
-        let gpu = Self { device, queue, limits, liveness, identity, kernels, late };
+        let liveness = caught("device", || Liveness::new(&device, &late))??;
+        let identity = Arc::new(Last(Some(queue.clone()), Some(device.clone())));
+        let kernels = Arc::default();
+        let gpu = Self { device, queue, limits, liveness, kernels, late, identity };
         gpu.check_lost()?;
         Ok(gpu)
     }
@@ -149,23 +168,24 @@ impl Gpu {
     }
 
     /// Runs `call` so that whatever wgpu reports during it comes back as an error, not as a panic:
-    /// error scopes work whoever owns the device's error handler.
+    /// error scopes work whoever owns the device's error handler. Where wgpu itself panics, as it does at some failures
+    /// of drivers, that becomes an error too, of which the program's panic hook hears all the same.
     ///
     /// # Errors
-    /// [`Error::OutOfMemory`], or [`Error::Gpu`] with what wgpu said; `what` names the work. In a browser
-    /// that comes [later](Self::settle), and here what an earlier call caused: then this one is not made.
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`], or [`Error::Gpu`] with what wgpu said; `what` names the work. In
+    /// a browser that comes [later](Self::settle), and here what an earlier call caused: then this one is not made.
     pub fn checked<T>(&self, what: &str, call: impl FnOnce() -> T) -> Result<T> {
         self.late.arrived()?;
         let (value, answer) = self.scoped(what, call);
         self.late.take_or_keep(answer)?;
-        Ok(value)
+        value
     }
 
     /// As [`checked`](Self::checked), and waits for what wgpu reports.
     pub(crate) async fn answered<T>(&self, what: &str, call: impl FnOnce() -> T) -> Result<T> {
         self.late.arrived()?;
         let (value, answer) = self.scoped(what, call);
-        answer.await.map_or(Ok(value), Err)
+        answer.await.map_or(value, Err)
     }
 
     /// Why the mapping of a buffer failed: on a lost device every one does.
@@ -175,11 +195,11 @@ impl Gpu {
     }
 
     /// Runs `call` within error scopes; what they say comes when it comes.
-    fn scoped<T>(&self, what: &str, call: impl FnOnce() -> T) -> (T, Answer) {
+    fn scoped<T>(&self, what: &str, call: impl FnOnce() -> T) -> (Result<T>, Answer) {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let value = call();
+        let value = caught(what, call);
         // Popped now, though in a browser the answers come later.
         let (validation, internal, memory) = (validation.pop(), internal.pop(), memory.pop());
         let what = what.to_owned();

@@ -113,6 +113,7 @@ mod abi;
 mod adapters;
 mod blocks;
 mod borrowed_buffers;
+mod caught;
 mod compile;
 mod compute;
 mod control;

@@ -129,21 +129,18 @@ pub(crate) fn turn(device: &wgpu::Device) -> Result<()> {
 #[cfg(not(target_family = "wasm"))]
 #[allow(clippy::disallowed_methods, reason = "this and `shell` are where polling belongs")]
 pub(crate) mod native {
-    use std::{
-        panic::{AssertUnwindSafe, catch_unwind},
-        time::Duration,
-    };
+    use std::time::Duration;
 
     use wgpu::{PollError, PollStatus};
 
-    use crate::{Error, Result};
+    use crate::Result;
 
     type Polled = std::result::Result<PollStatus, PollError>;
 
-    /// wgpu 30 panics where a driver reports a lost device to `poll`, with every lock let go. It keeps the callbacks
-    /// then and never runs them: who waits for one must be told.
+    /// wgpu 30 panics where a driver reports a lost device to `poll`. It keeps the callbacks then and never runs them: who
+    /// waits for one must be told.
     fn caught(poll: impl FnOnce() -> Polled) -> Result<Polled> {
-        catch_unwind(AssertUnwindSafe(poll)).map_err(|_| Error::DeviceLost)
+        crate::caught::caught("wait", poll)
     }
 
     pub(super) fn turn(device: &wgpu::Device) -> Result<()> {
@@ -174,6 +171,7 @@ pub(crate) mod native {
         use std::cell::Cell;
 
         use super::*;
+        use crate::Error;
 
         #[test]
         fn a_poll_that_panics_is_a_lost_device() {

@@ -8,6 +8,8 @@ mod bench_compare;
 mod bench_tables;
 mod check;
 mod checkpoint;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod faults;
 mod gpt;
 mod headers;
 mod info;
@@ -33,3 +35,7 @@ mod train_schedule;
 mod usage;
 
 mod common;
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[path = "../../../../tests/faults/mod.rs"]
+mod faults_layer;
