@@ -37,7 +37,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut optimizer = Optimizer::arena_with(&gpu, &groups, &tensors, &options)?;
     let p = optimizer.id("p").ok_or("the tensor was just given")?;
 
-    let source = join(&[formats::BF16, formats::F16, packing::HALVES]) + GRADIENT;
+    let source =
+        join(&[formats::BF16, formats::F16, formats::F16_NEAREST, packing::HALVES]) + GRADIENT;
     let (write, uniform) = (ComputeKernel::WRITE, ComputeKernel::UNIFORM);
     let kernel = ComputeKernel::new(&gpu, "gradient", &source, &[], &[write, write, uniform])?;
     let slices = [optimizer.param(p)?, optimizer.grad(p)?, scaler.buffer().slice(..)];

@@ -3,6 +3,8 @@
 // range, and its arithmetic may flush subnormals.)
 //
 //   code = sign 1, exponent 5 (bias 15), mantissa 10
+//
+// `f16_encode`, to the nearest code, is formats/f16_nearest.wgsl, or f16_nearest_on_bits.wgsl.
 
 fn f16_decode(codes: vec4<u32>) -> vec4<f32> {
     let magnitude = codes & vec4<u32>(0x7fffu);
@@ -40,21 +42,6 @@ fn f16_fraction(magnitude: vec4<u32>) -> F16Fraction {
 fn f16_code(bits: vec4<u32>, rounded: vec4<u32>) -> vec4<u32> {
     let magnitude = bits & vec4<u32>(0x7fffffffu);
     var code = select(rounded, vec4<u32>(0x7c00u), magnitude >= vec4<u32>(0x47800000u));
-    let nan = vec4<u32>(0x7e00u) | ((magnitude >> vec4<u32>(13u)) & vec4<u32>(0x3ffu));
-    code = select(code, nan, magnitude > vec4<u32>(0x7f800000u));
-    return code | ((bits >> vec4<u32>(16u)) & vec4<u32>(0x8000u));
-}
-
-// To the nearest code, ties to the even one. Below 2^-14 an addition rounds: the last bit of 0.5 is worth
-// 2^-24, the smallest f16. (On navi21 a step with master copies takes 22 % fewer instructions than with shifts
-// by the exponent.)
-fn f16_encode(value: vec4<f32>) -> vec4<u32> {
-    let bits = bitcast<vec4<u32>>(value);
-    let magnitude = bits & vec4<u32>(0x7fffffffu);
-    let odd = (magnitude >> vec4<u32>(13u)) & vec4<u32>(1u);
-    let normal = (magnitude + odd + vec4<u32>(0xc8000fffu)) >> vec4<u32>(13u);
-    let subnormal = bitcast<vec4<u32>>(bitcast<vec4<f32>>(magnitude) + 0.5) - vec4<u32>(0x3f000000u);
-    var code = select(min(normal, vec4<u32>(0x7c00u)), subnormal, magnitude < vec4<u32>(0x38800000u));
     let nan = vec4<u32>(0x7e00u) | ((magnitude >> vec4<u32>(13u)) & vec4<u32>(0x3ffu));
     code = select(code, nan, magnitude > vec4<u32>(0x7f800000u));
     return code | ((bits >> vec4<u32>(16u)) & vec4<u32>(0x8000u));

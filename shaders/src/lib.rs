@@ -210,6 +210,10 @@ sources! {
     formats {
         /// IEEE 754 binary16.
         F16 = "f16",
+        /// Its rounding to the nearest code, by additions that the device rounds so.
+        F16_NEAREST = "f16_nearest",
+        /// The same by integers, on any device.
+        F16_NEAREST_ON_BITS = "f16_nearest_on_bits",
         /// bfloat16.
         BF16 = "bf16",
         /// The dynamic code books of 8 bits.
@@ -218,6 +222,10 @@ sources! {
         NIBBLE = "nibble",
         /// fp8 with 4 bits of exponent and 3 of mantissa.
         E4M3 = "e4m3",
+        /// Its rounding to the nearest code, by additions that the device rounds so.
+        E4M3_NEAREST = "e4m3_nearest",
+        /// The same by integers, on any device.
+        E4M3_NEAREST_ON_BITS = "e4m3_nearest_on_bits",
         /// Companded integers of 8 bits.
         COMPANDED = "companded",
     }

@@ -56,7 +56,8 @@ impl Recipe {
 }
 
 fn compile(gpu: &Gpu, recipe: &Recipe) -> Result<Kernel> {
-    let (wgsl, constants) = (join(&recipe.sources()), recipe.constants(gpu.limits()));
+    let wgsl = join(&recipe.sources_on(gpu.rounds_on_bits()));
+    let constants = recipe.constants(gpu.limits());
     let (label, constants) = (recipe.label(), constants.as_slice());
     let source = compute::Source { label, wgsl: &wgsl, constants, zeroes_workgroup: false };
     let (pipeline, layout) = compute::compile(gpu, source, &recipe.bindings())?;

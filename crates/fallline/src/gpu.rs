@@ -19,6 +19,7 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     limits: Limits,
+    rounds_on_bits: bool,
     liveness: Liveness,
     pub(crate) kernels: Arc<KernelCache>,
     late: Arc<Late>,
@@ -95,8 +96,8 @@ impl Gpu {
         let late = Arc::<Late>::default();
         let liveness = caught("device", || Liveness::new(&device, &late))??;
         let identity = Arc::new(Last(Some(queue.clone()), Some(device.clone())));
-        let kernels = Arc::default();
-        let gpu = Self { device, queue, limits, liveness, kernels, late, identity };
+        let (rounds_on_bits, kernels) = (false, Arc::default());
+        let gpu = Self { device, queue, limits, rounds_on_bits, liveness, kernels, late, identity };
         gpu.check_lost()?;
         Ok(gpu)
     }
@@ -116,6 +117,21 @@ impl Gpu {
         self.limits = restricted;
         self.kernels = Arc::default();
         Ok(self)
+    }
+
+    /// Rounds to f16 and to fp8 by integers, on a device that does not round sums to the nearest f32 and ties to the even
+    /// one: where `fallline check` fails `arithmetic/addition`, `conversions/f16_rounding` or `conversions/e4m3_rounding`.
+    /// On any other the bits are the same, and steps with f16 parameters or fp8 state take more instructions.
+    #[must_use]
+    pub fn round_on_bits(mut self) -> Self {
+        self.rounds_on_bits = true;
+        self.kernels = Arc::default();
+        self
+    }
+
+    /// Whether it does.
+    pub(crate) fn rounds_on_bits(&self) -> bool {
+        self.rounds_on_bits
     }
 
     /// The device.

@@ -33,6 +33,8 @@ pub(super) fn checks(uses_up_memory: bool) -> Vec<Check> {
         Check::new("conversions/f16_rounding", "every tie of f16 goes to the even code", conversions::f16_rounding),
         Check::new("conversions/bf16_rounding", "every tie of bf16 goes to the even code", conversions::bf16_rounding),
         Check::new("conversions/e4m3_rounding", "every tie of e4m3 goes to the even code", conversions::e4m3_rounding),
+        Check::new("conversions/f16_on_bits", "so it does by integers alone, which `Gpu::round_on_bits` takes", conversions::f16_on_bits),
+        Check::new("conversions/e4m3_on_bits", "so it does by integers alone, which `Gpu::round_on_bits` takes", conversions::e4m3_on_bits),
         Check::new("conversions/stochastic", "stochastic rounding goes by its random bits", conversions::stochastic),
     ];
     all.extend(BOOKS.map(|book| Check::new(

@@ -16,6 +16,15 @@ const READ_AT: BindingType = ComputeKernel::READ_AT;
 const WRITE: BindingType = ComputeKernel::WRITE;
 
 impl Recipe {
+    /// Those of a device that [rounds on the bits](crate::Gpu::round_on_bits), or of any other.
+    pub(crate) fn sources_on(&self, rounds_on_bits: bool) -> Vec<Source> {
+        let mut sources = self.sources();
+        if rounds_on_bits {
+            sources.iter_mut().for_each(|source| *source = on_bits(*source));
+        }
+        sources
+    }
+
     /// The files that make up the kernel; the one with the entry point first.
     pub(crate) fn sources(&self) -> Vec<Source> {
         match self {
@@ -33,7 +42,7 @@ impl Recipe {
                 if *ragged {
                     sources.push(packing::GRAD_OWN);
                 }
-                sources.extend(format(*grad));
+                sources.extend_from_slice(format(*grad));
                 sources
             }
             Recipe::Decide { .. } => vec![
@@ -204,7 +213,9 @@ fn margins_sources(margins: &Margins) -> Vec<Source> {
     if *ragged {
         sources.push(packing::GRAD_OWN);
     }
-    sources.extend(format(*grad).filter(|_| with_codec));
+    if with_codec {
+        sources.extend_from_slice(format(*grad));
+    }
     sources
 }
 
@@ -261,7 +272,7 @@ fn update_sources(update: &Update) -> Vec<Source> {
     let is_used = |dtype| param == dtype || grad == dtype;
     for dtype in [Dtype::F16, Dtype::Bf16] {
         if is_used(dtype) || (dtype == Dtype::Bf16 && state == StateFormat::Bf16) {
-            sources.extend(format(dtype));
+            sources.extend_from_slice(format(dtype));
         }
     }
     sources
@@ -392,6 +403,9 @@ fn state_sources(state: StateFormat) -> Vec<Source> {
         StateFormat::Companded => (codecs::STATE_COMPANDED, formats::COMPANDED, packing::SLOT_8),
     };
     let mut sources = vec![codec, format, code, packing::SLOT_BLOCKS, packing::STATE_CODES];
+    if state == StateFormat::Fp8 {
+        sources.push(formats::E4M3_NEAREST);
+    }
     sources.extend_from_slice(match state {
         StateFormat::Int4 => &[blocks::ELEMS_128, blocks::LANES_32],
         StateFormat::Companded => &[blocks::ELEMS_32],
@@ -426,10 +440,19 @@ fn grad_codec(dtype: Dtype) -> Source {
     }
 }
 
-fn format(dtype: Dtype) -> Option<Source> {
+const fn format(dtype: Dtype) -> &'static [Source] {
     match dtype {
-        Dtype::F32 => None,
-        Dtype::F16 => Some(formats::F16),
-        Dtype::Bf16 => Some(formats::BF16),
+        Dtype::F32 => &[],
+        Dtype::F16 => &[formats::F16, formats::F16_NEAREST],
+        Dtype::Bf16 => &[formats::BF16],
+    }
+}
+
+/// The same, where sums of the device are not relied upon to be rounded to nearest.
+fn on_bits(source: Source) -> Source {
+    match source {
+        formats::F16_NEAREST => formats::F16_NEAREST_ON_BITS,
+        formats::E4M3_NEAREST => formats::E4M3_NEAREST_ON_BITS,
+        other => other,
     }
 }

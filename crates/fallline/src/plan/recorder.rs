@@ -17,6 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Recorder {
     limits: wgpu::Limits,
+    rounds_on_bits: bool,
     inputs: Inputs,
     pub(crate) kernels: Numbered<Arc<Recipe>, Kernel>,
     pub(crate) buffers: Numbered<wgpu::Buffer, ()>,
@@ -60,7 +61,8 @@ impl Recorder {
     pub(crate) fn new(gpu: &Gpu, inputs: Inputs) -> Self {
         let (kernels, bind_groups) = (Numbered::new(), Numbered::new());
         let (buffers, pass) = (Numbered::new(), Vec::new());
-        Self { limits: gpu.limits().clone(), inputs, kernels, buffers, bind_groups, pass }
+        let (limits, rounds_on_bits) = (gpu.limits().clone(), gpu.rounds_on_bits());
+        Self { limits, rounds_on_bits, inputs, kernels, buffers, bind_groups, pass }
     }
 
     /// The number of a buffer.
@@ -99,8 +101,8 @@ impl Pass for Recorder {
         // What a step brings may be that gradients are set to zero.
         let recipe = &dispatch.kernel.recipe;
         let recipe = recipe.with_zero_grads().map_or_else(|| Arc::clone(recipe), Arc::new);
-        let limits = &self.limits;
-        let kernel = self.kernels.number(&recipe, || kernel(&recipe, limits));
+        let (limits, on_bits) = (&self.limits, self.rounds_on_bits);
+        let kernel = self.kernels.number(&recipe, || kernel(&recipe, limits, on_bits));
         let bound: Vec<Range> =
             entries.iter().map(|e| self.range(&e.buffer, e.offset, e.size)).collect();
         let bind_group = self.bind_groups.number(group, || BindGroup { kernel, entries: bound });
@@ -114,7 +116,7 @@ impl Pass for Recorder {
     }
 }
 
-fn kernel(recipe: &Recipe, limits: &wgpu::Limits) -> Kernel {
+fn kernel(recipe: &Recipe, limits: &wgpu::Limits, rounds_on_bits: bool) -> Kernel {
     let binding = |ty: wgpu::BindingType| match ty {
         wgpu::BindingType::Buffer { ty, has_dynamic_offset, .. } => Some(Binding {
             ty: match ty {
@@ -128,7 +130,7 @@ fn kernel(recipe: &Recipe, limits: &wgpu::Limits) -> Kernel {
     };
     Kernel {
         label: recipe.label().to_owned(),
-        wgsl: join(&recipe.sources()),
+        wgsl: join(&recipe.sources_on(rounds_on_bits)),
         constants: recipe.constants(limits),
         bindings: recipe.bindings().into_iter().filter_map(binding).collect(),
     }

@@ -33,7 +33,7 @@ pub(super) fn grad(dtype: Dtype) -> Result<Vec<Source>> {
 fn with_format(dtype: Dtype, [f32, f16, bf16]: [Source; 3]) -> Result<Vec<Source>> {
     Ok(match dtype {
         Dtype::F32 => vec![f32],
-        Dtype::F16 => vec![f16, formats::F16, packing::HALVES],
+        Dtype::F16 => vec![f16, formats::F16, formats::F16_NEAREST, packing::HALVES],
         Dtype::Bf16 => vec![bf16, formats::BF16, packing::HALVES],
         other => bail!("the models have no kernels for {other}"),
     })
