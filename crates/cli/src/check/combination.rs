@@ -1,12 +1,15 @@
-//! Rules, formats and places in combinations, and which of all are tried.
+//! Rules, what goes around them, formats and places in combinations, and which of all are tried.
 
 use std::{fmt, sync::Arc};
 
 use anyhow::{Context, Result};
 use fallline::{Dtype, Precision, RULE_NAMES, Rule, StateFormat};
-use fallline_reference::{self as reference, design};
+use fallline_reference::{
+    self as reference,
+    design::{self, Pair},
+};
 
-use super::subject::Effort;
+use super::{extra::Extra, subject::Effort};
 
 /// A rule of the engine with its options, and the same of the reference.
 #[derive(Clone)]
@@ -54,6 +57,7 @@ const SITES: [Site; 3] = [Site::Arena, Site::Apart, Site::Together];
 #[derive(Clone)]
 pub(super) struct Combination {
     pub(super) case: Case,
+    pub(super) extra: Extra,
     pub(super) param: Dtype,
     pub(super) precision: Precision,
     pub(super) grad: Dtype,
@@ -68,8 +72,8 @@ impl fmt::Display for Combination {
             Site::Apart => "borrowed",
             Site::Together => "borrowed in one buffer",
         };
-        let Self { case, param, precision, grad, state, .. } = self;
-        write!(f, "{param} {precision}, gradient {grad}, state {state}, {site}, {case}")
+        let Self { case, extra, param, precision, grad, state, .. } = self;
+        write!(f, "{param} {precision}, gradient {grad}, state {state}, {site}, {extra}{case}")
     }
 }
 
@@ -83,11 +87,31 @@ fn params() -> Vec<(Dtype, Precision)> {
     Dtype::ALL.iter().flat_map(of).collect()
 }
 
-/// Values of each factor: rules, parameters, gradients, state, places.
-fn sizes() -> [usize; 5] {
+/// Values of each factor: rules, parameters, gradients, state, places, what goes around a rule.
+fn sizes() -> [usize; 6] {
     let formats = [params().len(), Dtype::ALL.len(), StateFormat::ALL.len()];
     let [param, grad, state] = formats;
-    [RULE_NAMES.len(), param, grad, state, SITES.len()]
+    [RULE_NAMES.len(), param, grad, state, SITES.len(), Extra::ALL.len()]
+}
+
+const RULE: usize = 0;
+const EXTRA: usize = 5;
+
+/// A rule's cases that this may go around.
+fn cases_in(name: &'static str, extra: Extra) -> Result<Vec<Case>> {
+    let mut cases = Case::all(name)?;
+    cases.retain(|case| extra.fits(&*case.rule));
+    Ok(cases)
+}
+
+/// Whether two values go together: all but what some rules cannot have around them.
+fn may_be((a, b): Pair) -> bool {
+    match (a, b) {
+        ((RULE, rule), (EXTRA, extra)) => {
+            cases_in(RULE_NAMES[rule], Extra::ALL[extra]).is_ok_and(|cases| !cases.is_empty())
+        }
+        _ => true,
+    }
 }
 
 /// Which values go together, as rows of a value for each factor.
@@ -96,32 +120,47 @@ fn rows(effort: Effort) -> Vec<Vec<usize>> {
     match effort {
         // Each rule once in the arena, while the formats take turns.
         Effort::Quick => {
-            let row = |rule: usize| [&sizes[..4], &[1]].concat().iter().map(|n| rule % n).collect();
+            let row =
+                |rule: usize| [&sizes[..4], &[1, 1]].concat().iter().map(|n| rule % n).collect();
             (0..sizes[0]).map(row).collect()
         }
-        Effort::Default => design::all_pairs(&sizes, |_| true),
-        Effort::All => sizes.iter().fold(vec![Vec::new()], |rows, size| {
-            let more = |row: &Vec<usize>| {
-                let row = row.clone();
-                (0..*size).map(move |value| [&row[..], &[value]].concat())
-            };
-            rows.iter().flat_map(more).collect()
-        }),
+        Effort::Default => design::all_pairs(&sizes, may_be),
+        // With nothing around the rule, and the pairs of what may be.
+        Effort::All => {
+            let alone = sizes[..EXTRA].iter().fold(vec![Vec::new()], |rows, size| {
+                let more = |row: &Vec<usize>| {
+                    let row = row.clone();
+                    (0..*size).map(move |value| [&row[..], &[value]].concat())
+                };
+                rows.iter().flat_map(more).collect()
+            });
+            let alone = alone.into_iter().map(|row| [&row[..], &[0]].concat());
+            let mut around = design::all_pairs(&sizes, may_be);
+            around.retain(|row| row[EXTRA] != 0);
+            alone.chain(around).collect()
+        }
     }
 }
 
 /// Those of a rule that are tried: of all rules each with formats in turns; all pairs of two factors' values; or all. A
 /// rule's cases take turns, except where all are tried.
 pub(super) fn of_rule(name: &'static str, effort: Effort) -> Result<Vec<Combination>> {
-    let cases = Case::all(name)?;
-    let is_of = |row: &&Vec<usize>| RULE_NAMES[row[0]] == name;
+    let is_of = |row: &&Vec<usize>| RULE_NAMES[row[RULE]] == name;
     let mut combinations: Vec<Combination> = Vec::new();
+    let turns = |combinations: &[Combination], case: &Case| {
+        combinations.iter().filter(|one| one.case.options == case.options).count()
+    };
     for row in rows(effort).iter().filter(is_of) {
         let (param, precision) = params()[row[1]];
-        let turn = combinations.len() % cases.len();
-        let chosen = if effort == Effort::All { &cases[..] } else { &cases[turn..=turn] };
-        combinations.extend(chosen.iter().map(|case| Combination {
-            case: case.clone(),
+        let extra = Extra::ALL[row[EXTRA]];
+        let mut chosen = cases_in(name, extra)?;
+        if effort != Effort::All || extra != Extra::Nothing {
+            chosen.sort_by_key(|case| turns(&combinations, case));
+            chosen.truncate(1);
+        }
+        combinations.extend(chosen.into_iter().map(|case| Combination {
+            case,
+            extra,
             param,
             precision,
             grad: Dtype::ALL[row[2]],
@@ -136,12 +175,14 @@ pub(super) fn of_rule(name: &'static str, effort: Effort) -> Result<Vec<Combinat
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn the_default_has_every_pair_and_every_switch() {
         let (sizes, rows) = (sizes(), rows(Effort::Default));
-        assert!(design::covers(&sizes, &rows, |_| true));
+        assert!(design::covers(&sizes, &rows, may_be));
         // Every rule with every parameter takes this many.
         let least = sizes[0] * sizes[1];
         assert!(rows.len() <= least * 6 / 5, "{} rows for {least} pairs", rows.len());
@@ -163,8 +204,15 @@ mod tests {
             assert_eq!(missing, None, "of factor {factor}");
         }
         let mut all = rows(Effort::All);
-        assert_eq!(all.len(), sizes.iter().product::<usize>());
+        let alone = sizes[..EXTRA].iter().product::<usize>();
+        assert_eq!(all.iter().filter(|row| row[EXTRA] == 0).count(), alone);
+        let (a, b) = (RULE, EXTRA);
+        let pair = |row: &Vec<usize>| (row[a], row[b]);
+        let pairs: HashSet<_> = all.iter().map(pair).collect();
+        let possible = design::pairs(&sizes).filter(|(x, y)| (x.0, y.0) == (a, b));
+        assert_eq!(pairs.len(), possible.filter(|pair| may_be(*pair)).count());
+        let len = all.len();
         all.dedup();
-        assert_eq!(all.len(), sizes.iter().product::<usize>());
+        assert_eq!(all.len(), len);
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn checks(uses_up_memory: bool) -> Vec<Check> {
     )));
     all.extend(RULE_NAMES.iter().map(|name| Check::new(
         format!("rules/{name}"),
-        "a step in any format gives what the f64 oracle gives",
+        "a step in any format, with what may go around the rule, is the f64 oracle's",
         move |subject| rules::check(subject, name),
     )));
     all.extend([

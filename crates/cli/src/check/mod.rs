@@ -9,7 +9,7 @@
 //! | `report`      | lines and JSON                                                                 |
 //! | `page`        | the same as HTML                                                               |
 //! | `arithmetic`, `conversions`, `books` | small kernels against the host                          |
-//! | `rules`, `combination` | every rule in combinations of formats, against the f64 oracle         |
+//! | `rules`, `combination`, `extra` | every rule in combinations, against the f64 oracle           |
 //! | `norms`, `windows`, `tensors`, `places`, `runs`, `memory` | what the engine promises           |
 //! | `replays`     | runs that PyTorch recorded                                                     |
 //! | `bandwidth`   | speed                                                                          |
@@ -21,6 +21,7 @@ mod books;
 mod combination;
 mod contents;
 mod conversions;
+mod extra;
 mod known;
 mod memory;
 mod norms;
@@ -96,8 +97,9 @@ Whatever a driver does to one check (an error of its compiler, a lost device, a 
 the rest goes on. At the end come the checks whose kernels depend on limits once more, with those that every
 WebGPU device has; of rules as many there as one step less thorough: with --all those of the default, without
 it each once, and with --quick none.
-Which combinations of rules, formats and places: by default all pairs of any two of rule, parameter (format
-and precision), gradient, state, place occur, while a rule's switches take turns.
+Which combinations: by default all pairs of any two of rule, what goes around it (nothing, caution, cautious weight
+decay, update clipping, Lookahead, EMA, SWA), parameter (format and precision), gradient, state, place occur, while a
+rule's switches take turns; with --all every combination with nothing around the rule, and these pairs.
 What WGSL permits is no failure: subnormal numbers may be flushed, a product and a sum contracted.
 The JSON has schema (1), version, effort, passed, counts, seconds, adapter (name, backend, driver), vendor,
 device, device_type, system, limits, features, and checks: of each name, proves, limits (adapter or

@@ -1,4 +1,4 @@
-//! Every rule in combinations of formats and places, against the f64 oracle.
+//! Every rule in combinations of what goes around it, formats and places, against the f64 oracle.
 //!
 //! Before each step the oracle takes what the engine has, so that what is compared is one step, from whatever the steps
 //! before have made. What is kept in f32 is measured in units in the last place of the larger of what was and what
@@ -61,7 +61,8 @@ fn step(gpu: &Gpu, combination: &Combination, worst: &mut Worst) -> Result<()> {
         let param: Vec<f32> = rng.values(shape.iter().product(), 1.0);
         let param = representable(combination.param, &param);
         optimizer.write_param(TensorId::new(index), &param)?;
-        tensors.push(Tensor::<f64>::shaped(oracle, shape, widened(&param)));
+        let tensor = Tensor::<f64>::shaped(oracle, shape, widened(&param));
+        tensors.push(combination.extra.of_oracle(tensor));
     }
     for t in 1..=STEPS {
         // Well scaled: gradient and weight decay, of 0.1 times the parameter, do not cancel.
@@ -87,8 +88,9 @@ fn step(gpu: &Gpu, combination: &Combination, worst: &mut Worst) -> Result<()> {
 }
 
 fn build(gpu: &Gpu, combination: &Combination) -> Result<Optimizer> {
-    let Combination { case, param, precision, grad, state, site } = combination;
-    let groups = [Group::new("all", case.rule.clone()).state(*state).min_state_elems(0)];
+    let Combination { case, extra, param, precision, grad, state, site } = combination;
+    let group = Group::new("all", case.rule.clone()).state(*state).min_state_elems(0);
+    let groups = [extra.of_group(group)];
     let options = Options { seed: 5, ..Options::default() };
     let spec = |(index, shape): (usize, &&[usize])| {
         let spec = TensorSpec::new(format!("t{index}"), *shape).dtype(*param);
