@@ -16,7 +16,7 @@ inline WGPUInstance instance() {
   return instance;
 }
 
-inline WGPUDevice requestDevice() {
+inline WGPUAdapter requestAdapter() {
   WGPUAdapter adapter = nullptr;
   WGPURequestAdapterCallbackInfo onAdapter = {};
   onAdapter.mode = WGPUCallbackMode_AllowProcessEvents;
@@ -28,7 +28,11 @@ inline WGPUDevice requestDevice() {
   wgpuInstanceRequestAdapter(instance(), nullptr, onAdapter);
   wgpuInstanceProcessEvents(instance());
   if (!adapter) std::exit(1);
+  return adapter;
+}
 
+inline WGPUDevice requestDevice() {
+  WGPUAdapter adapter = requestAdapter();
   WGPUDevice device = nullptr;
   WGPURequestDeviceCallbackInfo onDevice = {};
   onDevice.mode = WGPUCallbackMode_AllowProcessEvents;

@@ -1,4 +1,6 @@
 // play CASE...: plays what the engine has recorded on this driver, and compares every buffer. play.mjs in C++.
+#include <filesystem>
+
 #include "device.hpp"
 
 using fallline::Bytes;
@@ -7,6 +9,7 @@ using fallline::json;
 int differing = 0;
 
 void play(const std::string& folder) {
+  const std::string name = std::filesystem::path(folder).filename();
   WGPUDevice device = requestDevice();
   const auto file = [&](const std::string& name) { return readFile(folder + "/plan/" + name); };
   fallline::Player optimizer(instance(), device, file);
@@ -35,16 +38,25 @@ void play(const std::string& folder) {
     const Bytes found = optimizer.read({{"buffer", of["buffer"]}, {"offset", 0}, {"size", buffer["size"]}});
     if (found != expected) {
       const auto differs = std::mismatch(found.begin(), found.end(), expected.begin()).first - found.begin();
-      std::printf("%s: buffer %s, %s, differs from word %td on\n", folder.c_str(), of["buffer"].dump().c_str(),
+      std::printf("%s: buffer %s, %s, differs from word %td on\n", name.c_str(), of["buffer"].dump().c_str(),
                   buffer["role"].dump().c_str(), differs / 4);
       differing++;
     }
     words += found.size() / 4;
   }
-  std::printf("%zu steps, %zu buffers, %zu words\n", run["steps"].size(), run["end"].size(), words);
+  std::printf("%s: %zu steps, %zu buffers, %zu words\n", name.c_str(), run["steps"].size(), run["end"].size(), words);
+}
+
+/// As play.mjs says it.
+void sayAdapter() {
+  WGPUAdapterInfo info = {};
+  wgpuAdapterGetInfo(requestAdapter(), &info);
+  std::printf("adapter: %.*s, %.*s\n", static_cast<int>(info.device.length), info.device.data,
+              static_cast<int>(info.description.length), info.description.data);
 }
 
 int main(int count, char** folders) {
+  sayAdapter();
   for (int i = 1; i < count; i++) play(folders[i]);
   return differing ? 1 : 0;
 }
