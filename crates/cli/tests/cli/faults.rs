@@ -13,7 +13,7 @@ use std::{
 };
 
 use crate::{
-    common::{Ran, golden, scratch},
+    common::{Ran, binary, golden, scratch},
     faults_layer::under_layer,
 };
 
@@ -77,7 +77,7 @@ impl Subject {
     fn run(&self, (name, value): (&str, &str)) -> Result<Ran, String> {
         let _ = fs::remove_dir_all(&self.folder);
         fs::create_dir_all(&self.folder).expect("a folder");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fallline"));
+        let mut command = Command::new(binary());
         under_layer(command.args(&self.arguments).env(name, value));
         // Who debugs hears of panics that become errors.
         command.env_remove("RUST_BACKTRACE").current_dir(&self.folder);
