@@ -3,18 +3,23 @@
 
 #![allow(clippy::cast_possible_truncation, reason = "codes are lower halves of words")]
 
-use fallline::{Gpu, wgpu};
+use fallline::{
+    AdamW, ComputeKernel, Dtype, Gpu, Group, Optimizer, Saved, StateFormat, Step, TensorId,
+    TensorSpec, wgpu,
+};
 use fallline_reference::formats::{bf16, e4m3, f16};
 use fallline_shaders::{formats, functions, join, packing, precision, structs};
 
-use crate::common::{self, Rng, gpu};
+use crate::common::{self, Rng, gpu, submit};
 
 /// Runs `output = expression` for each vec4 `codes` of the input, with `random` beside it.
 fn run(gpu: &Gpu, expression: &str, codes: &[u32], random: &[u32]) -> Vec<u32> {
     let modules = [
         formats::F16,
+        formats::F16_NEAREST,
         formats::BF16,
         formats::E4M3,
+        formats::E4M3_NEAREST,
         packing::HALVES,
         precision::REMAINDER,
         functions::REMAINDER,
@@ -147,6 +152,74 @@ fn every_code_is_given_back_and_every_tie_goes_to_the_even_one() {
     check("e4m3_encode(bitcast<vec4<f32>>(codes))", &hard, &zeros(hard.len()), |bits, _| {
         e4m3::encode(of(bits)).into()
     });
+}
+
+/// By sums that this device rounds to nearest, and by integers: of either sign, which no conversion looks at.
+#[test]
+fn both_ways_of_rounding_give_every_f32_the_same_code() {
+    let gpu = gpu();
+    let by_sums = join(&[formats::F16_NEAREST, formats::E4M3_NEAREST]);
+    let by_sums = by_sums.replace("fn f16_encode(", "fn f16_by_sum(");
+    let by_sums = by_sums.replace("fn e4m3_encode(", "fn e4m3_by_sum(");
+    let on_bits =
+        [formats::F16, formats::F16_NEAREST_ON_BITS, formats::E4M3, formats::E4M3_NEAREST_ON_BITS];
+    let main = "
+        override ROW_WORKGROUPS: u32;
+        @group(0) @binding(0) var<storage, read_write> differing: array<atomic<u32>, 4>;
+        @compute @workgroup_size(64)
+        fn main(
+            @builtin(workgroup_id) workgroup_id: vec3<u32>,
+            @builtin(local_invocation_index) lane: u32,
+        ) {
+            let workgroup = workgroup_id.y * ROW_WORKGROUPS + workgroup_id.x;
+            if (workgroup >= 131072u) { return; }
+            let first = (workgroup * 64u + lane) * 256u;
+            for (var at = first; at < first + 256u; at += 4u) {
+                let value = bitcast<vec4<f32>>(vec4<u32>(at) + vec4<u32>(0u, 1u, 2u, 3u));
+                if (any(f16_by_sum(value) != f16_encode(value))) {
+                    atomicAdd(&differing[0], 1u);
+                    atomicMax(&differing[1], at);
+                }
+                if (any(e4m3_by_sum(value) != e4m3_encode(value))) {
+                    atomicAdd(&differing[2], 1u);
+                    atomicMax(&differing[3], at);
+                }
+            }
+        }";
+    let wgsl = main.to_owned() + &by_sums + &join(&on_bits);
+    let constants = [("ROW_WORKGROUPS", gpu.row_workgroups().into())];
+    let bindings = [ComputeKernel::WRITE];
+    let kernel = ComputeKernel::new(&gpu, "both", &wgsl, &constants, &bindings).unwrap();
+    let differing = common::buffer(&gpu, &[0.0; 4], wgpu::BufferUsages::STORAGE);
+    let bound = kernel.bind(&[differing.as_entire_binding()], gpu.fold(1 << 17)).unwrap();
+    submit(&gpu, |encoder| bound.record(&mut encoder.begin_compute_pass(&<_>::default()), &[]));
+    // How many vec4s, and the last of them.
+    assert_eq!(common::bits(&common::read(&gpu, &differing)), [0; 4]);
+}
+
+/// Parameters in f16, state in fp8.
+#[test]
+fn a_device_that_rounds_on_the_bits_steps_to_the_same_bits() {
+    let run = |gpu: &Gpu| {
+        let group = Group::new("all", AdamW::new().lr(1e-2)).state(StateFormat::Fp8);
+        let spec = TensorSpec::new("t", [5000]).dtype(Dtype::F16);
+        let mut optimizer = Optimizer::arena(gpu, &[group], &[spec]).unwrap();
+        let (id, mut rng) = (TensorId::new(0), Rng(3));
+        // Most of them below 2^-14, where a sum rounds.
+        optimizer.write_param(id, &rng.values(5000, 1e-5)).unwrap();
+        for _ in 0..3 {
+            optimizer.write_grad(id, &rng.values(5000, 1.0)).unwrap();
+            optimizer.step(&Step::lr_factor(1e-3)).unwrap();
+        }
+        let mut saved = Saved::default();
+        optimizer.save(&mut saved).unwrap();
+        let on_bits = |kernel: &fallline::plan::Kernel| kernel.wgsl.contains("by integers alone");
+        let plan = optimizer.read_plan().unwrap();
+        (saved, plan.kernels.iter().any(on_bits))
+    };
+    let (by_sums, on_bits) = (run(&gpu()), run(&gpu().round_on_bits()));
+    assert!(by_sums.0 == on_bits.0);
+    assert_eq!((by_sums.1, on_bits.1), (false, true));
 }
 
 #[test]
