@@ -33,6 +33,8 @@ mod places;
 mod plan;
 mod quantizer;
 mod records;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod recovery;
 mod save;
 mod scalars;
 mod scaler;
@@ -50,3 +52,7 @@ mod zero_grads;
 
 #[path = "../common/mod.rs"]
 mod common;
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[path = "../faults/mod.rs"]
+mod faults_layer;

@@ -54,7 +54,8 @@ pub enum Error {
     /// The device is lost; nothing that was submitted since can be relied upon.
     #[error("the GPU device is lost")]
     DeviceLost,
-    /// The device ran out of memory.
+    /// The device ran out of memory. Natively wgpu gives the device up where that was not for a buffer: then the next call is
+    /// [`DeviceLost`](Self::DeviceLost), and what was saved goes on on another.
     #[error("out of GPU memory: {what}{}", size_bytes.map_or_else(String::new, |n| format!(", {n} bytes")))]
     OutOfMemory {
         /// What the memory was for.
