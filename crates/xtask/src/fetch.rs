@@ -24,7 +24,10 @@ const LOADER: (&str, &str) = ("libvulkan1", "usr/lib/x86_64-linux-gnu/libvulkan.
 const LOADER_LICENCE: &str = "usr/share/doc/libvulkan1/copyright";
 
 /// Dawn for Node, with Tint and Vulkan: of npm.
-const DAWN: (&str, &str) = ("webgpu", "0.6.2");
+pub(crate) const DAWN: (&str, &str) = ("webgpu", "0.6.2");
+
+/// Deno, with wgpu: of npm, where the program itself is a package of its own.
+pub(crate) const DENO: (&str, &str) = ("deno", "2.9.6");
 
 /// The package of Debian's that reads JSON in C++, and its header.
 const JSON: (&str, &str) = ("nlohmann-json3-dev", "usr/include/nlohmann/json.hpp");
@@ -38,6 +41,14 @@ pub(crate) fn dawn(target: &Path) -> anyhow::Result<PathBuf> {
         install_node()?;
     }
     Ok(npm(&target.join("player"), DAWN)?.join("index.js"))
+}
+
+/// The program Deno.
+pub(crate) fn deno(target: &Path) -> anyhow::Result<PathBuf> {
+    let packages = npm(&target.join("deno"), DENO)?.with_file_name("@deno");
+    let found = fs::read_dir(&packages).into_iter().flatten().flatten();
+    let program = found.map(|package| package.path().join("deno")).find(|path| path.exists());
+    program.with_context(|| format!("npm's deno has no program in {}", packages.display()))
 }
 
 /// The folder of wgpu-native: WebGPU for C++.

@@ -1,10 +1,11 @@
 //! `cargo xtask demo`, `test`, `wasm`, `browser` and `player`: each first sees to it that what it needs is there,
-//! a GPU adapter, a standard library for wasm32, a browser or another WebGPU. And `cargo xtask isa` and `bundle`.
+//! a GPU adapter, a standard library for wasm32, a browser or another WebGPU. And `cargo xtask isa`, `matrix` and `bundle`.
 
 mod browser;
 mod bundle;
 mod fetch;
 mod isa;
+mod matrix;
 mod player;
 mod validate;
 mod wasm;
@@ -28,6 +29,12 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
        cargo xtask player           play plans of `fallline export` in Dawn, with Node.js, and compare
                                     all buffers with the engine's; VK_DRIVER_FILES is the driver of
                                     both, else SwiftShader
+       cargo xtask matrix [WORD...] run `fallline check` on every driver in software, and the engine's steps
+                                    in every WebGPU, compare all buffers to the bit, and hold all that against
+                                    docs/conformance.md: all rows, or those with these words (as `checks gl`,
+                                    `steps firefox`); half an hour, on Debian 12
+           --write                  write these rows of the page anew
+           --quick, --all           of `fallline check`
        cargo xtask validate [OPTIONS]
                                     run the engine's tests under Khronos's validation layer for Vulkan:
                                     `cargo test --workspace --test engine [OPTIONS]`; whatever it says is a
@@ -82,6 +89,7 @@ fn main() -> ExitCode {
         Some((task, [])) if task == "player" => player::player(),
         Some((task, options)) if task == "validate" => validate::validate(options),
         Some((task, words)) if task == "isa" => isa::isa(words),
+        Some((task, words)) if task == "matrix" => matrix::matrix(words),
         Some((task, options)) if task == "bundle" => bundle::bundle(options),
         Some((help, _)) if help == "help" || help == "--help" || help == "-h" => {
             println!("{USAGE}");

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use crate::{install, say};
+use crate::{install, say, text};
 
 /// What it may be called.
 const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
@@ -32,7 +32,7 @@ const OPTIONS: [&str; 10] = [
 ];
 
 /// The name that it has here; installs it where there is none.
-pub(super) fn find() -> anyhow::Result<&'static str> {
+pub(crate) fn find() -> anyhow::Result<&'static str> {
     if let Some(name) = found() {
         return Ok(name);
     }
@@ -49,7 +49,7 @@ fn found() -> Option<&'static str> {
 }
 
 /// Its name and version, as it tells them.
-pub(super) fn version(name: &str) -> anyhow::Result<String> {
+pub(crate) fn version(name: &str) -> anyhow::Result<String> {
     let told = Command::new(name).arg("--version").stderr(Stdio::null()).output()?;
     if !told.status.success() {
         bail!("`{name} --version` failed ({})", told.status);
@@ -75,31 +75,31 @@ pub(super) fn dom(name: &str, directory: &Path, page: &Path) -> anyhow::Result<S
 
 /// A browser with a profile of its own; both are gone when this is dropped.
 #[derive(Debug)]
-pub(super) struct Browser {
+pub(crate) struct Browser {
     process: Child,
     profile: PathBuf,
 }
 
 impl Browser {
     /// Opens an address. The profile is a directory that does not exist yet.
-    pub(super) fn open(name: &str, profile: PathBuf, url: &str) -> anyhow::Result<Self> {
+    pub(crate) fn open(name: &str, profile: PathBuf, url: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(name);
+        command.args(OPTIONS).arg(format!("--user-data-dir={}", profile.display())).arg(url);
+        Self::start(&mut command, profile)
+    }
+
+    /// One that a command starts with this profile.
+    pub(crate) fn start(command: &mut Command, profile: PathBuf) -> anyhow::Result<Self> {
         fs::create_dir_all(&profile)
             .with_context(|| format!("cannot create {}", profile.display()))?;
         let log = File::create(log_of(&profile)).context("cannot write into the profile")?;
-        let process = Command::new(name)
-            .args(OPTIONS)
-            .arg(format!("--user-data-dir={}", profile.display()))
-            .arg(url)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot run {name}"))?;
+        let started = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let process = started.with_context(|| format!("cannot run `{}`", text(command)))?;
         Ok(Self { process, profile })
     }
 
     /// How it ended, if it did, and what it wrote last.
-    pub(super) fn ended(&mut self) -> io::Result<Option<String>> {
+    pub(crate) fn ended(&mut self) -> io::Result<Option<String>> {
         let Some(status) = self.process.try_wait()? else { return Ok(None) };
         let log = fs::read(log_of(&self.profile))?;
         let log = String::from_utf8_lossy(&log);

@@ -1,9 +1,9 @@
 //! `cargo xtask browser`: whether everything that waits makes progress in a browser by itself, and whether the page of
 //! `fallline check` can be read there.
 
-mod chromium;
+pub(crate) mod chromium;
 mod report;
-mod server;
+pub(crate) mod server;
 
 use std::{
     fs, io,
@@ -71,9 +71,9 @@ fn files(target: &Path) -> anyhow::Result<Vec<File>> {
     let module = read(format!("{MODULE}_bg.wasm"))?;
     let page = include_bytes!("page.html").to_vec();
     Ok(vec![
-        File { path: "/", kind: "text/html", bytes: page },
-        File { path: "/fallline_browser.js", kind: "text/javascript", bytes: script },
-        File { path: "/fallline_browser_bg.wasm", kind: "application/wasm", bytes: module },
+        File { path: "/".into(), kind: "text/html", bytes: page },
+        File { path: "/fallline_browser.js".into(), kind: "text/javascript", bytes: script },
+        File { path: "/fallline_browser_bg.wasm".into(), kind: "application/wasm", bytes: module },
     ])
 }
 
@@ -104,6 +104,7 @@ fn watch(
                 counts.failed += 1;
                 println!("FAILED  {current}: {why}");
             }
+            Ok(Said::Printed(line)) => println!("{line}"),
             Ok(Said::Broken(why)) => bail!("{current}: {why}"),
             Ok(Said::Ended) if counts == Counts::default() => bail!("there was nothing to check"),
             Ok(Said::Ended) => return Ok(counts),

@@ -12,21 +12,23 @@ use std::{
 
 /// A file of the page.
 #[derive(Clone, Debug)]
-pub(super) struct File {
-    pub(super) path: &'static str,
-    pub(super) kind: &'static str,
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct File {
+    pub(crate) path: String,
+    pub(crate) kind: &'static str,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// What the page says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(crate) enum Said {
     /// A check has begun: its name.
     Begun(String),
     /// The check that has begun holds.
     Passed,
     /// It does not hold, and why.
     Failed(String),
+    /// A line of what a program prints elsewhere.
+    Printed(String),
     /// Something broke, and nothing goes on.
     Broken(String),
     /// All checks have ended.
@@ -39,6 +41,7 @@ impl Said {
             "/begun" => Self::Begun(text),
             "/passed" => Self::Passed,
             "/failed" => Self::Failed(text),
+            "/printed" => Self::Printed(text),
             "/broken" => Self::Broken(text),
             "/ended" => Self::Ended,
             _ => return None,
@@ -47,7 +50,7 @@ impl Said {
 }
 
 /// Serves the page on some free port of this machine, until the process ends.
-pub(super) fn serve(files: Vec<File>) -> io::Result<(SocketAddr, Receiver<Said>)> {
+pub(crate) fn serve(files: Vec<File>) -> io::Result<(SocketAddr, Receiver<Said>)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
     let (sender, said) = mpsc::channel();
@@ -124,7 +127,7 @@ mod tests {
 
     #[test]
     fn files_are_handed_out_and_what_is_said_is_taken() {
-        let page = File { path: "/", kind: "text/html", bytes: b"<p>".to_vec() };
+        let page = File { path: "/".into(), kind: "text/html", bytes: b"<p>".to_vec() };
         let (address, said) = serve(vec![page]).expect("a port is free");
         // A connection that is never used is in nobody's way.
         let _idle = TcpStream::connect(address).expect("the server listens");
