@@ -22,7 +22,6 @@ mod freeze;
 mod futures;
 mod halves;
 mod hyperparameters;
-mod lane_vec4s;
 mod matrices;
 mod measure;
 mod monitor;

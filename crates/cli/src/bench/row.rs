@@ -2,7 +2,7 @@
 
 mod tables;
 
-use fallline::{LaneVec4s, Rule, Scope, Slot, SlotKind, SlotShape, TensorSpec};
+use fallline::{Rule, Scope, Slot, SlotKind, SlotShape, TensorSpec};
 use serde::Serialize;
 
 pub(super) use self::tables::{digits, tables};
@@ -68,8 +68,6 @@ pub(super) struct Subject {
     pub(super) around: Around,
     pub(super) width: f64,
     pub(super) borrowed: bool,
-    /// Of a lane of an update.
-    pub(super) lane_vec4s: u32,
 }
 
 impl Subject {
@@ -82,7 +80,6 @@ impl Subject {
             around: Around::default().with_defaults(),
             width: 1.0,
             borrowed: false,
-            lane_vec4s: LaneVec4s::default().count(),
         }
     }
 }
