@@ -63,7 +63,7 @@ pub(super) fn text(old: &Results, new: &Results) -> Result<String> {
 
 /// A line for each quantity, the first with the names.
 fn lines(key: &Key, old: &Rounds, new: &Rounds) -> Vec<Vec<String>> {
-    let mut names = vec![key.model.clone(), key.rule.clone()];
+    let mut names = [key.model.clone(), key.rule.clone()];
     let line = |quantity: &Quantity| {
         let named = [&names[..], &quantity.cells(old, new)].concat();
         names.fill(String::new());
@@ -113,8 +113,11 @@ fn rounds(results: &Results, key: &Key) -> Rounds {
     rounds
 }
 
+/// Its name, and what a row has of it.
+type Condition = (&'static str, fn(&Known) -> String);
+
 /// What rows were measured with: where it is not the same, it may be the reason of a difference.
-const CONDITIONS: [(&str, fn(&Known) -> String); 6] = [
+const CONDITIONS: [Condition; 6] = [
     ("fallline", |row| format!("fallline {}", row.on.version)),
     ("adapter", |row| row.on.adapter.name.clone()),
     ("backend", |row| row.on.adapter.backend.clone()),
