@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use wgpu::{Buffer, BufferUsages};
 
-use super::{Info, Lies, Optimizer, PerStep};
+use super::{Info, Lies, Optimizer, info::PerStep};
 use crate::{
     Error, Gpu, Group, Options, Result, TensorSpec,
     abi::Placement,

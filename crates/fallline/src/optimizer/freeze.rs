@@ -1,6 +1,6 @@
 //! Tensors that stand still for a while.
 
-use super::{Optimizer, PerStep};
+use super::{Optimizer, info::PerStep};
 use crate::{Result, Select, TensorId};
 
 impl Optimizer {

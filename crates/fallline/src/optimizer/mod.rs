@@ -9,6 +9,7 @@ mod estimate;
 mod evaluate;
 mod freeze;
 mod halves;
+mod info;
 mod plan;
 mod reports;
 mod rules;
@@ -32,15 +33,17 @@ pub use snapshot::Snapshot;
 pub use step::Step;
 pub use traffic::Traffic;
 
+pub(crate) use info::Info;
 pub(crate) use values::SlotPlace;
 
 use self::{
     borrowed::{Borrowed, Placed},
     evaluate::Evaluating,
+    info::PerStep,
 };
 use crate::{
-    BufferRange, Error, Gpu, Group, Monitor, Options, Places, Result, Role, Slot, StateFormat,
-    TensorId, TensorSpec,
+    BufferRange, Error, Gpu, Group, Monitor, Options, Places, Result, Role, Slot, TensorId,
+    TensorSpec,
     control::{Control, Input, Written, is_margins},
     dispatch::{Dispatch, PartDispatch, Pass},
     kernel::Program,
@@ -97,50 +100,6 @@ pub struct Optimizer {
     evaluating: Option<Evaluating>,
     /// Whether they are, on the GPU: the mode as of what was submitted.
     mode_word: Buffer,
-}
-
-/// A tensor, checked.
-#[derive(Debug)]
-pub(crate) struct Info {
-    pub(crate) spec: TensorSpec,
-    pub(crate) group: usize,
-    pub(crate) state: StateFormat,
-    /// Its rule's number among those of the optimizer.
-    pub(crate) rule: usize,
-    /// What its rule keeps, and what comes after its updates.
-    pub(crate) slots: Vec<Slot>,
-    pub(crate) len_elems: u64,
-    /// Whether it was taken out: its number is not given again.
-    pub(crate) gone: bool,
-    /// Whether it has no gradient in any step for now.
-    pub(crate) frozen: bool,
-}
-
-impl Info {
-    /// Where it begins in the tensor that it is a piece of.
-    fn whole_elem(&self) -> u64 {
-        self.spec.whole.map_or(0, |whole| whole.first_elem)
-    }
-}
-
-/// What every step asks of all tensors, apart from the rest of what is known of them: few cache lines, since a step finds
-/// them cold behind other work.
-#[derive(Debug)]
-struct PerStep {
-    /// The group of each tensor.
-    groups: Vec<usize>,
-    /// The tensors without gradient in any step: taken out, or frozen.
-    absent: Vec<usize>,
-}
-
-impl PerStep {
-    fn of(infos: &[Info]) -> Self {
-        let absent = infos.iter().enumerate().filter(|(_, info)| info.gone || info.frozen);
-        Self {
-            groups: infos.iter().map(|info| info.group).collect(),
-            absent: absent.map(|(index, _)| index).collect(),
-        }
-    }
 }
 
 /// Where parameters and gradients lie, and what a step dispatches for that.

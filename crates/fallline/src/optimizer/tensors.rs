@@ -2,7 +2,7 @@
 
 use wgpu::CommandEncoder;
 
-use super::{Lies, Optimizer, PerStep, blueprint::Roster, borrowed::Placed};
+use super::{Lies, Optimizer, blueprint::Roster, borrowed::Placed, info::PerStep};
 use crate::{
     BorrowedTensor, BufferRange, Error, Result, TensorId, TensorSpec, abi::Kept, layout::TILE_ELEMS,
 };

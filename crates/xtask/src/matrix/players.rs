@@ -89,7 +89,7 @@ impl Recordings {
         let mut record = cargo();
         record.args(["test", "--quiet", "--workspace", "--test", "cli"]);
         record.args(["player::steps_are_recorded", "--", "--ignored"]);
-        record.env("FALLLINE_RECORDINGS", fs::canonicalize(&directory)?);
+        record.env("FALLLINE_RECORDINGS", &directory);
         run(record.envs(variables.iter().map(|(name, value)| (name, value))))?;
         let index: Value = serde_json::from_slice(&fs::read(directory.join("index.json"))?)?;
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -181,7 +181,6 @@ fn deno(target: &Path, recordings: &Recordings) -> anyhow::Result<(String, Strin
 
 fn wgpu_native(target: &Path, recordings: &Recordings) -> anyhow::Result<(String, String)> {
     let (native, json) = (fetch::wgpu_native(target)?, fetch::json(target)?);
-    let library = fs::canonicalize(&native)?;
     let program = target.join("matrix/play");
     let mut compiler = Command::new("g++");
     compiler.args(["-std=c++20", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program);
@@ -189,8 +188,8 @@ fn wgpu_native(target: &Path, recordings: &Recordings) -> anyhow::Result<(String
     for headers in [tools(""), native.join("include"), json] {
         compiler.arg("-I").arg(headers);
     }
-    compiler.arg(library.join("libwgpu_native.so"));
-    run(compiler.arg(format!("-Wl,-rpath,{}", library.display())))?;
+    compiler.arg(native.join("libwgpu_native.so"));
+    run(compiler.arg(format!("-Wl,-rpath,{}", native.display())))?;
     let printed = printed(&mut limited(program), recordings)?;
     Ok(("wgpu 0.32.0 of PyPI".to_owned(), printed))
 }
@@ -237,8 +236,7 @@ fn browsed(
     open: impl Fn(PathBuf, &str) -> anyhow::Result<Browser>,
 ) -> anyhow::Result<String> {
     let (address, said) = server::serve(files(recordings)?).context("cannot serve a page")?;
-    let profile =
-        fs::canonicalize(target)?.join("matrix").join(format!("profile-{}", process::id()));
+    let profile = target.join("matrix").join(format!("profile-{}", process::id()));
     let mut browser = open(profile, &format!("http://{address}/"))?;
     let mut printed = String::new();
     let mut heard = Instant::now();

@@ -8,8 +8,8 @@
 //! | `record` | their steps, taken by the engine          |
 //!
 //! Beside them lie programs that play what was recorded, and compare: `play.mjs` is a module for any JavaScript, which
-//! `files.mjs` gives what lies in folders and `page.html` what a server has; `node.mjs` makes Node a browser;
-//! `play.cpp` is the same in C++.
+//! `files.mjs` gives what lies in folders, and `play.html` of `cargo xtask matrix` what a server has; `node.mjs` makes
+//! Node a browser; `play.cpp` is the same in C++.
 
 mod cases;
 mod record;
