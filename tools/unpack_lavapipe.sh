@@ -36,5 +36,6 @@ for package in "$apt"/archives/*.deb; do
     dpkg --extract "$package" "$folder"
 done
 rm -rf "$apt"
-sed "s|\"[^\"]*libvulkan_lvp.so\"|\"$folder/usr/lib/x86_64-linux-gnu/libvulkan_lvp.so\"|" \
+# Beside this file, so that the folder may be moved.
+sed 's|"[^"]*libvulkan_lvp.so"|"./usr/lib/x86_64-linux-gnu/libvulkan_lvp.so"|' \
     "$folder"/usr/share/vulkan/icd.d/lvp_icd*.json >"$folder/lavapipe.json"
