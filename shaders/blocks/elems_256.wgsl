@@ -1,4 +1,4 @@
-// Blocks of 256 elements: both vec4s of 32 lanes. The scale is an f32.
+// Blocks of 256 elements: both vec4s of 32 lanes, or one of 64. The scale is an f32.
 //
 // Joined with: blocks/lanes_32.wgsl.
 
@@ -10,7 +10,11 @@ alias Maxima = vec2<u32>;
 fn largest_of_blocks(a: Place, of_a: vec4<u32>, of_b: vec4<u32>) -> Largest {
     let of_lane = max(of_a, of_b);
     let both = largest_of_lanes(a.lane, of_lane.xy, of_lane.zw);
-    let largest = vec4<u32>(both.first, both.others);
+    var largest = vec4<u32>(both.first, both.others);
+    if (LANE_VEC4S == 1u) {
+        let next = largest_of_group((a.lane / 32u) ^ 1u);
+        largest = max(largest, vec4<u32>(next.first, next.others));
+    }
     return Largest(largest, largest);
 }
 

@@ -1,6 +1,6 @@
-// Blocks of 32 elements: the first vec4s of 8 lanes, and the second ones. The scale is a bf16: a word
-// holds that of the first block in its lower half, and in its upper half that of the block 128 elements
-// behind it.
+// Blocks of 32 elements: the first vec4s of 8 lanes, and the second ones, which may be those of 8 others. The scale is
+// a bf16: a word holds that of the first block in its lower half, and in its upper half that of the block 128
+// elements behind it.
 
 const SCALE_WORDS: u32 = 4u;
 
@@ -21,6 +21,17 @@ fn largest_of_blocks(a: Place, of_a: vec4<u32>, of_b: vec4<u32>) -> Largest {
     if (SLOTS > 2u) {
         others = max_of_lanes(128u + at);
     }
+    if (LANE_VEC4S == 1u) {
+        // The lane that writes their scales needs those of both.
+        var next = vec4<u32>();
+        if (a.part % 8u == 0u) {
+            next = vec4<u32>(max_of_lanes(at ^ 32u).xy, vec2<u32>());
+            if (SLOTS > 2u) {
+                next = vec4<u32>(next.xy, max_of_lanes(128u + (at ^ 32u)).xy);
+            }
+        }
+        return Largest(vec4<u32>(first.xy, others.xy), next);
+    }
     return Largest(vec4<u32>(first.xy, others.xy), vec4<u32>(first.zw, others.zw));
 }
 
@@ -35,12 +46,13 @@ fn max_of_lanes(at: u32) -> vec4<u32> {
 // (Where the second vec4 has no elements, its block's scale is 0.)
 fn load_scales(first: u32, a: Place) -> vec2<f32> {
     let word = state[first + CODE_WORDS + a.part % 32u / 8u];
-    return bitcast<vec2<f32>>(vec2<u32>(word << 16u, word & 0xffff0000u));
+    let scales = bitcast<vec2<f32>>(vec2<u32>(word << 16u, word & 0xffff0000u));
+    return select(scales, scales.yx, LANE_VEC4S == 1u && a.part >= 32u);
 }
 
 // The first lane of eight is live if any is; where the second block has no elements, its scale is 0.
 fn store_scales(first: u32, a: Place, of_a: u32, of_b: u32) {
-    if (a.part % 8u == 0u) {
+    if (a.part % 8u == 0u && (LANE_VEC4S == 2u || a.part < 32u)) {
         let word = first + CODE_WORDS + a.part % 32u / 8u;
         state[word] = (of_a >> 16u) | (of_b & 0xffff0000u);
     }

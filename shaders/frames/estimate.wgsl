@@ -9,7 +9,7 @@
 //
 // Bindings (group 0): those of update.wgsl.
 
-const TILE_LANES: u32 = 32u;
+override TILE_LANES: u32 = 64u / LANE_VEC4S;
 // The Gauss-Newton-Bartlett estimate of gradients whose labels were drawn from the model.
 override SQUARES: bool = false;
 
@@ -30,7 +30,7 @@ fn main(
 
     let part = lane_of_all % TILE_LANES;
     let a = place_of(tile, part, elems_at(tile, part, tensor), lane, tensor);
-    let b = place_of(tile, part + TILE_LANES, elems_at(tile, part + TILE_LANES, tensor), lane, tensor);
+    let b = place_of(tile, part + 32u, second_elems_at(tile, part + 32u, tensor), lane, tensor);
 
     let values_a = decode_grad(grad_codes(a.grad, a.count));
     let values_b = decode_grad(grad_codes(b.grad, b.count));

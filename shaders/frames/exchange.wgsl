@@ -11,8 +11,8 @@
 //
 // Bindings (group 0): those of update.wgsl.
 
-// Lanes of a tile of 256 elements: two vec4s each.
-const TILE_LANES: u32 = 32u;
+// Lanes of a tile of 256 elements.
+override TILE_LANES: u32 = 64u / LANE_VEC4S;
 override TO_EVALUATE: bool = true;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -29,7 +29,7 @@ fn main(
     let tensor = load_tensor(tile.tensor);
     let part = lane_of_all % TILE_LANES;
     let a = place_of(tile, part, elems_at(tile, part, tensor), lane, tensor);
-    let b = place_of(tile, part + TILE_LANES, elems_at(tile, part + TILE_LANES, tensor), lane, tensor);
+    let b = place_of(tile, part + 32u, second_elems_at(tile, part + 32u, tensor), lane, tensor);
     if (TO_EVALUATE) {
         let kept_a = param_codes(a.param, a.count);
         let kept_b = param_codes(b.param, b.count);

@@ -1,9 +1,9 @@
-// The frame of an update: one lane updates two vec4s of every role.
+// The frame of an update: one lane updates two vec4s of every role, or one.
 //
 //   direction, state[i] = propose(param[i], grad[i], state[i], tensor, hyper)      for every element i
 //   param[i]            = apply(param[i], direction, tensor, hyper)
 //
-// A tile of 256 elements of one tensor is given to 32 lanes. Which tensor that is and where its parameter,
+// A tile of 256 elements of one tensor is given to 32 lanes, or 64. Which tensor that is and where its parameter,
 // gradient and state lie says frames/arena.wgsl or frames/borrowed.wgsl. What is equal for all elements of a
 // tensor says its record. (Measured on Mesa's software driver: to find tensor and record costs 15 % of
 // an AdamW step for a lane with one vec4, and half of that for a lane with two.)
@@ -20,8 +20,8 @@
 //
 // Control flow is uniform within a workgroup, so codecs may use workgroup barriers.
 
-// Lanes of a tile of 256 elements: two vec4s each.
-const TILE_LANES: u32 = 32u;
+// Lanes of a tile of 256 elements.
+override TILE_LANES: u32 = 64u / LANE_VEC4S;
 // What is stored: both by a step, one by control/quantize.wgsl.
 override STORES_PARAM: bool = true;
 override STORES_SLOTS: bool = true;
@@ -45,9 +45,9 @@ fn main(
     // Neighbouring lanes own neighbouring vec4s, in both halves of the tile.
     let part = lane_of_all % TILE_LANES;
     let exists_a = elems_at(tile, part, tensor);
-    let exists_b = elems_at(tile, part + TILE_LANES, tensor);
+    let exists_b = second_elems_at(tile, part + 32u, tensor);
     let a = place_of(tile, part, exists_a, lane, tensor);
-    let b = place_of(tile, part + TILE_LANES, exists_b, lane, tensor);
+    let b = place_of(tile, part + 32u, exists_b, lane, tensor);
 
     // Every load before every store: the compiler may not move one across the other.
     let grad_a = load_grad(a, tensor);

@@ -21,13 +21,20 @@ fn store_update_sums(workgroup: u32, a: Place, b: Place, before_a: vec4<f32>, be
     if (exists != 0u) {
         var sum: vec2<f32>;
         let first = a.lane * TILE_LANES;
-        for (var l = first; l < first + TILE_LANES; l += 4u) {
-            sum += (update_squares[l] + update_squares[l + 1u])
-                + (update_squares[l + 2u] + update_squares[l + 3u]);
+        for (var l = first; l < first + 32u; l += 4u) {
+            sum += (squares_at(l) + squares_at(l + 1u)) + (squares_at(l + 2u) + squares_at(l + 3u));
         }
         let place = place_of(tile, 0u, exists, 0u, tensor);
         store_tile_sum(tile.tensor, place, tensor, vec4<f32>(sum, 0.0, 0.0));
     }
+}
+
+// Of two vec4s that lie 32 apart, of one lane or of two.
+fn squares_at(lane: u32) -> vec2<f32> {
+    if (LANE_VEC4S == 2u) {
+        return update_squares[lane];
+    }
+    return update_squares[lane] + update_squares[lane + 32u];
 }
 
 // Of the elements that exist.

@@ -18,7 +18,8 @@
 
 const SLOT_WORDS: u32 = CODE_WORDS + SCALE_WORDS;
 
-// The bits of the largest magnitudes in the blocks around a lane's two vec4s, of four slots.
+// The bits of the largest magnitudes in the blocks around a lane's two vec4s, of four slots; with one vec4 a lane, `b` is
+// the block 128 elements behind the first.
 struct Largest {
     a: vec4<u32>,
     b: vec4<u32>,
@@ -85,9 +86,6 @@ fn store_slots(a: Place, b: Place, of_a: Slots, of_b: Slots, tensor: Tensor) {
 
 fn store_first_four(a: Place, b: Place, of_a: Slots, of_b: Slots) {
     let largest = largest_of_blocks(a, first_magnitudes(of_a, a.count), first_magnitudes(of_b, b.count));
-    if (a.count == 0u) {
-        return;
-    }
     if (SLOTS > 0u) {
         store_slot(0u, a, b, Both(of_a.slot0, of_b.slot0), vec2<u32>(largest.a.x, largest.b.x));
     }
@@ -104,9 +102,6 @@ fn store_first_four(a: Place, b: Place, of_a: Slots, of_b: Slots) {
 
 fn store_last_four(a: Place, b: Place, of_a: Slots, of_b: Slots) {
     let largest = largest_of_blocks(a, last_magnitudes(of_a, a.count), last_magnitudes(of_b, b.count));
-    if (a.count == 0u) {
-        return;
-    }
     if (SLOTS > 4u) {
         store_slot(4u, a, b, Both(of_a.slot4, of_b.slot4), vec2<u32>(largest.a.x, largest.b.x));
     }
@@ -121,7 +116,8 @@ fn store_last_four(a: Place, b: Place, of_a: Slots, of_b: Slots) {
     }
 }
 
-// A lane's share of a slot; `largest` are the magnitudes of the blocks that its two vec4s lie in.
+// A lane's share of a slot; `largest` are the magnitudes of the blocks that its two vec4s lie in. (store_codes may wait
+// for other lanes: lanes without elements call it too.)
 fn store_slot(slot: u32, a: Place, b: Place, value: Both, largest: vec2<u32>) {
     if (!is_stored(slot)) {
         return;
@@ -129,7 +125,9 @@ fn store_slot(slot: u32, a: Place, b: Place, value: Both, largest: vec2<u32>) {
     let of_a = first_word(slot, a);
     let of_b = first_word(slot, b);
     if (is_exact(slot)) {
-        store_exact(of_a, a, value.a);
+        if (a.count != 0u) {
+            store_exact(of_a, a, value.a);
+        }
         if (b.count != 0u) {
             store_exact(of_b, b, value.b);
         }
@@ -140,7 +138,9 @@ fn store_slot(slot: u32, a: Place, b: Place, value: Both, largest: vec2<u32>) {
     let codes_a = encode_codes(value.a, scale_a, slot);
     let codes_b = encode_codes(value.b, scale_b, slot);
     store_codes(vec2<u32>(of_a, of_b), a, b, codes_a, codes_b);
-    store_scales(of_a, a, scale_a, scale_b);
+    if (a.count != 0u) {
+        store_scales(of_a, a, scale_a, scale_b);
+    }
 }
 
 // The bits of the largest magnitude of each slot, among those of the four elements that exist.

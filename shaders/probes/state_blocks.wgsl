@@ -73,7 +73,10 @@ fn store_slot(slot: u32, a: Place, b: Place, value: Both) {
         return;
     }
     let words_a = bitcast<vec4<u32>>(value.a);
-    state[of_a + a.part % CODE_WORDS] = words_a.x;
+    // (The word of two vec4s is that of the first.)
+    if (a.part < CODE_WORDS) {
+        state[of_a + a.part] = words_a.x;
+    }
     if (CODE_WORDS == 64u && b.count != 0u) {
         state[of_b + b.part % CODE_WORDS] = bitcast<vec4<u32>>(value.b).x;
     }

@@ -22,6 +22,7 @@ mod freeze;
 mod futures;
 mod halves;
 mod hyperparameters;
+mod lane_vec4s;
 mod matrices;
 mod measure;
 mod monitor;

@@ -13,6 +13,28 @@ use crate::{
     wait::Callback,
 };
 
+/// How many vec4s of each role a lane of an update takes. The bits that come out are the same; which is faster, a device
+/// must be asked: `fallline bench --lane-vec4s 1,2` times both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum LaneVec4s {
+    /// In about half the registers: for GPUs that have so few that kernels spill, as Mali's with 64 a lane do.
+    One,
+    /// Half as many lanes look for their tensor's record.
+    #[default]
+    Two,
+}
+
+impl LaneVec4s {
+    /// As a number.
+    #[must_use]
+    pub const fn count(self) -> u32 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+        }
+    }
+}
+
 /// A device, its queue, and what the engine knows about them. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Gpu {
@@ -20,6 +42,7 @@ pub struct Gpu {
     queue: wgpu::Queue,
     limits: Limits,
     rounds_on_bits: bool,
+    lane_vec4s: LaneVec4s,
     liveness: Liveness,
     pub(crate) kernels: Arc<KernelCache>,
     late: Arc<Late>,
@@ -96,8 +119,17 @@ impl Gpu {
         let late = Arc::<Late>::default();
         let liveness = caught("device", || Liveness::new(&device, &late))??;
         let identity = Arc::new(Last(Some(queue.clone()), Some(device.clone())));
-        let (rounds_on_bits, kernels) = (false, Arc::default());
-        let gpu = Self { device, queue, limits, rounds_on_bits, liveness, kernels, late, identity };
+        let gpu = Self {
+            device,
+            queue,
+            limits,
+            rounds_on_bits: false,
+            lane_vec4s: LaneVec4s::default(),
+            liveness,
+            kernels: Arc::default(),
+            late,
+            identity,
+        };
         gpu.check_lost()?;
         Ok(gpu)
     }
@@ -132,6 +164,18 @@ impl Gpu {
     /// Whether it does.
     pub(crate) fn rounds_on_bits(&self) -> bool {
         self.rounds_on_bits
+    }
+
+    /// A clone; what is built on it takes so many vec4s a lane.
+    #[must_use]
+    pub fn with_lane_vec4s(&self, lane_vec4s: LaneVec4s) -> Self {
+        Self { lane_vec4s, ..self.clone() }
+    }
+
+    /// How many vec4s a lane of an update takes.
+    #[must_use]
+    pub fn lane_vec4s(&self) -> LaneVec4s {
+        self.lane_vec4s
     }
 
     /// The device.

@@ -9,11 +9,8 @@ use std::ops::Range;
 
 use crate::fits::fits;
 
-/// Elements of a tile: 32 lanes with two vec4s each; the blocks of every format divide it.
+/// Elements of a tile: 32 lanes with two vec4s each, or 64 with one; the blocks of every format divide it.
 pub(crate) const TILE_ELEMS: u64 = 256;
-
-/// Lanes of a tile: `TILE_LANES` of the frames.
-pub(crate) const TILE_LANES: u32 = 32;
 
 /// vec4s of a tile.
 pub(crate) const TILE_VEC4: u32 = 64;

@@ -163,7 +163,7 @@ pub use compute::{ComputeDispatch, ComputeKernel};
 pub use control::Sums;
 pub use error::{Error, Result, Role, RuleError};
 pub use formats::{Dtype, Precision, StateFormat};
-pub use gpu::Gpu;
+pub use gpu::{Gpu, LaneVec4s};
 pub use groups::{Groups, Layers, Select};
 pub use kernel::{KernelPlaces, KernelStage, kernel_wgsl};
 pub use optimizer::{

@@ -4,7 +4,7 @@ use crate::{
     Error, Gpu, Result,
     fits::fits,
     kernel::{self, Program, Stage},
-    layout::{Item, Layout, REDUCE_LANES, TILE_LANES, TILE_VEC4, TooLarge, tiles_of},
+    layout::{Item, Layout, REDUCE_LANES, TILE_VEC4, TooLarge, tiles_of},
     tiles::Reach,
 };
 
@@ -47,7 +47,7 @@ pub(crate) fn layout(
 /// Tiles that one dispatch can reach: what a binding holds and what the dispatch limits permit.
 pub(crate) fn max_window_tiles(gpu: &Gpu, program: &Program) -> u32 {
     let limits = gpu.limits();
-    let reached = (max_binding_bytes(limits) / program.tile_bytes()).min(max_tiles(limits));
+    let reached = (max_binding_bytes(limits) / program.tile_bytes()).min(max_tiles(gpu));
     fits(reached, "no more than the tiles of a dispatch, which are counted in 32 bits")
 }
 
@@ -75,16 +75,17 @@ pub(crate) fn max_workgroups(limits: &wgpu::Limits) -> u64 {
 }
 
 /// Tiles of one dispatch that the dispatch limits permit.
-fn max_tiles(limits: &wgpu::Limits) -> u64 {
-    let workgroup_tiles = u64::from(kernel::frame_size(limits) / TILE_LANES);
-    (max_workgroups(limits) * workgroup_tiles).min(u32::MAX.into())
+fn max_tiles(gpu: &Gpu) -> u64 {
+    (max_workgroups(gpu.limits()) * workgroup_tiles(gpu, Stage::Update)).min(u32::MAX.into())
 }
 
 /// Tiles of a workgroup.
 pub(crate) fn workgroup_tiles(gpu: &Gpu, stage: Stage) -> u64 {
     let lanes = match stage {
         Stage::Reduce => REDUCE_LANES,
-        Stage::Update | Stage::MonitoredUpdate | Stage::Estimate { .. } => TILE_LANES,
+        Stage::Update | Stage::MonitoredUpdate | Stage::Estimate { .. } => {
+            TILE_VEC4 / gpu.lane_vec4s().count()
+        }
     };
     u64::from(kernel::frame_size(gpu.limits()) / lanes)
 }

@@ -85,7 +85,7 @@ impl Which {
     fn wants(&self, name: &str) -> bool {
         let has = |word: &str| name.split(' ').any(|of_name| of_name == word);
         let is_probe = has("traffic") && !self.words.iter().any(|word| word == "traffic");
-        let is_listed = !self.listed || page::KERNELS.contains(&name);
+        let is_listed = !self.listed || page::kernels().any(|listed| listed == name);
         is_listed && !is_probe && self.words.iter().all(|word| has(word))
     }
 }

@@ -12,8 +12,9 @@ const HEAD: &str = "\
 Written by `cargo xtask isa --write`; `cargo xtask isa` compiles all kernels for the GPUs with thresholds and holds them
 against this page, in CI too. No GPU is needed: Mesa's drivers pretend to have one, compile, and run nothing
 (`RADV_FORCE_FAMILY`, and the `mesa-drm-shim` package). `cargo xtask isa --vendors` asks the other drivers: their packages
-of a newer Debian are unpacked below `target/isa`. The kernels are translated with the options of wgpu's Vulkan backend,
-with `robustBufferAccess2` where the driver has it.
+of a newer Debian are unpacked below `target/isa`, those that only arm64 has run emulated, and Intel's fake kernel driver is
+built. The kernels are translated with the options of wgpu's Vulkan backend,
+with `robustBufferAccess2` where the driver has it, and else with bounds checked in the shader.
 
 On the GPUs with thresholds no kernel may spill a register, nor have fewer waves than the fewest below; those of the table
 may have no fewer waves than here, and at most 3 % more instructions. In f32 all stores are of 128 bits, and in the arena, with
@@ -23,8 +24,25 @@ These are compilers, not measurements: what a kernel costs on a GPU they cannot 
 (Apple's GPUs under Linux) is not Metal.
 ";
 
-/// Of these the table tells: each frame and format, each kind of rule and what comes before an update.
-pub(crate) const KERNELS: [&str; 34] = [
+/// What people found with these compilers, behind the tables; written by hand.
+const NOTES: &str = include_str!("notes.md");
+
+/// Of these the table tells, and of updates with one vec4 a lane too.
+pub(crate) fn kernels() -> impl Iterator<Item = String> {
+    let with_one = |name: &&str| {
+        let (before, after) = name.split_once(" slots:")?;
+        // (What the engine's tables lie in, and conversions, are not among them.)
+        let others = [" reduce ", ":storage", "quantize "];
+        let is_update = !others.iter().any(|other| before.contains(other));
+        let (slots, switches) = after.split_once(' ').unwrap_or((after, ""));
+        let one = format!("{before} slots:{slots} lane_vec4s:1 {switches}");
+        is_update.then(|| one.trim_end().to_owned())
+    };
+    KERNELS.iter().map(|name| (*name).to_owned()).chain(KERNELS.iter().filter_map(with_one))
+}
+
+/// Each frame and format, each kind of rule and what comes before an update.
+pub(crate) static KERNELS: [&str; 34] = [
     "adamw f32-f32-nearest-f32 arena tensors:uniform slots:2 amsgrad:0",
     "adamw f32-f32-nearest-f32 arena tensors:storage slots:2 clip_value:1 amsgrad:0",
     "adamw f32-f32-nearest-f32 borrowed whole apart runs:uniform tensors:uniform slots:2 amsgrad:0",
@@ -123,7 +141,8 @@ impl Page {
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let mut page = Self::default();
         let mut columns: Vec<&str> = Vec::new();
-        for line in text.lines() {
+        let tables = text.split("\n## Found with these compilers\n").next().unwrap_or_default();
+        for line in tables.lines() {
             let Some(row) = line.strip_prefix("| ").and_then(|row| row.strip_suffix(" |")) else {
                 if !line.starts_with("|--") {
                     columns.clear();
@@ -151,7 +170,8 @@ impl Page {
     /// Puts what a GPU's compiler said in the place of what it said before.
     pub(crate) fn update(&mut self, gpu: Gpu, kernels: &[Told]) {
         self.cells.retain(|(of, _), _| *of != gpu.name);
-        for told in kernels.iter().filter(|told| KERNELS.contains(&told.name.as_str())) {
+        let listed: Vec<String> = self::kernels().collect();
+        for told in kernels.iter().filter(|told| listed.contains(&told.name)) {
             self.cells.insert((gpu.name.clone(), told.name.clone()), Cell::of(told));
         }
         match self.gpus.iter_mut().find(|of| of.name == gpu.name) {
@@ -186,17 +206,17 @@ impl std::fmt::Display for Page {
             rule += "---|";
         }
         writeln!(f, "{head}\n{rule}")?;
-        for kernel in KERNELS {
+        for kernel in kernels() {
             write!(f, "| {kernel} |")?;
             for gpu in &self.gpus {
-                match self.cell(&gpu.name, kernel) {
+                match self.cell(&gpu.name, &kernel) {
                     Some(cell) => write!(f, " {cell} |")?,
                     None => write!(f, " - |")?,
                 }
             }
             writeln!(f)?;
         }
-        Ok(())
+        write!(f, "\n{NOTES}")
     }
 }
 
@@ -242,6 +262,7 @@ mod tests {
         page.update(gpu("mali", 1), &[told(KERNELS[1], 3)]);
         assert_eq!(page.cells.len(), 2);
         assert_eq!(Page::parse(&page.to_string()).expect("it is a page"), page);
+        assert!(NOTES.starts_with("## Found with these compilers\n"), "where tables end");
 
         page.update(gpu("mali", 0), &[told(KERNELS[0], 0)]);
         assert_eq!((page.gpus.len(), page.cells.len()), (2, 2));

@@ -79,6 +79,7 @@ impl Bench {
             around: self.around,
             width,
             borrowed: self.borrowed,
+            lane_vec4s: self.gpu.lane_vec4s().count(),
         }
     }
 

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use clap::ValueEnum;
-use fallline::{Gpu, IntoRule, Rprop, Rule, Sgd};
+use fallline::{Gpu, IntoRule, LaneVec4s, Rprop, Rule, Sgd};
 use indicatif::ProgressBar;
 
 use self::{
@@ -36,7 +36,7 @@ use self::{
     measure::{Bench, WARMUP_ROUNDS},
     models::Model,
     overview::Overview,
-    row::Row,
+    row::{Row, Subject},
 };
 use crate::{
     Outcome,
@@ -75,6 +75,11 @@ pub(crate) struct Args {
     #[arg(long)]
     borrowed: bool,
 
+    /// vec4s that a lane of an update takes, 1 or 2; both with a comma, to see which the device is faster with. The bits of
+    /// a step are the same
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "2", value_parser = lane_vec4s)]
+    lane_vec4s: Vec<LaneVec4s>,
+
     #[command(flatten)]
     precision: PrecisionArgs,
 
@@ -86,7 +91,7 @@ pub(crate) struct Args {
     no_baselines: bool,
 
     /// Instead of times, the memory that each sensible combination of formats holds
-    #[arg(long, conflicts_with_all = ["steps", "borrowed", "no_baselines", "PrecisionArgs", "Around"])]
+    #[arg(long, conflicts_with_all = ["steps", "borrowed", "no_baselines", "lane_vec4s", "PrecisionArgs", "Around"])]
     memory: bool,
 
     /// Instead of the times of steps, what it costs the host that gradients lie elsewhere in every step
@@ -154,6 +159,7 @@ Examples:
   fallline bench --clip 1 --loss-scale dynamic  against the step without them
   fallline bench --param bf16 --master remainder --state bf16
   fallline bench --ema-decay 0.999              against the step without an average
+  fallline bench --lane-vec4s 1,2               with one vec4 a lane of an update, and with two
   fallline bench --memory                       bytes for each parameter, by formats
   fallline bench --borrowed --moving            gradients that lie elsewhere in every step
   fallline bench --all-rules                    every rule, as one table
@@ -169,6 +175,14 @@ fn steps(text: &str) -> Result<usize, String> {
     }
 }
 
+fn lane_vec4s(text: &str) -> Result<LaneVec4s, String> {
+    match text {
+        "1" => Ok(LaneVec4s::One),
+        "2" => Ok(LaneVec4s::Two),
+        _ => Err("must be 1 or 2".into()),
+    }
+}
+
 fn width(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(width) if width > 0.0 && width <= 1.0 => Ok(width),
@@ -181,6 +195,10 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     if args.all_rules && args.model.len() > 1 {
         return Err(usage(anyhow!("--all-rules takes one --model, found {}", args.model.len())));
     }
+    if (args.all_rules || args.moving) && args.lane_vec4s.len() > 1 {
+        let found = args.lane_vec4s.len();
+        return Err(usage(anyhow!("a table takes one --lane-vec4s, found {found}")));
+    }
     let inputs: Vec<&Path> = args.compare.as_deref().into_iter().collect();
     let json = Outputs::beside(&inputs).open_any(args.json.as_deref())?;
     let old = args.compare.as_deref().map(Results::read).transpose()?;
@@ -188,7 +206,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         print::print(compare::text(old, &Results::read(new)?)?)?;
         return Ok(Outcome::Good);
     }
-    let gpu = device.open()?;
+    let gpu = device.open()?.with_lane_vec4s(args.lane_vec4s[0]);
     if args.memory {
         return memory(args, &gpu, json.as_ref());
     }
@@ -208,7 +226,7 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
         timer.describe(),
         if args.borrowed { "borrowed" } else { "in the arena" },
     )))?;
-    let bench = Bench {
+    let mut bench = Bench {
         gpu,
         timer,
         copy,
@@ -222,14 +240,15 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     if let Some(old) = &old {
         comparable(old, &bench, args, rules)?;
     }
-    let len = args.model.len() * rules.len() * (WARMUP_ROUNDS + args.steps);
+    let variants = args.model.len() * rules.len() * args.lane_vec4s.len();
+    let len = variants * (WARMUP_ROUNDS + args.steps);
     let bar = print::progress(len, "bench");
     let (rows, tables) = if args.all_rules {
         let Overview { rows, table } =
             Overview::measure(&bench, (args.model[0], args.width), rules, &bar)?;
         (rows, if args.markdown { table.markdown() } else { table.text() })
     } else {
-        let rows = measure_each(&bench, args, &bar)?;
+        let rows = measure_each(&mut bench, args, &bar)?;
         let tables = row::tables(&rows);
         (rows, tables)
     };
@@ -244,13 +263,15 @@ pub(crate) fn run(args: &Args, device: &DeviceArgs) -> Result<Outcome> {
     Ok(Outcome::Good)
 }
 
-/// A row for each model and rule.
-fn measure_each(bench: &Bench, args: &Args, bar: &ProgressBar) -> Result<Vec<Row>> {
+/// A row for each model and rule, and number of vec4s a lane.
+fn measure_each(bench: &mut Bench, args: &Args, bar: &ProgressBar) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for &model in &args.model {
         let specs = model.tensors(args.width);
-        for &name in &args.rule {
+        let each = |name| args.lane_vec4s.iter().map(move |lane_vec4s| (name, *lane_vec4s));
+        for (name, lane_vec4s) in args.rule.iter().copied().flat_map(each) {
             let rule = rule(name);
+            bench.gpu = bench.gpu.with_lane_vec4s(lane_vec4s);
             let samples = bench
                 .measure(rule.clone(), &specs, bar)
                 .with_context(|| format!("{} with {name}", model.name()))?;
@@ -264,11 +285,15 @@ fn measure_each(bench: &Bench, args: &Args, bar: &ProgressBar) -> Result<Vec<Row
 
 /// Fails if nothing that will be measured can be compared: before it takes its time.
 fn comparable(old: &Results, bench: &Bench, args: &Args, rules: &[RuleName]) -> Result<()> {
-    let subjects = args
-        .model
-        .iter()
-        .flat_map(|&model| rules.iter().map(move |&name| bench.subject((model, name, args.width))));
-    let keys = subjects.map(|subject| Key::new(&subject)).collect::<Result<Vec<_>>>()?;
+    let mut keys = Vec::new();
+    for &model in &args.model {
+        for &name in rules {
+            for lane_vec4s in &args.lane_vec4s {
+                let subject = bench.subject((model, name, args.width));
+                keys.push(Key::new(&Subject { lane_vec4s: lane_vec4s.count(), ..subject })?);
+            }
+        }
+    }
     compare::ensure_common(old, &keys.iter().collect::<Vec<_>>(), "to be measured")
 }
 

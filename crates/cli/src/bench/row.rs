@@ -2,7 +2,7 @@
 
 mod tables;
 
-use fallline::{Rule, Scope, Slot, SlotKind, SlotShape, TensorSpec};
+use fallline::{LaneVec4s, Rule, Scope, Slot, SlotKind, SlotShape, TensorSpec};
 use serde::Serialize;
 
 pub(super) use self::tables::{digits, tables};
@@ -68,6 +68,8 @@ pub(super) struct Subject {
     pub(super) around: Around,
     pub(super) width: f64,
     pub(super) borrowed: bool,
+    /// Of a lane of an update.
+    pub(super) lane_vec4s: u32,
 }
 
 impl Subject {
@@ -80,6 +82,7 @@ impl Subject {
             around: Around::default().with_defaults(),
             width: 1.0,
             borrowed: false,
+            lane_vec4s: LaneVec4s::default().count(),
         }
     }
 }

@@ -121,6 +121,20 @@ fn borrowed_buffers_are_measured_and_baselines_can_be_left_out() {
 }
 
 #[test]
+fn both_numbers_of_vec4s_a_lane_are_measured() {
+    let path = scratch("lane_vec4s.json");
+    let json = path.to_str().expect("a name in UTF-8");
+    let what = ["bench", "--model", "one-big", "--state", "int8", "--no-baselines"];
+    let size = ["--width", "0.02", "--steps", "1", "--lane-vec4s", "1,2", "--json", json];
+    let ran = fallline(&[&what[..], &size].concat()).good();
+    assert!(ran.out.contains("adamw, 1 vec4"), "{}", ran.out);
+    let counts: Vec<_> = rows(&path).iter().map(|row| row["lane_vec4s"].as_u64()).collect();
+    assert_eq!(counts, [Some(1), Some(2)]);
+    let ran = fallline(&["bench", "--all-rules", "--lane-vec4s", "1,2"]);
+    assert!(ran.code == Some(2) && ran.err.contains("one --lane-vec4s"), "{ran:?}");
+}
+
+#[test]
 fn mixed_precision_is_measured_against_the_plain_step() {
     let path = scratch("mixed.json");
     let json = path.to_str().expect("a name in UTF-8");
@@ -211,6 +225,7 @@ fn bad_values_are_refused() {
         ["--width", "0"],
         ["--width", "1.5"],
         ["--width", "nan"],
+        ["--lane-vec4s", "4"],
         ["--clip", "0"],
         ["--loss-scale", "fast"],
         ["--param", "f64"],

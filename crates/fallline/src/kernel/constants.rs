@@ -1,7 +1,7 @@
 //! The `override` constants of kernels, and the sizes of their grids.
 
 use super::{After, Frame, KernelKey, Kind, Margins, Recipe, Stage, Steering, Update};
-use crate::{Scope, SlotKind, StateFormat, fits::fits, slot::mask};
+use crate::{LaneVec4s, Scope, SlotKind, StateFormat, fits::fits, slot::mask};
 
 fn flag(on: bool) -> f64 {
     f64::from(u8::from(on))
@@ -24,6 +24,7 @@ impl Recipe {
                     ("WORKGROUP_SIZE", f64::from(frame_size(limits))),
                 ];
                 let row = (update.frame == Frame::Arena).then_some(row);
+                let lane = (update.lane_vec4s == LaneVec4s::One).then_some(("LANE_VEC4S", 1.0));
                 let is_rule = update.key.kind == Kind::Rule;
                 let clip = is_rule.then_some(("CLIP_VALUE", flag(update.clip_value)));
                 let zeroes = is_rule.then_some(("ZERO_GRADS", flag(update.zero_grads)));
@@ -39,6 +40,7 @@ impl Recipe {
                     .constants()
                     .chain(frame)
                     .chain(row)
+                    .chain(lane)
                     .chain(clip)
                     .chain(zeroes)
                     .chain(estimate)

@@ -25,7 +25,7 @@ pub(crate) use constants::{fold, frame_size, grid, row_workgroups, workgroup_siz
 pub use page::{KernelPlaces, KernelStage, kernel_wgsl};
 
 use crate::{
-    Dtype, Group, Scope, Slot, SlotShape, StateFormat, TensorSpec, abi,
+    Dtype, Group, LaneVec4s, Scope, Slot, SlotShape, StateFormat, TensorSpec, abi,
     formats::Formats,
     layout::{SUM_TILES, TILE_ELEMS},
     rules::Rule,
@@ -410,6 +410,7 @@ impl Program {
             stage,
             frame,
             tensors_in,
+            lane_vec4s: LaneVec4s::Two,
             one_hyper: self.one_hyper,
             clip_value: self.clip_value,
             zero_grads: self.zero_grads,
@@ -488,6 +489,7 @@ pub(crate) struct Update {
     pub(crate) stage: Stage,
     pub(crate) frame: Frame,
     pub(crate) tensors_in: TableIn,
+    pub(crate) lane_vec4s: LaneVec4s,
     /// Whether all groups have the same hyperparameters.
     pub(crate) one_hyper: bool,
     /// Whether gradients are clipped by value.
@@ -496,6 +498,13 @@ pub(crate) struct Update {
     pub(crate) zero_grads: bool,
     pub(crate) key: KernelKey,
     pub(crate) formats: Formats,
+}
+
+impl Update {
+    /// The same with so many vec4s a lane; a reduction, which goes over its tile by pairs, as it is.
+    pub(crate) fn with_lane_vec4s(self, lane_vec4s: LaneVec4s) -> Self {
+        if self.stage == Stage::Reduce { self } else { Self { lane_vec4s, ..self } }
+    }
 }
 
 /// The kernels of a device that were compiled so far.

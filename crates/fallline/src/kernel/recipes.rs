@@ -112,6 +112,7 @@ pub(super) fn updates() -> Vec<Update> {
             stage,
             frame,
             tensors_in,
+            lane_vec4s: LaneVec4s::Two,
             one_hyper,
             clip_value: !one_hyper,
             zero_grads: !one_hyper,
@@ -159,6 +160,7 @@ pub(super) fn updates() -> Vec<Update> {
                     stage: Stage::Update,
                     frame: Frame::Borrowed { ragged, shared: true, runs_in: TableIn::Uniform },
                     tensors_in: TableIn::Uniform,
+                    lane_vec4s: LaneVec4s::Two,
                     one_hyper: true,
                     clip_value: false,
                     zero_grads: false,
@@ -171,9 +173,27 @@ pub(super) fn updates() -> Vec<Update> {
     updates
 }
 
+/// Those of one vec4 a lane: every rule in the arena, every format there and over borrowed buffers. (The tables that an
+/// update is joined with do not know it.)
+fn with_one_vec4() -> impl Iterator<Item = Update> {
+    let updates = updates().into_iter().filter(|update| {
+        let in_one = match update.frame {
+            Frame::Arena => true,
+            Frame::Borrowed { shared, runs_in, .. } => {
+                let is_adamw = update.key.rule == fallline_shaders::rules::ADAMW;
+                is_adamw && !shared && runs_in == TableIn::Uniform
+            }
+        };
+        let is_update = update.stage != Stage::Reduce && update.key.kind != Kind::Traffic;
+        in_one && is_update && update.tensors_in == TableIn::Uniform
+    });
+    updates.map(|update| update.with_lane_vec4s(LaneVec4s::One))
+}
+
 /// Every kernel that the engine can build.
 pub(super) fn recipes() -> Vec<Recipe> {
     let mut recipes: Vec<Recipe> = updates().into_iter().map(Recipe::Update).collect();
+    recipes.extend(with_one_vec4().map(Recipe::Update));
     for &grad in Dtype::ALL {
         recipes.extend([false, true].map(|ragged| Recipe::Measure { grad, ragged }));
     }
@@ -223,7 +243,16 @@ pub(super) fn recipes() -> Vec<Recipe> {
 pub(super) fn name(recipe: &Recipe) -> String {
     let mut name = stem(recipe.label()).to_owned();
     match recipe {
-        Recipe::Update(Update { stage, frame, tensors_in, clip_value, key, formats, .. }) => {
+        Recipe::Update(Update {
+            stage,
+            frame,
+            tensors_in,
+            lane_vec4s,
+            clip_value,
+            key,
+            formats,
+            ..
+        }) => {
             match stage {
                 Stage::Update => {}
                 Stage::MonitoredUpdate => name += " monitored",
@@ -241,6 +270,9 @@ pub(super) fn name(recipe: &Recipe) -> String {
                 }
             }
             name += &format!(" tensors:{tensors_in:?} slots:{}", key.slots.len());
+            if *lane_vec4s == LaneVec4s::One {
+                name += " lane_vec4s:1";
+            }
             if *clip_value {
                 name += " clip_value:1";
             }

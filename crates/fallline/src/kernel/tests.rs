@@ -154,7 +154,10 @@ fn shaders_and_engine_agree_on_constants() {
     let has = |source: Source, line: String| {
         assert!(source.text.contains(&line), "{}: {line}", source.path);
     };
-    has(frames::UPDATE, format!("const TILE_LANES: u32 = {}u;", crate::layout::TILE_LANES));
+    for frame in [frames::UPDATE, frames::ESTIMATE, frames::EXCHANGE] {
+        let tile = crate::layout::TILE_VEC4;
+        has(frame, format!("override TILE_LANES: u32 = {tile}u / LANE_VEC4S;"));
+    }
     for reduce in [frames::REDUCE, probes::REDUCE] {
         has(reduce, format!("const TILE_LANES: u32 = {}u;", crate::layout::REDUCE_LANES));
     }

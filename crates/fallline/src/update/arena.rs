@@ -69,7 +69,9 @@ pub(crate) fn arena_span(
         for stage in program.stages() {
             let workgroups = tiles_len.div_ceil(workgroup_tiles(gpu, stage));
             let (x, y) = kernel::fold(workgroups, gpu.limits());
-            let update = program.update(Frame::Arena, records.tensors_in, stage);
+            let update = program
+                .update(Frame::Arena, records.tensors_in, stage)
+                .with_lane_vec4s(gpu.lane_vec4s());
             let kernel = compile::kernel(gpu, Recipe::Update(update))?;
             let bind_group = bound.bind(update_inputs, "fallline arena window", &kernel, stage)?;
             dispatches.push(stage, Dispatch { kernel, bind_group, workgroups: [x, y, 1] });

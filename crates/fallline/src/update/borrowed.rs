@@ -42,7 +42,8 @@ pub(crate) fn borrowed(
             let tiles_len = u64::from(tiles.end - tiles.start);
             let workgroups = tiles_len.div_ceil(workgroup_tiles(gpu, stage));
             let x = fits(workgroups, "no more than tiles, which are counted in 32 bits");
-            let update = program.update(frame, records.tensors_in, stage);
+            let update =
+                program.update(frame, records.tensors_in, stage).with_lane_vec4s(gpu.lane_vec4s());
             let kernel = compile::kernel(gpu, Recipe::Update(update))?;
             let bind_group = bind_groups.get(&(windows.clone(), stage), step, || {
                 let lent = |Bound { buffer, bytes }: &Bound| {

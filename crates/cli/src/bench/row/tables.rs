@@ -24,9 +24,13 @@ pub(in crate::bench) fn tables(rows: &[Row]) -> String {
 }
 
 impl Row {
-    /// Model and rule, with which every table begins.
+    /// Model and rule, with which every table begins, and how many vec4s a lane has if these are not two.
     fn names(&self) -> Vec<String> {
-        vec![self.subject.model.to_owned(), self.subject.rule.clone()]
+        let rule = match self.subject.lane_vec4s {
+            2 => self.subject.rule.clone(),
+            _ => format!("{}, 1 vec4", self.subject.rule),
+        };
+        vec![self.subject.model.to_owned(), rule]
     }
 
     fn speed(&self) -> Vec<String> {
