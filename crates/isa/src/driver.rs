@@ -5,6 +5,9 @@ use std::{
     ffi::{CStr, c_char},
     fs,
     io::Write as _,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -23,24 +26,43 @@ struct Driver {
     _instance: ash::Instance,
     device: ash::Device,
     executables: khr::pipeline_executable_properties::Device,
+    /// Whether it checks the bounds of buffers.
+    is_robust: bool,
     /// Its name, its driver, and whether that checks the bounds of buffers.
     describe: serde_json::Value,
 }
 
-/// Compiles the kernels' SPIR-V. Prints the device, and a line for each kernel as it is done: a fake driver may end the
-/// process at any of them.
+/// How long a kernel may take: emulated, some take half a minute.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The process's exit code where a kernel took longer.
+const TIMED_OUT: i32 = 124;
+
+/// Compiles the kernels' SPIR-V. Prints the device, and a line for each kernel when it is begun and when it is done: a
+/// driver may end the process at any of them.
 pub(crate) fn compile(which: &Which) -> Result<()> {
     // SAFETY: nothing is destroyed before what was made of it, and all structures are filled in.
     let driver = unsafe { Driver::open()? };
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", driver.describe)?;
     for kernel in which.read()? {
-        let file = which.folder.join(kernel.spirv_file());
-        let bytes = fs::read(file).context("`isa spirv` comes first")?;
+        let file = which.folder.join(kernel.spirv_file(!driver.is_robust));
+        let bytes =
+            fs::read(&file).with_context(|| format!("no {file:?}: `isa spirv` comes first"))?;
+        writeln!(out, "{}", serde_json::json!({ "begun": kernel.name }))?;
+        let (done, is_done) = mpsc::channel::<()>();
+        let watch = thread::spawn(move || {
+            if is_done.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                std::process::exit(TIMED_OUT);
+            }
+        });
         // SAFETY: naga's SPIR-V is valid, and the layout is that of its bindings.
-        let told = unsafe { driver.pipeline(&kernel, &bytes) };
-        let told = told.with_context(|| kernel.name.clone())?;
-        writeln!(out, "{}", serde_json::to_string(&told)?)?;
+        match unsafe { driver.pipeline(&kernel, &bytes) } {
+            Ok(told) => writeln!(out, "{}", serde_json::to_string(&told)?)?,
+            Err(error) => eprintln!("{}: {error:#}", kernel.name),
+        }
+        drop(done);
+        let _ = watch.join();
     }
     out.flush()?;
     // Drivers of hardware that is not there may not like to be destroyed.
@@ -101,7 +123,14 @@ impl Driver {
                 "driver": format!("{} {}", text(&driver.driver_name), text(&driver.driver_info)),
                 "robust": is_robust,
             });
-            Ok(Self { _entry: entry, _instance: instance, device, executables, describe })
+            Ok(Self {
+                _entry: entry,
+                _instance: instance,
+                device,
+                executables,
+                is_robust,
+                describe,
+            })
         }
     }
 

@@ -48,14 +48,15 @@ pub(crate) fn judge(args: &Args) -> Result<()> {
     let mut faults = Vec::new();
     for file in &args.results {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
-        let (describe, kernels) = read(file)?;
-        let gpu = summary(&name, &describe, &kernels);
+        let Results { describe, kernels, failed } = read(file)?;
+        let gpu = summary(&name, &describe, &kernels, failed.len());
         println!(
-            "{name} ({}; {}{}): {} kernels, {} spill, at least {} waves",
+            "{name} ({}; {}{}): {} kernels, {} fail, {} spill, at least {} waves",
             describe.device,
             describe.driver,
             if describe.robust { "" } else { ", bounds checked in the shader" },
             gpu.kernels,
+            gpu.failing,
             gpu.spilling,
             gpu.least_occupancy,
         );
@@ -63,15 +64,19 @@ pub(crate) fn judge(args: &Args) -> Result<()> {
             println!("instructions · registers · waves, kernel, accesses in the order of issue");
             kernels.iter().for_each(print);
         }
+        for kernel in &failed {
+            println!("the driver does not compile {kernel}");
+        }
         if WITH_THRESHOLDS.contains(&&*name) {
             let found = kernels.iter().filter_map(|told| fault(told).map(|what| (told, what)));
             faults.extend(found.map(|(told, what)| format!("{name}: {} {what}", told.name)));
+            faults.extend(failed.iter().map(|kernel| format!("{name}: {kernel} is not compiled")));
             if !args.write {
                 faults.extend(worse(&page, &gpu, &kernels, args.list));
             }
         }
         if args.write {
-            page.update(gpu, &kernels);
+            page.update(gpu, &kernels, &failed);
         }
     }
     if args.write {
@@ -83,27 +88,51 @@ pub(crate) fn judge(args: &Args) -> Result<()> {
     Ok(())
 }
 
-fn read(file: &PathBuf) -> Result<(Describe, Vec<Told>)> {
-    let text = fs::read_to_string(file).with_context(|| format!("cannot read {file:?}"))?;
-    let mut lines = text.lines();
-    let in_file = || format!("in {file:?}");
-    let describe = serde_json::from_str(lines.next().unwrap_or_default()).with_context(in_file)?;
-    let mut kernels = Vec::new();
-    for line in lines {
-        // Each part describes the device anew.
-        if !line.starts_with("{\"device\"") {
-            kernels.push(serde_json::from_str(line).with_context(in_file)?);
-        }
-    }
-    Ok((describe, kernels))
+/// What `compile` prints.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Describe(Describe),
+    Begun { begun: String },
+    Told(Told),
 }
 
-fn summary(name: &str, describe: &Describe, kernels: &[Told]) -> Gpu {
+#[derive(Debug)]
+struct Results {
+    describe: Describe,
+    kernels: Vec<Told>,
+    /// Begun, and not told of.
+    failed: Vec<String>,
+}
+
+fn read(file: &PathBuf) -> Result<Results> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {file:?}"))?;
+    results(&text).with_context(|| format!("in {file:?}"))
+}
+
+fn results(text: &str) -> Result<Results> {
+    let (mut describe, mut kernels, mut failed) = (None, Vec::new(), Vec::new());
+    for line in text.lines() {
+        match serde_json::from_str(line)? {
+            // Each part describes the device anew.
+            Line::Describe(device) => describe = Some(device),
+            Line::Begun { begun } => failed.push(begun),
+            Line::Told(told) => {
+                failed.pop_if(|begun| *begun == told.name);
+                kernels.push(told);
+            }
+        }
+    }
+    Ok(Results { describe: describe.context("no device")?, kernels, failed })
+}
+
+fn summary(name: &str, describe: &Describe, kernels: &[Told], failing: usize) -> Gpu {
     let spilled = || kernels.iter().map(|told| told.spilled);
     Gpu {
         name: name.to_owned(),
         driver: describe.driver.clone(),
         kernels: kernels.len(),
+        failing,
         spilling: spilled().filter(|count| *count > 0).count(),
         most_spilled: spilled().max().unwrap_or(0),
         least_occupancy: kernels.iter().filter_map(|told| told.occupancy).min().unwrap_or(0),
@@ -159,6 +188,7 @@ fn worse(page: &Page, gpu: &Gpu, kernels: &[Told], is_part: bool) -> Vec<String>
         ));
     }
     for ((_, kernel), was) in page.cells.iter().filter(|((of, _), _)| of == name) {
+        let Some(was) = was else { continue };
         let Some(told) = kernels.iter().find(|told| told.name == *kernel) else {
             if !is_part {
                 faults.push(format!("{name}: {kernel} is on the page and not among the kernels"));
@@ -229,13 +259,26 @@ mod tests {
     }
 
     #[test]
+    fn what_a_driver_ended_at_is_told() {
+        let device = r#"{"device":"x","driver":"y","robust":true}"#;
+        let told = |name| serde_json::to_string(&told(name, "")).expect("it is a line");
+        let text = format!(
+            "{device}\n{{\"begun\":\"a\"}}\n{}\n{{\"begun\":\"b\"}}\n{device}\n{{\"begun\":\"c\"}}\n{}\n",
+            told("a"),
+            told("c")
+        );
+        let results = results(&text).expect("lines of compile");
+        assert_eq!((results.kernels.len(), results.failed), (2, vec!["b".to_owned()]));
+    }
+
+    #[test]
     fn what_became_worse_is_found() {
         let kernel = "adamw f32-f32-nearest-f32 arena tensors:uniform slots:2 amsgrad:0";
         let was = told(kernel, "ld128 wait st128");
         let describe = Describe { device: "x".to_owned(), driver: "y".to_owned(), robust: true };
-        let gpu = |told: &Told| summary("navi21", &describe, std::slice::from_ref(told));
+        let gpu = |told: &Told| summary("navi21", &describe, std::slice::from_ref(told), 0);
         let mut page = Page::default();
-        page.update(gpu(&was), std::slice::from_ref(&was));
+        page.update(gpu(&was), std::slice::from_ref(&was), &[]);
         let count = |is: &Told| worse(&page, &gpu(is), std::slice::from_ref(is), false).len();
         assert_eq!(count(&was), 0);
         assert_eq!(count(&Told { instructions: Some(249), ..was.clone() }), 0);

@@ -21,9 +21,9 @@ pub(crate) struct Kernel {
 }
 
 impl Kernel {
-    /// Of its SPIR-V.
-    pub(crate) fn spirv_file(&self) -> String {
-        format!("{}.spv", self.number)
+    /// Of its SPIR-V, which checks the bounds of buffers itself or leaves that to the driver.
+    pub(crate) fn spirv_file(&self, checks_bounds: bool) -> String {
+        format!("{}{}.spv", self.number, if checks_bounds { ".checked" } else { "" })
     }
 }
 
@@ -35,6 +35,9 @@ pub(crate) struct Which {
     /// Only these: fake kernel drivers bear some hundreds of pipelines in a process
     #[arg(long, value_name = "AT/OF", default_value = "0/1")]
     part: Part,
+    /// Of these, leave out so many first ones
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    skip: usize,
     /// Only those of docs/compilers.md's table
     #[arg(long)]
     listed: bool,
@@ -64,7 +67,7 @@ impl FromStr for Part {
 impl Which {
     /// Those of docs/compilers.md's table.
     pub(crate) fn listed(folder: PathBuf) -> Self {
-        Self { folder, part: Part { at: 0, of: 1 }, listed: true, words: Vec::new() }
+        Self { folder, part: Part { at: 0, of: 1 }, skip: 0, listed: true, words: Vec::new() }
     }
 
     pub(crate) fn read(&self) -> Result<Vec<Kernel>> {
@@ -79,7 +82,7 @@ impl Which {
             }
         }
         let Part { at, of } = self.part;
-        Ok(kernels.into_iter().skip(at).step_by(of).collect())
+        Ok(kernels.into_iter().skip(at).step_by(of).skip(self.skip).collect())
     }
 
     fn wants(&self, name: &str) -> bool {

@@ -40,7 +40,7 @@ enum Command {
     Spirv {
         #[command(flatten)]
         which: Which,
-        /// Check the bounds of buffers in the shader: for drivers without robustBufferAccess2
+        /// Check the bounds of buffers in the shader: for drivers without robustBufferAccess2, beside those for others
         #[arg(long)]
         restrict: bool,
         /// Give each to spirv-val

@@ -13,16 +13,29 @@ Written by `cargo xtask isa --write`; `cargo xtask isa` compiles all kernels for
 against this page, in CI too. No GPU is needed: Mesa's drivers pretend to have one, compile, and run nothing
 (`RADV_FORCE_FAMILY`, and the `mesa-drm-shim` package). `cargo xtask isa --vendors` asks the other drivers: their packages
 of a newer Debian are unpacked below `target/isa`, those that only arm64 has run emulated, and Intel's fake kernel driver is
-built. The kernels are translated with the options of wgpu's Vulkan backend,
-with `robustBufferAccess2` where the driver has it, and else with bounds checked in the shader.
+built. They compile the kernels below; with `--all`, all. The kernels are translated with the options of wgpu's Vulkan backend,
+with `robustBufferAccess2` where the driver has it, and else (Mali, PowerVR) with bounds checked in the shader.
 
 On the GPUs with thresholds no kernel may spill a register, nor have fewer waves than the fewest below; those of the table
 may have no fewer waves than here, and at most 3 % more instructions. In f32 all stores are of 128 bits, and in the arena, with
 the tensors' records in a uniform buffer, all loads of data come before the first wait.
 
 These are compilers, not measurements: what a kernel costs on a GPU they cannot tell. NVK is not NVIDIA's driver; Honeykrisp
-(Apple's GPUs under Linux) is not Metal.
+(Apple's GPUs under Linux) is not Metal, and PanVK is not Arm's driver.
 ";
+
+const KERNELS_HEAD: &str = "\
+## Kernels
+
+Instructions · registers of a lane · waves, in the driver's own measure, and what was spilled. Of Apple's GPUs the waves are
+threads. Of Intel's the third number is the SIMD width, the lanes of a thread, and the second how many registers of 32 bytes
+these have in use at once before instructions are reordered; a thread has 128, on bmg 256. Of Mali's the third is 2 where a
+lane takes at most 32 of its 64 registers, so that twice as many lanes fit, and else 1. PowerVR's driver counts groups of
+instructions and tells no waves (0). `fails`: the driver crashed at this kernel, took five minutes or refused it.
+";
+
+/// What a cell says where the driver did not compile the kernel.
+const FAILED: &str = "fails";
 
 /// What people found with these compilers, behind the tables; written by hand.
 const NOTES: &str = include_str!("notes.md");
@@ -88,6 +101,8 @@ pub(crate) struct Gpu {
     pub(crate) name: String,
     pub(crate) driver: String,
     pub(crate) kernels: usize,
+    /// Kernels that the driver did not compile: it crashed, took too long or refused.
+    pub(crate) failing: usize,
     /// Kernels that spill, and the most that one does.
     pub(crate) spilling: usize,
     pub(crate) most_spilled: u64,
@@ -107,8 +122,8 @@ pub(crate) struct Cell {
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Page {
     pub(crate) gpus: Vec<Gpu>,
-    /// By GPU and kernel.
-    pub(crate) cells: BTreeMap<(String, String), Cell>,
+    /// By GPU and kernel; none where the driver did not compile it.
+    pub(crate) cells: BTreeMap<(String, String), Option<Cell>>,
 }
 
 impl Cell {
@@ -160,7 +175,10 @@ impl Page {
                 continue;
             }
             for (name, cell) in columns.iter().zip(&row).skip(1).filter(|(_, cell)| **cell != "-") {
-                let cell = Cell::parse(cell).with_context(bad)?;
+                let cell = match *cell {
+                    FAILED => None,
+                    cell => Some(Cell::parse(cell).with_context(bad)?),
+                };
                 page.cells.insert(((*name).to_owned(), row[0].to_owned()), cell);
             }
         }
@@ -168,11 +186,14 @@ impl Page {
     }
 
     /// Puts what a GPU's compiler said in the place of what it said before.
-    pub(crate) fn update(&mut self, gpu: Gpu, kernels: &[Told]) {
+    pub(crate) fn update(&mut self, gpu: Gpu, kernels: &[Told], failed: &[String]) {
         self.cells.retain(|(of, _), _| *of != gpu.name);
         let listed: Vec<String> = self::kernels().collect();
-        for told in kernels.iter().filter(|told| listed.contains(&told.name)) {
-            self.cells.insert((gpu.name.clone(), told.name.clone()), Cell::of(told));
+        let compiled = kernels.iter().map(|told| (&told.name, Some(Cell::of(told))));
+        for (name, cell) in compiled.chain(failed.iter().map(|name| (name, None))) {
+            if listed.contains(name) {
+                self.cells.insert((gpu.name.clone(), name.clone()), cell);
+            }
         }
         match self.gpus.iter_mut().find(|of| of.name == gpu.name) {
             Some(before) => *before = gpu,
@@ -180,25 +201,33 @@ impl Page {
         }
     }
 
-    pub(crate) fn cell(&self, gpu: &str, kernel: &str) -> Option<&Cell> {
-        self.cells.get(&(gpu.to_owned(), kernel.to_owned()))
+    /// What is written of a kernel.
+    fn cell(&self, gpu: &str, kernel: &str) -> String {
+        match self.cells.get(&(gpu.to_owned(), kernel.to_owned())) {
+            Some(Some(cell)) => cell.to_string(),
+            Some(None) => FAILED.to_owned(),
+            None => "-".to_owned(),
+        }
     }
 }
 
 impl std::fmt::Display for Page {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         writeln!(f, "{HEAD}\n## Compilers\n")?;
-        writeln!(f, "| GPU | driver | kernels | that spill | most spilled | fewest waves |")?;
-        writeln!(f, "|---|---|---|---|---|---|")?;
-        for Gpu { name, driver, kernels, spilling, most_spilled, least_occupancy } in &self.gpus {
-            let counts = format!("{kernels} | {spilling} | {most_spilled} | {least_occupancy}");
-            writeln!(f, "| {name} | {driver} | {counts} |")?;
-        }
         writeln!(
             f,
-            "\n## Kernels\n\nInstructions · registers of a lane · waves (in the driver's own measure: warps, threads, \
-             lanes).\n"
+            "| GPU | driver | kernels | that fail | that spill | most spilled | fewest waves |"
         )?;
+        writeln!(f, "|---|---|---|---|---|---|---|")?;
+        for gpu in &self.gpus {
+            let Gpu { name, driver, kernels, failing, .. } = gpu;
+            let Gpu { spilling, most_spilled, least_occupancy, .. } = gpu;
+            writeln!(
+                f,
+                "| {name} | {driver} | {kernels} | {failing} | {spilling} | {most_spilled} | {least_occupancy} |"
+            )?;
+        }
+        writeln!(f, "\n{KERNELS_HEAD}")?;
         let mut head = "| kernel |".to_owned();
         let mut rule = "|---|".to_owned();
         for gpu in &self.gpus {
@@ -209,10 +238,7 @@ impl std::fmt::Display for Page {
         for kernel in kernels() {
             write!(f, "| {kernel} |")?;
             for gpu in &self.gpus {
-                match self.cell(&gpu.name, &kernel) {
-                    Some(cell) => write!(f, " {cell} |")?,
-                    None => write!(f, " - |")?,
-                }
+                write!(f, " {} |", self.cell(&gpu.name, &kernel))?;
             }
             writeln!(f)?;
         }
@@ -228,6 +254,7 @@ fn gpu(row: &[&str]) -> Option<Gpu> {
         name: (*name).to_owned(),
         driver: (*driver).to_owned(),
         kernels: usize::try_from(next()?).ok()?,
+        failing: usize::try_from(next()?).ok()?,
         spilling: usize::try_from(next()?).ok()?,
         most_spilled: next()?,
         least_occupancy: next()?,
@@ -244,6 +271,7 @@ mod tests {
             name: name.to_owned(),
             driver: "radv Mesa 22.3.6".to_owned(),
             kernels: 2,
+            failing: 1,
             spilling,
             most_spilled: 3 * spilling as u64,
             least_occupancy: 8,
@@ -258,13 +286,14 @@ mod tests {
             accesses: Vec::new(),
         };
         let mut page = Page::default();
-        page.update(gpu("navi21", 0), &[told(KERNELS[0], 0), told("not in the table", 0)]);
-        page.update(gpu("mali", 1), &[told(KERNELS[1], 3)]);
-        assert_eq!(page.cells.len(), 2);
+        page.update(gpu("navi21", 0), &[told(KERNELS[0], 0), told("not in the table", 0)], &[]);
+        page.update(gpu("mali", 1), &[told(KERNELS[1], 3)], &[KERNELS[2].to_owned()]);
+        assert_eq!(page.cells.len(), 3);
+        assert!(page.to_string().contains(" | fails |\n"));
         assert_eq!(Page::parse(&page.to_string()).expect("it is a page"), page);
         assert!(NOTES.starts_with("## Found with these compilers\n"), "where tables end");
 
-        page.update(gpu("mali", 0), &[told(KERNELS[0], 0)]);
+        page.update(gpu("mali", 0), &[told(KERNELS[0], 0)], &[]);
         assert_eq!((page.gpus.len(), page.cells.len()), (2, 2));
         let spoilt = page.to_string().replace("242 · ", "many · ");
         assert!(Page::parse(&spoilt).is_err());

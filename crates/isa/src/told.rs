@@ -10,37 +10,39 @@ pub(crate) struct Told {
     pub(crate) subgroup: u32,
     pub(crate) instructions: Option<u64>,
     pub(crate) registers: Option<u64>,
-    /// How many subgroups (threads, on Apple's and Intel's) may be under way at once, in the driver's own measure.
+    /// How many subgroups may be under way at once, in the driver's own measure: threads on Apple's, on Intel's the lanes of
+    /// one thread, on Mali 2 where twice as many fit, since a lane takes 32 registers or fewer.
     pub(crate) occupancy: Option<u64>,
-    /// Registers that went to memory, and bytes of memory for registers.
+    /// Registers that went to memory, or else bytes of memory that arrays lie in.
     pub(crate) spilled: u64,
     /// Loads and stores of buffers with their bits, waits for loads, barriers: in the order of issue. Empty where the
     /// driver shows no assembly, or one that is not understood.
     pub(crate) accesses: Vec<String>,
 }
 
-const INSTRUCTIONS: [&str; 3] = ["Instructions", "Instruction count", "Instruction Count"];
-const REGISTERS: [&str; 6] = [
+const INSTRUCTIONS: [&str; 4] =
+    ["Instructions", "Instruction count", "Instruction Count", "Inst group count"];
+const REGISTERS: [&str; 7] = [
     "VGPRs",
     "Number of GPRs",
     "Max live registers",
     "GPRs",
     "Registers used",
     "Full register footprint",
+    "Temp count",
 ];
 const OCCUPANCY: [&str; 5] =
     ["Subgroups per SIMD", "Max warps/SM", "Threads", "Max Waves Per Core", "Max dispatch width"];
-const SPILLED: [&str; 9] = [
+const SPILLED: [&str; 7] = [
     "Spilled VGPRs",
     "Spilled SGPRs",
-    "Scratch size",
     "Spills to memory",
     "Fills from memory",
     "Spills",
+    "Spill count",
     "STP Count",
-    "SLM size",
-    "Scratch Memory Size",
 ];
+const BYTES: [&str; 3] = ["Scratch size", "SLM size", "Scratch Memory Size"];
 
 impl Told {
     pub(crate) fn new(
@@ -50,13 +52,15 @@ impl Told {
         accesses: Vec<String>,
     ) -> Self {
         let first = |names: &[&str]| names.iter().find_map(|name| statistics.get(*name).copied());
+        let sum = |names: &[&str]| names.iter().filter_map(|name| statistics.get(*name)).sum();
+        let spilled: u64 = sum(&SPILLED);
         Self {
             name: name.to_owned(),
             subgroup,
             instructions: first(&INSTRUCTIONS),
             registers: first(&REGISTERS),
             occupancy: first(&OCCUPANCY),
-            spilled: SPILLED.iter().filter_map(|name| statistics.get(*name)).sum(),
+            spilled: if spilled > 0 { spilled } else { sum(&BYTES) },
             accesses,
         }
     }

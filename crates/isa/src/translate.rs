@@ -128,15 +128,16 @@ impl Specialized {
 }
 
 /// Writes the kernels' SPIR-V, and gives each to spirv-val, if that is asked for.
-pub(crate) fn spirv(which: &Which, restrict: bool, validates: bool) -> Result<()> {
-    let buffer = if restrict { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked };
+pub(crate) fn spirv(which: &Which, checks_bounds: bool, validates: bool) -> Result<()> {
+    let buffer =
+        if checks_bounds { BoundsCheckPolicy::Restrict } else { BoundsCheckPolicy::Unchecked };
     let mut modules = Modules::default();
     let folder = &which.folder;
     let (kernels, mut refused) = (which.read()?, Vec::new());
     for kernel in &kernels {
         let of_kernel = || kernel.name.clone();
         let specialized = modules.specialized(folder, kernel).with_context(of_kernel)?;
-        let file = folder.join(kernel.spirv_file());
+        let file = folder.join(kernel.spirv_file(checks_bounds));
         fs::write(&file, specialized.spirv(buffer).with_context(of_kernel)?)?;
         if validates && let Some(said) = invalid(&file)? {
             refused.push(format!("{}: {said}", kernel.name));

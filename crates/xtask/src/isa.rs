@@ -3,6 +3,8 @@
 //! A test of the engine, which knows every kernel, writes them into `target/isa/kernels`; the program `isa` has them
 //! compiled, for one GPU after the other, and judges what came of it.
 
+mod gpus;
+
 use std::{
     env,
     fs::{self, File},
@@ -14,49 +16,13 @@ use std::{
 use anyhow::{Context, bail, ensure};
 
 use crate::{WrongUsage, cargo, fetch, install, run, say, target_dir, text};
-
-/// A GPU that a driver pretends to have.
-#[derive(Debug)]
-struct Gpu {
-    name: &'static str,
-    driver: Driver,
-}
-
-#[derive(Debug)]
-enum Driver {
-    /// Mesa's RADV up to version 25, where the system has it.
-    Radv,
-    /// One that `tools/unpack_drivers.sh` has unpacked: its name, that of its fake kernel driver, and what names the GPU.
-    Unpacked { icd: &'static str, shim: &'static str, gpu: (&'static str, &'static str) },
-}
-
-const fn radv(name: &'static str) -> Gpu {
-    Gpu { name, driver: Driver::Radv }
-}
-
-const fn unpacked(
-    name: &'static str,
-    icd: &'static str,
-    shim: &'static str,
-    gpu: (&'static str, &'static str),
-) -> Gpu {
-    Gpu { name, driver: Driver::Unpacked { icd, shim, gpu } }
-}
-
-/// Those with thresholds.
-const GPUS: [Gpu; 3] = [radv("vega10"), radv("navi21"), radv("gfx1100")];
-
-const VENDORS: [Gpu; 6] = [
-    unpacked("gfx1201", "radeon", "amdgpu", ("AMDGPU_GPU_ID", "gfx1201")),
-    unpacked("nvidia-turing", "nouveau", "nouveau", ("NOUVEAU_CHIPSET", "162")),
-    unpacked("nvidia-ampere", "nouveau", "nouveau", ("NOUVEAU_CHIPSET", "172")),
-    unpacked("apple-m1", "asahi", "asahi", ("ASAHI_GPU", "g13g")),
-    unpacked("adreno-630", "freedreno", "freedreno", ("FD_GPU_ID", "630")),
-    unpacked("adreno-740", "freedreno", "freedreno", ("FD_GPU_ID", "740")),
-];
+use gpus::{GPUS, Gpu, Programs, VENDORS};
 
 /// Fake kernel drivers bear some hundreds of pipelines in a process.
 const PIPELINES_PER_PROCESS: usize = 400;
+
+/// The exit code of `compile` where a kernel took too long.
+const TIMED_OUT: i32 = 124;
 
 /// What was asked for.
 #[derive(Debug, Default)]
@@ -74,8 +40,14 @@ pub(crate) fn isa(arguments: &[String]) -> anyhow::Result<()> {
     say("building (a few minutes the first time)");
     run(cargo().args(["build", "--quiet", "--workspace", "--bin", "isa"]))?;
     let target = PathBuf::from(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+    // What is linked, emulated or loaded from there must not depend on where that is done.
+    let target = fs::canonicalize(target)?;
     let isa = Isa {
-        program: fs::canonicalize(target.join("debug/isa"))?,
+        programs: Programs {
+            own: target.join("debug/isa"),
+            drivers: target.join("isa/drivers"),
+            arm64: target.join("aarch64-unknown-linux-gnu/debug/isa"),
+        },
         kernels: target.join("isa/kernels"),
         all: options.all,
         words: options.words.clone(),
@@ -90,19 +62,17 @@ pub(crate) fn isa(arguments: &[String]) -> anyhow::Result<()> {
     if options.dxc || options.dawn {
         return Ok(());
     }
-    isa.spirv()?;
+    isa.spirv(options.vendors)?;
     if options.words.is_empty() {
         let mut languages = isa.command("languages");
         languages.arg(&isa.kernels);
         run(if options.write { languages.arg("--write") } else { &mut languages })?;
     }
     let gpus: &[Gpu] = if options.vendors { &VENDORS } else { &GPUS };
-    let root = target.join("isa/drivers");
     if options.vendors {
-        run(Command::new("tools/unpack_drivers.sh").arg(&root))?;
+        isa.prepare_vendors()?;
     }
-    let mut judge = Command::new(&isa.program);
-    judge.arg("judge");
+    let mut judge = isa.command("judge");
     if options.write {
         judge.arg("--write");
     } else if !options.words.is_empty() {
@@ -110,7 +80,7 @@ pub(crate) fn isa(arguments: &[String]) -> anyhow::Result<()> {
     }
     for gpu in gpus {
         say(&format!("compiling for {}", gpu.name));
-        let told = isa.in_parts(gpu.name, || isa.compiler(gpu, &root))?;
+        let told = isa.in_parts(gpu.name, || isa.compiler(gpu))?;
         let file = target.join("isa").join(gpu.name).with_extension("jsonl");
         fs::write(&file, told)?;
         judge.arg(file);
@@ -144,7 +114,7 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
 /// The program, with the kernels that it is for.
 #[derive(Debug)]
 struct Isa {
-    program: PathBuf,
+    programs: Programs,
     kernels: PathBuf,
     /// Of the other vendors' GPUs.
     all: bool,
@@ -181,46 +151,42 @@ impl Isa {
     }
 
     fn command(&self, task: &str) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(&self.programs.own);
         command.arg(task);
         command
     }
 
-    /// The program with the driver of a GPU.
-    fn compiler(&self, gpu: &Gpu, root: &Path) -> Command {
-        let mut command = match gpu.driver {
-            Driver::Radv => {
-                let mut command = self.command("compile");
-                command.env("RADV_FORCE_FAMILY", gpu.name);
-                // Another driver's device would be the first.
-                if env::var_os("VK_DRIVER_FILES").is_none() {
-                    command
-                        .env("VK_DRIVER_FILES", "/usr/share/vulkan/icd.d/radeon_icd.x86_64.json");
-                }
-                command
-            }
-            // Under the loader of the distribution that the driver is of.
-            Driver::Unpacked { icd, shim, gpu: (variable, value) } => {
-                let libraries = root.join("usr/lib/x86_64-linux-gnu");
-                let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
-                command.arg("--library-path").arg(&libraries);
-                command.arg("--preload").arg(libraries.join(format!("lib{shim}_noop_drm_shim.so")));
-                command.arg(&self.program).arg("compile").env(variable, value);
-                if !self.all {
-                    command.arg("--listed");
-                }
-                let icds = root.join("usr/share/vulkan/icd.d");
-                command.env("VK_DRIVER_FILES", icds.join(format!("{icd}_icd.json")));
-                command.env("NVK_I_WANT_A_BROKEN_VULKAN_DRIVER", "1");
-                command
-            }
-        };
-        command.env("MESA_SHADER_CACHE_DISABLE", "1").env("NODEVICE_SELECT", "1");
+    /// What the other vendors' drivers need: themselves, the program for arm64, and SPIR-V for those that do not check
+    /// the bounds of buffers.
+    fn prepare_vendors(&self) -> anyhow::Result<()> {
+        run(Command::new("tools/unpack_drivers.sh").arg(&self.programs.drivers))?;
+        self.programs.build_for_arm64()?;
+        self.in_parts("spirv", || {
+            let mut command = self.command("spirv");
+            self.narrow(command.arg("--restrict"));
+            command
+        })?;
+        Ok(())
+    }
+
+    /// Of other vendors' GPUs, to the kernels of the page.
+    fn narrow(&self, command: &mut Command) {
+        if !self.all {
+            command.arg("--listed");
+        }
+    }
+
+    fn compiler(&self, gpu: &Gpu) -> Command {
+        let mut command = self.programs.compiler(gpu);
+        if gpu.is_vendors() {
+            self.narrow(&mut command);
+        }
         command
     }
 
     /// Runs a command of the program for all kernels, in parts, as many at a time as there are processors, and gives what
-    /// it printed.
+    /// it printed. Where a driver ends the process at a kernel, which is then told of as begun and no more, a new one
+    /// goes on with the next.
     fn in_parts(
         &self,
         what: &str,
@@ -229,18 +195,30 @@ impl Isa {
         let workers = thread::available_parallelism().map_or(1, usize::from);
         let parts = self.count()?.div_ceil(PIPELINES_PER_PROCESS).next_multiple_of(workers);
         let part = |at: usize| {
-            let mut command = command();
-            command.args(["--part", &format!("{at}/{parts}")]).arg(&self.kernels).args(&self.words);
-            let log = self.kernels.with_file_name(format!("{what}.{at}.log"));
-            let ran = command.env("RUST_BACKTRACE", "0").stderr(File::create(&log)?).output();
-            let ran = ran.with_context(|| format!("cannot run `{}`", text(&command)))?;
-            if !ran.status.success() {
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                let printed = String::from_utf8_lossy(&ran.stdout);
-                bail!("{what}: {}\n{}\n{}", ran.status, said.trim(), last_line(&printed));
+            let mut printed = Vec::new();
+            loop {
+                let before = begun(&printed);
+                let mut command = command();
+                command.args(["--part", &format!("{at}/{parts}")]);
+                if before > 0 {
+                    command.args(["--skip", &before.to_string()]);
+                }
+                command.arg(&self.kernels).args(&self.words);
+                let log = self.kernels.with_file_name(format!("{what}.{at}.log"));
+                let ran = command.env("RUST_BACKTRACE", "0").stderr(File::create(&log)?).output();
+                let ran = ran.with_context(|| format!("cannot run `{}`", text(&command)))?;
+                printed.extend(ran.stdout);
+                if ran.status.success() {
+                    fs::remove_file(log)?;
+                    return Ok(printed);
+                }
+                let is_drivers = ran.status.code().is_none_or(|code| code == TIMED_OUT);
+                if !is_drivers || begun(&printed) == before {
+                    let said = fs::read_to_string(&log).unwrap_or_default();
+                    let printed = String::from_utf8_lossy(&printed);
+                    bail!("{what}: {}\n{}\n{}", ran.status, said.trim(), last_line(&printed));
+                }
             }
-            fs::remove_file(log)?;
-            Ok(ran.stdout)
         };
         let mut printed = Vec::new();
         for first in (0..parts).step_by(workers) {
@@ -257,8 +235,8 @@ impl Isa {
         Ok(printed)
     }
 
-    /// SPIR-V of all kernels, beside them, each given to spirv-val.
-    fn spirv(&self) -> anyhow::Result<()> {
+    /// SPIR-V of all kernels, or of those that other vendors' drivers compile, beside them, each given to spirv-val.
+    fn spirv(&self, vendors: bool) -> anyhow::Result<()> {
         if !fetch::runs("spirv-val") {
             say("there is no spirv-val: installing it (apt-get install spirv-tools)");
             let without_apt =
@@ -267,11 +245,14 @@ impl Isa {
         }
         let spirv = || {
             let mut command = self.command("spirv");
+            if vendors {
+                self.narrow(&mut command);
+            }
             command.arg("--validate");
             command
         };
         let printed = self.in_parts("spirv", spirv)?;
-        say(&format!("spirv-val accepts all {} kernels", sum(&printed)));
+        say(&format!("spirv-val accepts {} kernels", sum(&printed)));
         Ok(())
     }
 
@@ -303,6 +284,12 @@ impl Isa {
         say(&format!("DXC compiles all {} kernels", sum(&printed)));
         Ok(())
     }
+}
+
+/// How many kernels `compile` has begun.
+fn begun(printed: &[u8]) -> usize {
+    let is_begun = |line: &&str| line.starts_with("{\"begun\":");
+    String::from_utf8_lossy(printed).lines().filter(is_begun).count()
 }
 
 /// Of `DXC compiles 9 kernels`, which each part prints.
