@@ -32,8 +32,8 @@ struct Driver {
     describe: serde_json::Value,
 }
 
-/// How long a kernel may take: emulated, some take half a minute.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a kernel may take; emulated, some take half a minute.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The process's exit code where a kernel took longer.
 const TIMED_OUT: i32 = 124;

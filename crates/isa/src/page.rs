@@ -31,7 +31,7 @@ Instructions · registers of a lane · waves, in the driver's own measure, and w
 threads. Of Intel's the third number is the SIMD width, the lanes of a thread, and the second how many registers of 32 bytes
 these have in use at once before instructions are reordered; a thread has 128, on bmg 256. Of Mali's the third is 2 where a
 lane takes at most 32 of its 64 registers, so that twice as many lanes fit, and else 1. PowerVR's driver counts groups of
-instructions and tells no waves (0). `fails`: the driver crashed at this kernel, took five minutes or refused it.
+instructions and tells no waves (0). `fails`: the driver crashed at this kernel, took a minute or refused it.
 ";
 
 /// What a cell says where the driver did not compile the kernel.
