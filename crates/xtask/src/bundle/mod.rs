@@ -70,7 +70,9 @@ fn fill(folder: &Path, target: &Path) -> anyhow::Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
-    fs::create_dir_all(folder.join("tests/deps"))?;
+    for part in ["tests/deps", "files", "lib"] {
+        make(&folder.join(part))?;
+    }
     say("building the binary (a few minutes the first time)");
     run(cargo().args(["build", "--release", "--package", "fallline-cli"]))?;
     strip(&target.join("release/fallline"), &folder.join("fallline"))?;
@@ -83,15 +85,14 @@ fn fill(folder: &Path, target: &Path) -> anyhow::Result<()> {
             .find(is_it)
             .with_context(|| format!("cargo has built no {program} of {source}"))?;
         strip(path, &folder.join("tests/deps").join(name))?;
-        fs::create_dir_all(folder.join("files").join(package))?;
+        make(&folder.join("files").join(package))?;
     }
     for file in FILES {
         let copy = folder.join("files").join(file);
-        fs::create_dir_all(copy.parent().context("it lies in a folder")?)?;
+        make(copy.parent().context("it lies in a folder")?)?;
         run(Command::new("cp").arg("-R").arg(file).arg(copy))?;
     }
     let (loader, copyright) = fetch::vulkan_loader(&target.join("bundle/loader"))?;
-    fs::create_dir_all(folder.join("lib"))?;
     fs::copy(loader, folder.join("lib/libvulkan.so.1"))?;
     fs::copy(copyright, folder.join("lib/copyright"))?;
     let script = folder.join("run");
@@ -106,7 +107,7 @@ fn fill(folder: &Path, target: &Path) -> anyhow::Result<()> {
 /// One file of the folder, which is small enough.
 fn pack(folder: &Path, archive: &Path) -> anyhow::Result<()> {
     if let Some(parent) = archive.parent() {
-        fs::create_dir_all(parent)?;
+        make(parent)?;
     }
     let mut tar = Command::new("tar");
     tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "-czf"]).arg(archive);
@@ -118,6 +119,10 @@ fn pack(folder: &Path, archive: &Path) -> anyhow::Result<()> {
     ensure!(size < MAX_SIZE_BYTES, "{name} must be smaller than {most} MB, found {mb:.1} MB");
     say(&format!("{name} has {mb:.1} MB; unpacked, ./run in it does the rest"));
     Ok(())
+}
+
+fn make(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
 }
 
 /// Copies a program without its symbols.
