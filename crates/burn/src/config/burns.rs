@@ -151,12 +151,15 @@ impl TryFrom<AdaGradConfig> for FusedConfig {
     }
 }
 
+/// Of Adafactor with a relative step: Burn's default.
+const MOST_EPSILON_1: f32 = 1e-30;
+
 impl TryFrom<AdafactorConfig> for FusedConfig {
     type Error = Error;
 
     /// Burn's is torch's where learning rate and parameter scale are both relative, and otherwise that of
-    /// transformers. (torch's has the least of squares as a floor, and Burn's adds it to squares: they differ for gradients
-    /// below its root, 1e-15 by default.)
+    /// transformers. torch's has floors where Burn's adds `epsilon_1` to squares, so that is taken over there only if it
+    /// is so small that it is seen in gradients below 1e-15 alone, as by default.
     fn try_from(config: AdafactorConfig) -> Result<Self> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -182,9 +185,14 @@ impl TryFrom<AdafactorConfig> for FusedConfig {
                 let expected = "at least 1 with a relative step";
                 unfit("clip_threshold", expected, threshold.to_string())
             }
+            (true, true) if known.epsilon_1 > MOST_EPSILON_1 => {
+                let expected = "at most 1e-30 with a relative step";
+                unfit("epsilon_1", expected, known.epsilon_1.to_string())
+            }
             (true, true) => {
+                // No floor: that of torch's would be one of squares of matrices and of roots of vectors.
                 let rule = Adafactor::new()
-                    .eps((Some(eps1.sqrt()), eps2))
+                    .eps((Some(0.0), eps2))
                     .d(threshold)
                     .beta2_decay(known.decay_rate)
                     .weight_decay(decay);

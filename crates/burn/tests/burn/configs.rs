@@ -2,9 +2,9 @@ use burn::{
     config::Config,
     grad_clipping::GradientClippingConfig,
     optim::{
-        AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, LambConfig,
-        LionConfig, ModuleOptimizer, RmsPropConfig, SgdConfig, decay::WeightDecayConfig,
-        momentum::MomentumConfig,
+        AdaGradConfig, AdafactorConfig, AdamConfig, AdamWConfig, AdanConfig, GradientsParams,
+        LambConfig, LionConfig, ModuleOptimizer, RmsPropConfig, SgdConfig,
+        decay::WeightDecayConfig, momentum::MomentumConfig,
     },
 };
 use fallline_burn::{Error, FusedConfig};
@@ -69,6 +69,32 @@ beside! {
     rmsprop_centered: RmsPropConfig::new().with_centered(true).with_momentum(0.0), 1e-4, 2e-6;
 }
 
+/// torch's Adafactor has floors that gradients like these would meet.
+#[test]
+fn adafactor_of_small_gradients() {
+    let config = AdafactorConfig::new();
+    let mut ours = Net::new(12);
+    let mut theirs = copied(&ours);
+    let before = ours.values();
+    let mut burns = config.init();
+    let (fused, mut optim) = fused(FusedConfig::try_from(config).expect("it fits"));
+    let batch = &batches(1)[0];
+    let grads = |net: &Net, step: i32| {
+        // Smaller ones in each step, so that updates are not clipped.
+        let loss = net.loss(batch) * 1e-5 * 0.5_f32.powi(step);
+        GradientsParams::from_grads(loss.backward(), net)
+    };
+    for step in 0..5 {
+        let of_theirs = grads(&theirs, step);
+        theirs = burns.step(1e-2, theirs, of_theirs);
+        let of_ours = grads(&ours, step);
+        ours = fused.step(&mut optim, 1e-2, ours, of_ours);
+    }
+    assert!(difference(&before, &theirs.values()) > 1e-3);
+    let differs = difference(&ours.values(), &theirs.values());
+    assert!(differs <= 5e-6, "parameters differ by {differs}");
+}
+
 #[test]
 fn what_does_not_fit_is_told() {
     let norm = Some(GradientClippingConfig::Norm(1.0));
@@ -77,6 +103,7 @@ fn what_does_not_fit_is_told() {
         FusedConfig::try_from(LambConfig::new().with_use_trust_ratio(false)).err(),
         FusedConfig::try_from(AdafactorConfig::new().with_scale_parameter(false)).err(),
         FusedConfig::try_from(AdafactorConfig::new().with_clip_threshold(0.5)).err(),
+        FusedConfig::try_from(AdafactorConfig::new().with_epsilon_1(1e-29)).err(),
         FusedConfig::try_from(
             SgdConfig::new().with_momentum(Some(MomentumConfig::new().with_nesterov(true))),
         )
@@ -89,8 +116,14 @@ fn what_does_not_fit_is_told() {
             other => panic!("{other:?}"),
         })
         .collect();
-    let expected =
-        ["grad_clipping", "use_trust_ratio", "scale_parameter", "clip_threshold", "dampening"];
+    let expected = [
+        "grad_clipping",
+        "use_trust_ratio",
+        "scale_parameter",
+        "clip_threshold",
+        "epsilon_1",
+        "dampening",
+    ];
     assert_eq!(fields, expected);
 }
 
