@@ -108,7 +108,7 @@ impl Engine {
             return Ok(());
         }
         self.saved = None;
-        self.remove_unused(&pending)?;
+        self.remove_unused()?;
         let mut tickets = Vec::with_capacity(pending.len());
         let (mut written, mut read) = (Vec::new(), Vec::new());
         for Pending { ticket, lr, param, grad } in pending {
@@ -144,22 +144,19 @@ impl Engine {
         }
         self.add_new(&placed)?;
         self.install(placed.iter().map(|(slot, ..)| *slot))?;
-        self.submit(&placed)
+        self.submit(placed)
     }
 
     /// Takes those out that no optimizer of Burn's has the state of.
-    fn remove_unused(&mut self, pending: &[Pending]) -> Result<()> {
+    fn remove_unused(&mut self) -> Result<()> {
         let Some(optimizer) = &mut self.optimizer else { return Ok(()) };
-        let is_pending = |slot: usize| pending.iter().any(|pending| pending.ticket.slot == slot);
-        let unused = |(number, slot): &(usize, &mut Slot)| {
-            slot.id.is_some() && slot.ticket.strong_count() == 0 && !is_pending(*number)
-        };
-        let unused: Vec<&mut Slot> =
-            self.slots.iter_mut().enumerate().filter(unused).map(|(_, slot)| slot).collect();
-        if unused.is_empty() {
+        // (Who is about to take a step holds its ticket.)
+        let is_unused = |slot: &&mut Slot| slot.id.is_some() && slot.ticket.strong_count() == 0;
+        let unused: Vec<&mut Slot> = self.slots.iter_mut().filter(is_unused).collect();
+        let ids: Vec<TensorId> = unused.iter().filter_map(|slot| slot.id).collect();
+        if ids.is_empty() {
             return Ok(());
         }
-        let ids: Vec<TensorId> = unused.iter().filter_map(|slot| slot.id).collect();
         optimizer.remove_tensors(&ids)?;
         for slot in unused {
             slot.leave();
@@ -205,7 +202,7 @@ impl Engine {
     }
 
     /// Records the step and submits it.
-    fn submit(&mut self, placed: &[(usize, f64, BufferRange, BufferRange)]) -> Result<()> {
+    fn submit(&mut self, placed: Vec<(usize, f64, BufferRange, BufferRange)>) -> Result<()> {
         let Some(optimizer) = &mut self.optimizer else { return Ok(()) };
         let mut grads = vec![None; self.params.len()];
         let mut rates = vec![0.0; self.params.len()];
@@ -216,24 +213,13 @@ impl Engine {
             }
         }
         for (slot, lr, _, grad) in placed {
-            if let Some(id) = self.slots[*slot].id {
-                grads[id.index()] = Some(grad.clone());
-                rates[id.index()] = *lr;
+            if let Some(id) = self.slots[slot].id {
+                grads[id.index()] = Some(grad);
+                rates[id.index()] = lr;
             }
         }
-        let step = Step::lr_per_tensor(&rates).accumulated(self.accumulated);
-        let places = Places { params: Some(&self.params), grads: &grads };
-        // Burn's handler of uncaptured errors panics: every call of wgpu's is within an error scope.
-        let gpu = &self.gpu;
-        gpu.checked("step", || {
-            let label = Some("fallline-burn step");
-            let descriptor = wgpu::CommandEncoderDescriptor { label };
-            let mut encoder = gpu.device().create_command_encoder(&descriptor);
-            optimizer.encode_step_at(&mut encoder, &step, &places)?;
-            gpu.queue().submit([encoder.finish()]);
-            Ok::<(), Error>(())
-        })??;
-        Ok(gpu.check_lost()?)
+        optimizer.place(&Places { params: Some(&self.params), grads: &grads })?;
+        Ok(optimizer.step(&Step::lr_per_tensor(&rates).accumulated(self.accumulated))?)
     }
 
     /// What is known of steps, asked for in this way.

@@ -70,7 +70,7 @@ impl Lent {
         }
     }
 
-    pub(crate) fn shape(&self) -> Vec<usize> {
+    pub(crate) fn shape(&self) -> &[usize] {
         kind::shape(&self.0)
     }
 
@@ -109,12 +109,16 @@ fn primitive<const D: usize>(tensor: Tensor<D>) -> Result<kind::Primitive> {
     primitive.map_err(|error| Error::NotWgpu { reason: format!("{error:?}") })
 }
 
-/// Where tensors lie that have been computed, or will be by what is queued. On the device's thread, or with it to
-/// oneself: otherwise each call waits for its turn.
+/// Where tensors lie that have been computed, or will be by what is queued.
 ///
 /// Work that is queued on this thread's stream of CubeCL's, or on the one that a tensor was made on, is submitted by that.
 fn places(tensors: &[CubeTensor]) -> Result<Vec<Place>> {
-    tensors.iter().map(place).collect()
+    let Some(client) = tensors.first().map(|tensor| tensor.client.clone()) else {
+        return Ok(Vec::new());
+    };
+    // All in one turn of the device's thread: otherwise each waits for a turn of its own.
+    let located = client.exclusive(|| tensors.iter().map(place).collect());
+    located.map_err(|error| Error::Burn { reason: error.to_string() })?
 }
 
 fn place(tensor: &CubeTensor) -> Result<Place> {

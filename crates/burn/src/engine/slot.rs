@@ -79,7 +79,7 @@ impl Slot {
         let TensorSpec { shape, dtype, grad_dtype, .. } = &self.spec;
         for (lent, expected) in [(param, dtype), (grad, grad_dtype)] {
             let found = (lent.dtype()?, lent.shape());
-            if found != (*expected, shape.clone()) {
+            if found != (*expected, shape.as_slice()) {
                 return Err(Error::Changed {
                     parameter: self.spec.name.clone(),
                     expected: format!("{expected} {shape:?}"),

@@ -26,8 +26,8 @@ pub(super) type Primitive = FusionTensor<FusionCubeRuntime>;
 pub(super) type Id = TensorId;
 type Handles = HandleContainer<<FusionCubeRuntime as FusionRuntime>::FusionHandle>;
 
-pub(super) fn shape(tensor: &Primitive) -> Vec<usize> {
-    tensor.shape.to_vec()
+pub(super) fn shape(tensor: &Primitive) -> &[usize] {
+    &tensor.shape
 }
 
 pub(super) fn id(tensor: &Primitive) -> Id {
@@ -57,9 +57,19 @@ pub(super) fn locate(written: Vec<Primitive>, read: Vec<Primitive>) -> Result<Ve
     else {
         return Ok(Vec::new());
     };
-    let irs = |tensors: Vec<Primitive>| tensors.into_iter().map(Primitive::into_ir).collect();
-    let (written, read): (Vec<TensorIr>, Vec<TensorIr>) = (irs(written), irs(read));
-    let inputs = [written.as_slice(), &read].concat();
+    // Burn's fusion walks all that an operation declares. Parameters live on and need not be declared, unless this is
+    // the last that is heard of one.
+    let mut inputs: Vec<TensorIr> = Vec::with_capacity(read.len());
+    let mut written_irs = Vec::with_capacity(written.len());
+    for tensor in written {
+        let is_last = tensor.can_mut();
+        let ir = tensor.into_ir();
+        inputs.extend(is_last.then(|| ir.clone()));
+        written_irs.push(ir);
+    }
+    let written = written_irs;
+    let read: Vec<TensorIr> = read.into_iter().map(Primitive::into_ir).collect();
+    inputs.extend_from_slice(&read);
     let found = Arc::default();
     let ir = CustomOpIr::new("fallline locate", &inputs, &[]);
     let locate = Locate { written, read, found: Arc::clone(&found) };
@@ -72,10 +82,12 @@ pub(super) fn locate(written: Vec<Primitive>, read: Vec<Primitive>) -> Result<Ve
     client.register(StreamId::current(), OperationIr::Custom(ir), locate);
     drain()?;
     let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
-    found.unwrap_or_else(|| {
-        // Burn leaves out what reads a tensor that failed.
-        Err(Error::Burn { reason: "what computes a parameter or gradient has failed".into() })
-    })
+    // Burn leaves out what reads a tensor that failed.
+    found.unwrap_or_else(|| Err(has_failed()))
+}
+
+fn has_failed() -> Error {
+    Error::Burn { reason: "what computes a parameter or gradient has failed".into() }
 }
 
 /// A copy of a tensor.
@@ -101,14 +113,14 @@ struct Locate {
     found: Arc<Mutex<Option<Result<Vec<Place>>>>>,
 }
 
-impl Operation<FusionCubeRuntime> for Locate {
-    fn execute(&self, handles: &mut Handles) -> Result<(), ExecutionError> {
+impl Locate {
+    fn places(&self, handles: &mut Handles) -> Result<Vec<Place>> {
         let mut tensors = Vec::with_capacity(self.written.len() + self.read.len());
         for ir in &self.written {
+            let held = &handles.get_handle_ref(&ir.id).ok_or_else(has_failed)?.handle;
             // Other handles are views of other threads, whose work may be queued where it cannot be seen from here.
             // They keep the old memory.
-            let held = handles.get_handle_ref(&ir.id);
-            let is_ours = held.is_some_and(|held| held.handle.can_mut() && !is_read(&held.handle));
+            let is_ours = held.can_mut() && !is_read(held);
             let mut tensor = handles.get_float_tensor::<CubeBackend>(ir);
             if !is_ours || !tensor.is_contiguous() {
                 tensor = copied(tensor);
@@ -119,7 +131,13 @@ impl Operation<FusionCubeRuntime> for Locate {
         for ir in &self.read {
             tensors.push(contiguous(handles.get_float_tensor::<CubeBackend>(ir)));
         }
-        let found = places(&tensors);
+        places(&tensors)
+    }
+}
+
+impl Operation<FusionCubeRuntime> for Locate {
+    fn execute(&self, handles: &mut Handles) -> Result<(), ExecutionError> {
+        let found = self.places(handles);
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
         Ok(())
     }

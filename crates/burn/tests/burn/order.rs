@@ -64,6 +64,31 @@ fn lazy_operations_of_this_thread_read_the_old_value() {
     drop(fused);
 }
 
+/// Views that were queued before a step, and not looked at: ahead of what the gradient is made of, between, and behind.
+#[test]
+fn views_of_this_thread_keep_the_old_value() {
+    let mut one = One::new();
+    let (fused, mut optim) = sgd();
+    let view = |one: &One| one.w.val().inner().reshape([LEN / 4, 4]);
+    for step in 0..10 {
+        let first = view(&one);
+        let grad = queue(LEN, 3).inner() * -1.0;
+        let between = view(&one);
+        let read = between.clone() * 3.0 + 1.0;
+        // The gradient and what reads the parameter are of one making.
+        let grad = grad * (one.w.val().inner() * 0.0 + 1.0);
+        let behind = view(&one);
+        let mut grads = GradientsParams::new();
+        grads.register(one.w.id, grad);
+        one = fused.step(&mut optim, 1.0, one, grads);
+        assert_eq!(wrong(&floats(one.w.val()), step as f32 + 1.0), 0, "step {step}");
+        for view in [first, between, behind] {
+            assert_eq!(wrong(&floats(view), step as f32), 0, "step {step}");
+        }
+        assert_eq!(wrong(&floats(read), 3.0 * step as f32 + 1.0), 0, "step {step}");
+    }
+}
+
 /// And so does what another thread has queued, also in a step in place.
 #[test]
 fn lazy_operations_of_another_thread_read_the_old_value() {
