@@ -145,6 +145,53 @@ fn a_gradient_may_be_absent_and_come_back() {
     assert!(param.iter().all(|value| *value == -1.0));
 }
 
+/// What tiles are is written anew only where it changed.
+#[test]
+fn tensors_that_move_together_take_no_dispatch_more() {
+    let gpu = gpu();
+    let grads = LENGTHS.map(|len| vec![1.0; len]).to_vec();
+    let in_one = |behind: u64| -> Vec<_> {
+        let len = LENGTHS.iter().map(|len| len.next_multiple_of(4)).sum::<usize>() as u64;
+        let all = buffer(&gpu, &vec![1.0; (len + behind) as usize], USAGE);
+        let mut offset = 4 * behind;
+        let place = |len: &usize| {
+            let range = BufferRange::new(&all, offset, *len as u64);
+            offset += 4 * len.next_multiple_of(4) as u64;
+            Some(range)
+        };
+        LENGTHS.iter().map(place).collect()
+    };
+    let places = in_one(0);
+    let params: Vec<BufferRange> = in_one(0).into_iter().flatten().collect();
+    let mut tensors = lent(&gpu, &places, |spec| spec);
+    for (tensor, param) in tensors.iter_mut().zip(&params) {
+        tensor.param = param.clone();
+    }
+    let mut optimizer = Optimizer::borrowed(&gpu, &sgd(), &tensors).unwrap();
+    let dispatches = optimizer.dispatches();
+    let mut step_at = |grads: &[Option<BufferRange>]| {
+        optimizer.place(&Places { params: Some(&params), grads }).unwrap();
+        optimizer.step(&Step::new()).unwrap();
+        optimizer.dispatches()
+    };
+    // Elsewhere in a buffer as large, in another one, and where it was.
+    for places in [in_one(0), in_one(400), places.clone()] {
+        assert_eq!(step_at(&places), dispatches);
+    }
+    // In an order that has other tensors in other dispatches.
+    let mut apart = somewhere(&gpu, &grads, &mut Rng(3));
+    apart[0].clone_from(&places[0]);
+    assert!(step_at(&apart) > dispatches);
+    // Gradients were 1 in each.
+    for step in [in_one(40), apart, places] {
+        step_at(&step);
+    }
+    for (index, len) in LENGTHS.into_iter().enumerate() {
+        let param = optimizer.read_param(TensorId::new(index)).unwrap();
+        assert_eq!(param, vec![-6.0; len], "{index}");
+    }
+}
+
 #[test]
 fn parameters_move_too_and_steps_keep_the_places_they_were_recorded_with() {
     let gpu = gpu();

@@ -175,6 +175,11 @@ impl Grouping {
         self.runs.last().map_or(0, |end| end.first_tile)
     }
 
+    /// Where each run begins: all that the runs of the tiles depend on.
+    pub(crate) fn first_tiles(&self) -> impl Iterator<Item = u32> {
+        self.runs.iter().map(|run| run.first_tile)
+    }
+
     /// The run of each tile: what `control/expand.wgsl` makes of the runs.
     pub(crate) fn expanded(&self) -> Vec<u32> {
         let mut tiles = Vec::new();

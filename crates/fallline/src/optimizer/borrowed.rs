@@ -35,7 +35,7 @@ impl Placed {
 pub(super) struct Ready {
     pub(super) updates: Arc<Staged<PartDispatch>>,
     pub(super) rows: Arc<[PartDispatch]>,
-    /// Writes the tiles that the updates bind; `None` where they are written once and for all.
+    /// Writes the tiles that the updates bind; `None` where the host has written them.
     pub(super) expand: Option<Dispatch>,
 }
 
@@ -67,8 +67,10 @@ pub(super) struct Borrowed {
     buffers: Buffers,
     updates: BindGroups<(Windows, Stage)>,
     rows: BindGroups<RowWindow>,
-    /// The tiles of the beginning, those of a step, and room behind them, with the bytes of each.
+    /// The tiles that the host wrote, those of a step, and room behind them, with the bytes of each.
     tiles: (Buffer, u64),
+    /// Where runs begin in the tiles that the host wrote.
+    written_runs: Vec<u32>,
     expand: Dispatch,
     /// Steps that were recorded, and how many of them when tensors last moved.
     step: u64,
@@ -167,6 +169,7 @@ impl Borrowed {
         let packed = Vec::new();
         let Lending { tensors, shared_grads } = outline.lending;
         let made = Made { ready, packed, shared_grads, buffers: numbers(&tensors) };
+        let written_runs = outline.grouping.first_tiles().collect();
         Ok(Self {
             extents: outline.extents,
             pieces: outline.pieces,
@@ -180,6 +183,7 @@ impl Borrowed {
             updates,
             rows,
             tiles,
+            written_runs,
             expand,
             step: 0,
             moved_at: 0,
@@ -273,18 +277,23 @@ impl Borrowed {
             dispatches,
             bind_groups,
         )?;
-        // The tiles of a step lie behind those of the beginning.
-        let behind = u32::try_from(tiles.1).unwrap_or(u32::MAX);
-        for part in Arc::make_mut(&mut ready.updates).iter_mut() {
-            part.offset += behind;
-        }
+        // A larger buffer was made with these very tiles.
+        let is_written = tiles_grow || grouping.first_tiles().eq(self.written_runs.iter().copied());
         let runs = grouping.runs.len().saturating_sub(1) as u64;
-        let (x, z) = kernel::fold(runs, gpu.limits());
-        if runs > 0 {
+        if !is_written && runs > 0 {
+            // The tiles of a step lie behind those that the host wrote.
+            let behind = u32::try_from(tiles.1).unwrap_or(u32::MAX);
+            for part in Arc::make_mut(&mut ready.updates).iter_mut() {
+                part.offset += behind;
+            }
+            let (x, z) = kernel::fold(runs, gpu.limits());
             ready.expand = Some(Dispatch { workgroups: [x, EXPAND_COLUMN, z], ..expand.clone() });
         }
         if let Some((larger, tiles, expand)) = larger {
             (*control, self.tiles, self.expand, self.first) = (larger, tiles, expand, None);
+            if tiles_grow {
+                self.written_runs = grouping.first_tiles().collect();
+            }
         }
         Ok(ready)
     }
@@ -293,7 +302,7 @@ impl Borrowed {
     pub(super) fn write(&mut self, gpu: &Gpu, control: &Control, input: &Input) -> Result<Written> {
         let written = control.inputs.write(gpu, input, &control.constants, &self.made.packed)?;
         self.step += 1;
-        if self.made.ready.expand.is_none()
+        if !self.has_moved()
             && let Some((.., used)) = &mut self.first
         {
             *used = self.step;
