@@ -3,13 +3,14 @@
 //!
 //! `cargo run --example burn_step [--no-default-features] -- [mlp4 gpt148 small1000 big1] [layers] [clip] [int8] [steps=20]`
 //!
-//! Gradients are new tensors in each step, as after a backward pass. The two optimizers take turns. With `layers`
-//! parameters are made as Burn's layers make them, each in a buffer of its own.
+//! Gradients are new tensors in each step, as after a backward pass. The two optimizers take turns, and with them Burn's a
+//! second time: how far Burn's two are apart is what differences mean nothing below. With `layers` parameters are made as
+//! Burn's layers make them, each in a buffer of its own.
 
 mod count;
+mod memory;
 mod models;
-
-use std::time::Instant;
+mod times;
 
 use burn::{
     grad_clipping::GradientClippingConfig,
@@ -19,27 +20,36 @@ use burn::{
 };
 use fallline_burn::{Fused, FusedConfig, fallline::StateFormat};
 use models::Stack;
+use times::Times;
 
-/// What was measured of one of the two, in µs.
-#[derive(Default)]
-struct Times {
-    returns: Vec<f64>,
-    done: Vec<f64>,
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// One of those that are compared.
+pub(crate) struct Contender {
+    pub(crate) name: &'static str,
+    optim: ModuleOptimizer,
+    /// `None`: Burn's.
+    pub(crate) fused: Option<Fused>,
 }
 
-impl Times {
-    fn show(mut self, name: &str) {
-        let quartiles = |times: &mut Vec<f64>| {
-            times.sort_by(f64::total_cmp);
-            let at = |quarter: usize| times[(times.len() - 1) * quarter / 4];
-            format!("{:>9.0} [{:.0}..{:.0}]", at(2), at(1), at(3))
-        };
-        let (returns, done) = (quartiles(&mut self.returns), quartiles(&mut self.done));
-        println!("  {name:<10} returns after {returns} µs, done after {done} µs");
+impl Contender {
+    fn burns(name: &'static str, config: &AdamWConfig) -> Self {
+        Self { name, optim: config.init(), fused: None }
+    }
+
+    fn ours(fused: Fused) -> Self {
+        Self { name: CONTENDERS[1], optim: fused.clone().into(), fused: Some(fused) }
+    }
+
+    pub(crate) fn step(&mut self, module: Stack, grads: GradientsParams) -> Stack {
+        match &self.fused {
+            Some(fused) => fused.step(&mut self.optim, 1e-3, module, grads),
+            None => self.optim.step(1e-3, module, grads),
+        }
     }
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let has = |what: &str| args.iter().any(|arg| arg == what);
     let steps =
@@ -64,80 +74,56 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if has("int8") {
             ours = ours.with_state(StateFormat::Int8);
         }
-        let fused = ours.init(&setup)?;
-        compare(name, models::stack(name, &device, has("layers")), theirs.init(), &fused, steps)?;
+        let stack = models::stack(name, &device, has("layers"));
+        println!("{name}: {} tensors, {} parameters", stack.tensors(), stack.num_params());
+        memory::show(&stack, Contender::burns(CONTENDERS[0], &theirs))?;
+        memory::show(&stack, Contender::ours(ours.clone().init(&setup)?))?;
+        let contenders = vec![
+            Contender::burns(CONTENDERS[0], &theirs),
+            Contender::ours(ours.init(&setup)?),
+            Contender::burns(CONTENDERS[2], &theirs),
+        ];
+        compare(stack, contenders, steps)?;
     }
     // Burn's device thread does not always survive the end of `main`.
     std::process::exit(0);
 }
 
-fn compare(
-    name: &str,
-    stack: Stack,
-    mut burns: ModuleOptimizer,
-    fused: &Fused,
-    steps: usize,
-) -> Result<(), Box<dyn std::error::Error>> {
-    let device = stack.device();
-    let (mut theirs, mut ours) = (models::copied(&stack), models::copied(&stack));
-    drop(stack);
-    println!("{name}: {} tensors, {} parameters", theirs.tensors(), theirs.num_params());
-    let mut optim = ModuleOptimizer::from(fused.clone());
-    let (mut their_times, mut our_times) = (Times::default(), Times::default());
-    let in_use = |device: &Device| device.memory_pool_usage().map_or(0, |usage| usage.bytes_in_use);
-    const WARM: usize = 4;
-    for step in 0..steps + WARM {
-        let counts = step + 1 == steps + WARM;
-        let before = in_use(&device);
-        theirs =
-            timed(theirs, step, counts.then_some("Burn"), &mut their_times, |module, grads| {
-                burns.step(1e-3, module, grads)
-            })?;
-        let between = in_use(&device);
-        ours = timed(ours, step, counts.then_some("fallline"), &mut our_times, |module, grads| {
-            fused.step(&mut optim, 1e-3, module, grads)
-        })?;
-        if step == 0 {
-            let (burns, ours) = (between - before, in_use(&device) - between);
-            println!(
-                "  Burn's pools grow by {burns} bytes in use with its first step, by {ours} with ours"
-            );
-            println!("  which has {} bytes of state besides", fused.state_size_bytes());
-        }
-        if step < WARM {
-            (their_times, our_times) = Default::default();
-        }
-    }
-    their_times.show("Burn");
-    our_times.show("fallline");
-    Ok(())
-}
+/// In the order in which they are shown.
+const CONTENDERS: [&str; 3] = ["Burn", "fallline", "Burn again"];
 
-fn timed(
-    module: Stack,
-    step: usize,
-    counts: Option<&str>,
-    times: &mut Times,
-    take: impl FnOnce(Stack, GradientsParams) -> Stack,
-) -> Result<Stack, Box<dyn std::error::Error>> {
-    let device = module.device();
-    let grads = module.grads(step);
-    device.sync()?;
-    if counts.is_some() {
-        count::begin();
-    }
-    let start = Instant::now();
-    let module = take(module, grads);
-    let returned = start.elapsed();
-    device.sync()?;
-    let done = start.elapsed();
-    match counts {
-        // Counting takes time.
-        Some(name) => println!("  {name:<10} {}", count::end()),
-        None => {
-            times.returns.push(returned.as_secs_f64() * 1e6);
-            times.done.push(done.as_secs_f64() * 1e6);
+/// Steps that are not measured: kernels are made, and pools find their sizes.
+const WARM: usize = 4;
+
+fn compare(stack: Stack, contenders: Vec<Contender>, steps: usize) -> Result<()> {
+    let mut runs: Vec<(Contender, Stack, Times)> = contenders
+        .into_iter()
+        .map(|contender| (contender, models::copied(&stack), Times::default()))
+        .collect();
+    drop(stack);
+    for step in 0..WARM + steps + 1 {
+        // Counting takes time: the last step is not measured either.
+        let counts = step == WARM + steps;
+        for _ in 0..runs.len() {
+            let (mut contender, module, mut times) = runs.remove(0);
+            let stepped = times::step(&mut contender, module, step, counts)?;
+            if counts {
+                println!("  {:<10} {}", contender.name, stepped.counted);
+            } else if step >= WARM {
+                times.push(stepped.returned, stepped.done);
+            }
+            runs.push((contender, stepped.module, times));
         }
+        // Each is the first as often.
+        runs.rotate_left(1);
     }
-    Ok(module)
+    runs.sort_by_key(|(contender, ..)| CONTENDERS.iter().position(|name| *name == contender.name));
+    for (contender, _, times) in &runs {
+        times.show(contender.name);
+    }
+    let [(_, _, burns), others @ ..] = runs.as_slice() else { return Ok(()) };
+    for (contender, _, times) in others {
+        times.show_beside(contender.name, burns);
+    }
+    Ok(())
 }
