@@ -41,7 +41,7 @@ const NOT_HERE: &str = "\
 
 | what | why |
 |---|---|
-| a hardware GPU | None was there. What compilers for AMD, NVIDIA, Apple and Qualcomm make of the kernels: [compilers.md](compilers.md). |
+| a hardware GPU | None was there. What compilers for AMD, NVIDIA, Intel, Apple, Arm, Qualcomm and Imagination make of the kernels: [compilers.md](compilers.md). |
 | Metal, Safari | They need an Apple device. Of MSL there is naga's translation of all kernels (`cargo test --lib kernel`), which no compiler of Apple's has seen. |
 | DX12, WARP | They need Windows. Microsoft's compiler accepts all kernels (`cargo xtask isa --dxc`). |
 | Dawn for Node on `lavapipe` | It offers no adapter there. |
