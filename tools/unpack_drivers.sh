@@ -17,13 +17,7 @@ mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 
 # An apt of its own, which knows those suites only, from where this machine's packages come from.
-sources=(/etc/apt/sources.list.d/debian.sources /etc/apt/sources.list)
-mirror=$({ cat "${sources[@]}" 2>/dev/null || true; } |
-    sed -n 's/^URIs: *//p; s/^deb \(\[.*\] \)\?\(http[^ ]*\) .*/\2/p' | head -n 1)
-[ -n "$mirror" ] || {
-    echo "expected a mirror of Debian's in ${sources[*]}, found none" >&2
-    exit 1
-}
+mirror=$("$here/debian_mirror.sh")
 use_apt_for() { # ARCHITECTURE
     apt=$folder/apt-$1
     rm -rf "$apt"

@@ -8,6 +8,7 @@
 set -euo pipefail
 
 suite=bookworm-backports
+here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1"
 folder=$(cd "$1" && pwd)
 [ ! -e "$folder/lavapipe.json" ] || exit 0
@@ -21,8 +22,7 @@ echo "unpacking mesa-vulkan-drivers of $suite" >&2
 # An apt with lists of its own, which knows that suite besides.
 apt=$folder/apt
 mkdir -p "$apt"/{lists,archives}/partial
-mirror=$({ cat /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list 2>/dev/null || true; } |
-    sed -n 's/^URIs: *//p; s/^deb \(\[.*\] \)\?\(http[^ ]*\) .*/\2/p' | head -n 1)
+mirror=$("$here/debian_mirror.sh")
 for release in "${suite%-backports}" "$suite"; do
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $release main"
 done >"$apt/sources.list"

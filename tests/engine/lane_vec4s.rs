@@ -24,6 +24,7 @@ const SITES: usize = 3;
 const AROUND: [Option<Choice>; 4] =
     [None, Some(Choice::Caution), Some(Choice::Ema), Some(Choice::Lookahead)];
 
+const STATE: usize = 0;
 const PARAM: usize = 1;
 const PRECISION: usize = 2;
 const AROUND_IT: usize = 5;
@@ -140,7 +141,12 @@ fn assert_equal(gpu: &Gpu, device: usize) {
         let case = turns.next(gpu, row);
         let [one, two] = [LaneVec4s::One, LaneVec4s::Two]
             .map(|lane_vec4s| left(&gpu.with_lane_vec4s(lane_vec4s), row, &case));
-        assert!(one == two, "{row:?}: {} with {:?}", case.rule.name(), StateFormat::ALL[row[0]]);
+        assert!(
+            one == two,
+            "{row:?}: {} with {:?}",
+            case.rule.name(),
+            StateFormat::ALL[row[STATE]]
+        );
     }
 }
 

@@ -1,13 +1,10 @@
 //! The GPUs that drivers pretend to have, and the program with such a driver.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{env, path::PathBuf, process::Command};
 
 use anyhow::Context;
 
+use self::Machine::{Amd64, Arm64};
 use crate::{cargo, run};
 
 /// A GPU that a driver pretends to have.
@@ -21,10 +18,23 @@ pub(super) struct Gpu {
 enum Driver {
     /// Mesa's RADV up to version 25, where the system has it.
     Radv,
-    /// One that `tools/unpack_drivers.sh` has unpacked: its name, that of its fake kernel driver, and what names the GPU.
-    Unpacked { icd: &'static str, shim: &'static str, gpu: (&'static str, &'static str) },
-    /// The same, where only arm64 has that driver.
-    Emulated { icd: &'static str, shim: &'static str, gpu: (&'static str, &'static str) },
+    /// One that `tools/unpack_drivers.sh` has unpacked: what it is for, its name, that of its fake kernel driver, and what
+    /// names the GPU.
+    Unpacked {
+        machine: Machine,
+        icd: &'static str,
+        shim: &'static str,
+        gpu: (&'static str, &'static str),
+    },
+}
+
+/// What a driver runs on.
+#[derive(Clone, Copy, Debug)]
+enum Machine {
+    /// This one.
+    Amd64,
+    /// One that QEMU emulates.
+    Arm64,
 }
 
 const fn radv(name: &'static str) -> Gpu {
@@ -33,38 +43,36 @@ const fn radv(name: &'static str) -> Gpu {
 
 const fn unpacked(
     name: &'static str,
+    machine: Machine,
     icd: &'static str,
     shim: &'static str,
     gpu: (&'static str, &'static str),
 ) -> Gpu {
-    Gpu { name, driver: Driver::Unpacked { icd, shim, gpu } }
-}
-
-const fn emulated(
-    name: &'static str,
-    icd: &'static str,
-    shim: &'static str,
-    gpu: (&'static str, &'static str),
-) -> Gpu {
-    Gpu { name, driver: Driver::Emulated { icd, shim, gpu } }
+    Gpu { name, driver: Driver::Unpacked { machine, icd, shim, gpu } }
 }
 
 /// Those with thresholds.
 pub(super) const GPUS: [Gpu; 3] = [radv("vega10"), radv("navi21"), radv("gfx1100")];
 
 pub(super) const VENDORS: [Gpu; 12] = [
-    unpacked("gfx1201", "radeon", "amdgpu", ("AMDGPU_GPU_ID", "gfx1201")),
-    unpacked("nvidia-turing", "nouveau", "nouveau", ("NOUVEAU_CHIPSET", "162")),
-    unpacked("nvidia-ampere", "nouveau", "nouveau", ("NOUVEAU_CHIPSET", "172")),
-    unpacked("apple-m1", "asahi", "asahi", ("ASAHI_GPU", "g13g")),
-    unpacked("adreno-630", "freedreno", "freedreno", ("FD_GPU_ID", "630")),
-    unpacked("adreno-740", "freedreno", "freedreno", ("FD_GPU_ID", "740")),
-    unpacked("intel-tgl", "intel", "intel", ("INTEL_STUB_GPU_PLATFORM", "tgl")),
-    unpacked("intel-dg2", "intel", "intel", ("INTEL_STUB_GPU_PLATFORM", "dg2")),
-    unpacked("intel-bmg", "intel", "intel", ("INTEL_STUB_GPU_PLATFORM", "bmg")),
-    emulated("mali-g52", "panfrost", "panfrost", ("PAN_GPU_ID", "7212")),
-    emulated("mali-g610", "panfrost", "panfrost", ("PAN_GPU_ID", "a867")),
-    emulated("powervr-bxs", "powervr_mesa", "powervr", ("PVR_SHIM_DEVICE_BVNC", "36.53.104.796")),
+    unpacked("gfx1201", Amd64, "radeon", "amdgpu", ("AMDGPU_GPU_ID", "gfx1201")),
+    unpacked("nvidia-turing", Amd64, "nouveau", "nouveau", ("NOUVEAU_CHIPSET", "162")),
+    unpacked("nvidia-ampere", Amd64, "nouveau", "nouveau", ("NOUVEAU_CHIPSET", "172")),
+    unpacked("apple-m1", Amd64, "asahi", "asahi", ("ASAHI_GPU", "g13g")),
+    unpacked("adreno-630", Amd64, "freedreno", "freedreno", ("FD_GPU_ID", "630")),
+    unpacked("adreno-740", Amd64, "freedreno", "freedreno", ("FD_GPU_ID", "740")),
+    unpacked("intel-tgl", Amd64, "intel", "intel", ("INTEL_STUB_GPU_PLATFORM", "tgl")),
+    unpacked("intel-dg2", Amd64, "intel", "intel", ("INTEL_STUB_GPU_PLATFORM", "dg2")),
+    unpacked("intel-bmg", Amd64, "intel", "intel", ("INTEL_STUB_GPU_PLATFORM", "bmg")),
+    unpacked("mali-g52", Arm64, "panfrost", "panfrost", ("PAN_GPU_ID", "7212")),
+    unpacked("mali-g610", Arm64, "panfrost", "panfrost", ("PAN_GPU_ID", "a867")),
+    unpacked(
+        "powervr-bxs",
+        Arm64,
+        "powervr_mesa",
+        "powervr",
+        ("PVR_SHIM_DEVICE_BVNC", "36.53.104.796"),
+    ),
 ];
 
 const ARM64: &str = "aarch64-unknown-linux-gnu";
@@ -109,8 +117,11 @@ impl Programs {
     pub(super) fn compiler(&self, gpu: &Gpu) -> Command {
         let mut command = match gpu.driver {
             Driver::Radv => self.with_radv(gpu.name),
-            Driver::Unpacked { icd, shim, gpu } => self.with_unpacked(icd, shim, gpu),
-            Driver::Emulated { icd, shim, gpu } => self.with_emulated(icd, shim, gpu),
+            Driver::Unpacked { machine, icd, shim, gpu: (variable, value) } => {
+                let mut command = self.with_unpacked(machine, icd, shim);
+                command.env(variable, value);
+                command
+            }
         };
         command.arg("compile").env("MESA_SHADER_CACHE_DISABLE", "1").env("NODEVICE_SELECT", "1");
         for driver in ["NVK", "PAN", "PVR"] {
@@ -129,28 +140,27 @@ impl Programs {
         command
     }
 
-    /// Under the loader of the distribution that the driver is of.
-    fn with_unpacked(&self, icd: &str, shim: &str, (variable, value): (&str, &str)) -> Command {
-        let root = self.drivers.join("amd64");
-        let libraries = root.join("usr/lib/x86_64-linux-gnu");
-        let mut command = Command::new(libraries.join("ld-linux-x86-64.so.2"));
+    /// Under the loader of the distribution that the driver is of. (QEMU hands its environment on.)
+    fn with_unpacked(&self, machine: Machine, icd: &str, shim: &str) -> Command {
+        let (folder, triple, loader, program) = match machine {
+            Amd64 => ("amd64", "x86_64-linux-gnu", "ld-linux-x86-64.so.2", &self.own),
+            Arm64 => ("arm64", "aarch64-linux-gnu", "ld-linux-aarch64.so.1", &self.arm64),
+        };
+        let root = self.drivers.join(folder);
+        let libraries = root.join("usr/lib").join(triple);
+        let loader = libraries.join(loader);
+        let mut command = match machine {
+            Amd64 => Command::new(loader),
+            Arm64 => {
+                let mut emulator = Command::new(self.drivers.join("qemu/usr/bin/qemu-aarch64"));
+                emulator.arg("-L").arg(&root).arg(loader);
+                emulator
+            }
+        };
         command.arg("--library-path").arg(&libraries);
-        command.arg("--preload").arg(fake_kernel_driver(&libraries, shim));
-        command.arg(&self.own).env(variable, value);
-        command.env("VK_DRIVER_FILES", description(&root, icd));
-        command
-    }
-
-    /// The same by QEMU, which hands its environment on.
-    fn with_emulated(&self, icd: &str, shim: &str, (variable, value): (&str, &str)) -> Command {
-        let root = self.drivers.join("arm64");
-        let libraries = root.join("usr/lib/aarch64-linux-gnu");
-        let mut command = Command::new(self.drivers.join("qemu/usr/bin/qemu-aarch64"));
-        command.arg("-L").arg(&root).arg(libraries.join("ld-linux-aarch64.so.1"));
-        command.arg("--library-path").arg(&libraries);
-        command.arg("--preload").arg(fake_kernel_driver(&libraries, shim));
-        command.arg(&self.arm64).env(variable, value);
-        command.env("VK_DRIVER_FILES", description(&root, icd));
+        command.arg("--preload").arg(libraries.join(format!("lib{shim}_noop_drm_shim.so")));
+        let icds = root.join("usr/share/vulkan/icd.d");
+        command.arg(program).env("VK_DRIVER_FILES", icds.join(format!("{icd}_icd.json")));
         command
     }
 }
@@ -159,12 +169,4 @@ impl Gpu {
     pub(super) fn is_vendors(&self) -> bool {
         !matches!(self.driver, Driver::Radv)
     }
-}
-
-fn fake_kernel_driver(libraries: &Path, shim: &str) -> PathBuf {
-    libraries.join(format!("lib{shim}_noop_drm_shim.so"))
-}
-
-fn description(root: &Path, icd: &str) -> PathBuf {
-    root.join("usr/share/vulkan/icd.d").join(format!("{icd}_icd.json"))
 }
