@@ -93,28 +93,28 @@ fn rprop_learns_from_all_images_at_once() {
 
 const BF16: [&str; 6] = ["--param", "bf16", "--master", "remainder", "--loss-scale", "dynamic"];
 
-/// The mean accuracy over three seeds. An image or two of 360 more or less are chance, 0.3 points each.
-fn accuracy(stem: &str, options: &[&str]) -> f64 {
-    let of_seed = |seed: &str| {
-        let size = ["--hidden", "64", "--epochs", "15", "--seed", seed];
-        train(stem, &[&size, options].concat()).good();
-        runs(&format!("{stem}.json"))[0]["test_accuracy"].as_f64().unwrap()
-    };
-    ["0", "1", "2"].map(of_seed).iter().sum::<f64>() / 3.0
-}
-
 #[test]
 fn fewer_bits_are_as_good_as_f32() {
-    let exact = accuracy("f32", &[]);
-    assert!(exact > 0.95, "{exact}");
-    // Over any three of the seeds 0 to 11 in a row, the means of the first were no more than 0.2 points
-    // apart.
+    let loss = |options: &[&str]| {
+        let size = ["--hidden", "64", "--epochs", "6"];
+        train("fewer", &[&size, options].concat()).good();
+        let run = &runs("fewer.json")[0];
+        assert!(run["test_accuracy"].as_f64().unwrap() > 0.95, "{options:?}: {run}");
+        run["test_loss"].as_f64().unwrap()
+    };
+    let exact = loss(&[]);
+    // Over the seeds 0 to 5 no more than 2.2 % lay between them, and with four bits 24 %.
     let seven = ["--param", "bf16", "--master", "remainder8", "--state", "companded"];
-    let options: [&[&str]; 5] =
-        [&BF16, &["--state", "int8"], &["--state", "fp8"], &["--state", "int4"], &seven];
-    for options in options {
-        let points = 100.0 * (accuracy("fewer", options) - exact);
-        assert!(points.abs() <= 0.5, "{options:?}: {points} points apart");
+    let options: [(&[&str], f64); 5] = [
+        (&BF16, 0.05),
+        (&["--state", "int8"], 0.05),
+        (&["--state", "fp8"], 0.05),
+        (&["--state", "int4"], 0.3),
+        (&seven, 0.05),
+    ];
+    for (options, most) in options {
+        let apart = loss(options) / exact - 1.0;
+        assert!(apart.abs() <= most, "{options:?}: {apart} apart");
     }
     let run = &runs("fewer.json")[0];
     assert_eq!(
@@ -127,8 +127,14 @@ fn fewer_bits_are_as_good_as_f32() {
 #[test]
 fn adafactor_and_prodigy_need_no_learning_rate() {
     for rule in ["adafactor", "prodigy"] {
-        let accuracy = accuracy(rule, &["--rule", rule]);
-        assert!(accuracy > 0.97, "{rule}: {accuracy}");
+        let accuracy = |seed: &str| {
+            let size = ["--hidden", "64", "--epochs", "15", "--seed", seed];
+            train(rule, &[&["--rule", rule], &size[..]].concat()).good();
+            runs(&format!("{rule}.json"))[0]["test_accuracy"].as_f64().unwrap()
+        };
+        // An image or two of 360 more or less are chance, 0.3 points each.
+        let mean = f64::midpoint(accuracy("0"), accuracy("1"));
+        assert!(mean > 0.97, "{rule}: {mean}");
     }
     // The header is as wide as the name.
     let ran = train("wide", &["--compare", "adafactor,sgd"]).good();

@@ -17,9 +17,13 @@ use super::{
 };
 use crate::AdamW;
 
+fn parse(source: &str) -> Module {
+    naga::front::wgsl::parse_str(source)
+        .unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)))
+}
+
 fn validate(source: &str) -> (Module, ModuleInfo) {
-    let module = naga::front::wgsl::parse_str(source)
-        .unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
+    let module = parse(source);
     let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
         .validate(&module)
         .unwrap_or_else(|error| panic!("{}", error.emit_to_string(source)));
@@ -65,23 +69,31 @@ fn check_zero_values(hlsl: &str) {
     }
 }
 
+/// Each on a device of one of four kinds, which differ in constants and in one function: which one, the hash of its name says.
+/// (`cargo xtask isa` has all for WebGPU's defaults.)
 #[test]
 fn every_kernel_is_valid_everywhere() {
+    let devices = [(64, false), (128, false), (256, false), (256, true)];
     // Recipes of rules that keep alike are the same.
-    let mut seen = HashSet::new();
-    for recipe in &recipes() {
-        for (max_compute_invocations_per_workgroup, rounds_on_bits) in
-            [(64, false), (128, false), (256, false), (256, true)]
-        {
-            let limits =
-                wgpu::Limits { max_compute_invocations_per_workgroup, ..wgpu::Limits::default() };
-            let text = join(&recipe.sources_on(rounds_on_bits));
-            let constants = recipe.constants(&limits);
-            if seen.insert((text.clone(), format!("{constants:?}"))) {
-                translate(&text, &constants);
-            }
+    let (mut seen, mut kernels) = (HashSet::new(), Vec::new());
+    for recipe in recipes() {
+        let device = usize::try_from(hash(&name(&recipe)) % 4).unwrap();
+        let (max_compute_invocations_per_workgroup, rounds_on_bits) = devices[device];
+        let limits =
+            wgpu::Limits { max_compute_invocations_per_workgroup, ..wgpu::Limits::default() };
+        let text = join(&recipe.sources_on(rounds_on_bits));
+        let constants = recipe.constants(&limits);
+        if seen.insert((text.clone(), format!("{constants:?}"))) {
+            kernels.push((text, constants));
         }
     }
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            let part = kernels.iter().skip(worker).step_by(workers);
+            scope.spawn(move || part.for_each(|(text, constants)| translate(text, constants)));
+        }
+    });
 }
 
 /// Writes every distinct kernel into the folder `KERNELS`, for what does not know the engine: the text of each as
@@ -89,11 +101,10 @@ fn every_kernel_is_valid_everywhere() {
 #[test]
 #[ignore = "a part of `cargo xtask isa`"]
 fn write_kernels() {
-    use std::{fs, hash::BuildHasher as _};
+    use std::fs;
 
     let folder =
         std::path::PathBuf::from(std::env::var_os("KERNELS").expect("a folder in KERNELS"));
-    let hasher = std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default();
     let (mut seen, mut names) = (HashSet::new(), HashMap::<String, u32>::new());
     let mut lines = String::new();
     for recipe in recipes() {
@@ -104,7 +115,7 @@ fn write_kernels() {
             .map(|(name, value)| (name.to_owned(), value.into()))
             .collect();
         let bindings: Vec<_> = recipe.bindings().iter().map(binding_name).collect();
-        let file = format!("{:016x}.wgsl", hasher.hash_one(&text));
+        let file = format!("{:016x}.wgsl", hash(&text));
         let mut line = serde_json::json!({
             "file": file, "constants": constants, "bindings": bindings,
         });
@@ -122,6 +133,13 @@ fn write_kernels() {
         lines += &format!("{line}\n");
     }
     fs::write(folder.join("kernels.jsonl"), lines).unwrap();
+}
+
+/// The same in every run.
+fn hash(text: &str) -> u64 {
+    use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(text)
 }
 
 /// As WebGPU calls it, and whether its offset is given when it is bound.
@@ -214,7 +232,7 @@ macro_rules! assert_same_layout {
 
 #[test]
 fn structs_have_the_same_layout_in_wgsl_and_rust() {
-    let module = |recipe: Recipe| validate(&join(&recipe.sources())).0;
+    let module = |recipe: Recipe| parse(&join(&recipe.sources()));
     for key in keys() {
         let advance = module(Recipe::Advance { key, number: 0, counts: true });
         assert_same_layout!(
