@@ -10,7 +10,8 @@ const HEAD: &str = "\
 # What compilers make of the kernels
 
 Written by `cargo xtask isa --write`; `cargo xtask isa` compiles all kernels for the GPUs with thresholds and holds them
-against this page, in CI too. No GPU is needed: Mesa's drivers pretend to have one, compile, and run nothing
+against this page; with `--turns`, as in CI, those that this page does not list for one of these GPUs each. No GPU is needed:
+Mesa's drivers pretend to have one, compile, and run nothing
 (`RADV_FORCE_FAMILY`, and the `mesa-drm-shim` package). `cargo xtask isa --vendors` asks the other drivers: their packages
 of a newer Debian are unpacked below `target/isa`, those that only arm64 has run emulated, and Intel's fake kernel driver is
 built. They compile the kernels below; with `--all`, all. The kernels are translated with the options of wgpu's Vulkan backend,

@@ -29,6 +29,7 @@ const TIMED_OUT: i32 = 124;
 struct Options {
     vendors: bool,
     all: bool,
+    turns: bool,
     dxc: bool,
     dawn: bool,
     write: bool,
@@ -78,12 +79,19 @@ pub(crate) fn isa(arguments: &[String]) -> anyhow::Result<()> {
     } else if !options.words.is_empty() {
         judge.arg("--list");
     }
-    for gpu in gpus {
+    for (number, gpu) in gpus.iter().enumerate() {
         say(&format!("compiling for {}", gpu.name));
         let mut told = String::new();
+        let turn = format!("{number}/{}", gpus.len());
+        let compiler = || {
+            let mut compiler = isa.programs.compiler(gpu);
+            if options.turns {
+                compiler.args(["--turn", &turn]);
+            }
+            compiler
+        };
         // Drivers print there too, PowerVR's without end where it fails.
-        let printed =
-            isa.in_parts(gpu.name, gpu.is_vendors() && !isa.all, || isa.programs.compiler(gpu))?;
+        let printed = isa.in_parts(gpu.name, gpu.is_vendors() && !isa.all, compiler)?;
         for line in String::from_utf8_lossy(&printed).lines().filter(|line| line.starts_with('{')) {
             told.push_str(line);
             told.push('\n');
@@ -101,18 +109,18 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
         match argument.as_str() {
             "--vendors" => options.vendors = true,
             "--all" => options.all = true,
+            "--turns" => options.turns = true,
             "--dxc" => options.dxc = true,
             "--dawn" => options.dawn = true,
             "--write" => options.write = true,
             other if other.starts_with('-') => {
-                let known =
-                    "expected --vendors, --all, --dxc, --dawn, --write or words of a kernel's name";
+                let known = "expected --vendors, --all, --turns, --dxc, --dawn, --write or words of a kernel's name";
                 return Err(anyhow::anyhow!("{known}, found {other}").context(WrongUsage));
             }
             word => options.words.push(word.to_owned()),
         }
     }
-    if options.write && !options.words.is_empty() {
+    if options.write && (options.turns || !options.words.is_empty()) {
         return Err(anyhow::anyhow!("--write is for all kernels").context(WrongUsage));
     }
     Ok(options)
@@ -311,5 +319,6 @@ mod tests {
         assert!(found.vendors && !found.dxc && !found.dawn && found.words == ["adamw", "arena"]);
         assert!(asked(&["--vendor"]).expect_err("no such option").is::<WrongUsage>());
         assert!(asked(&["--write", "adamw"]).expect_err("a part").is::<WrongUsage>());
+        assert!(asked(&["--write", "--turns"]).expect_err("a part").is::<WrongUsage>());
     }
 }
