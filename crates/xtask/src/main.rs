@@ -47,7 +47,8 @@ Usage: cargo xtask demo [OPTIONS]   set up, then `fallline train [OPTIONS]`, whi
            --vendors                those of docs/compilers.md for other vendors' GPUs, with drivers of
                                     a newer Debian
            --all                    with --vendors all, which takes an hour
-           --turns                  each kernel for one of the GPUs, and those of docs/compilers.md for all
+           --turns                  each kernel for one of the GPUs, a third with DXC, and those of
+                                    docs/compilers.md for all
            --write                  write both pages anew
            --dxc                    translate all to HLSL, and compile that with Microsoft's compiler
            --dawn                   compile all in Dawn, Chromium's WebGPU, on its null backend
