@@ -2,7 +2,7 @@
 //! batches: with Burn's AdamW, with that and learning rates that undo the rounding of its bias corrections, with
 //! fallline's AdamW, and with Lion, its state in 8 bits, which is a byte a parameter.
 //!
-//! `cargo run --example digits -- [epochs=15] [svg=FILE] [csv=FILE] [data=FILE]`
+//! `cargo run --release --example digits -- [epochs=15] [svg=FILE] [csv=FILE] [data=FILE]`
 //!
 //! Fails if a loss of fallline's AdamW differs by more than 1e-3 from Burn's with exact corrections. Whoever has no GPU
 //! waits: before its first step Burn tunes each of its kernels for convolutions, a minute in software.

@@ -2,7 +2,7 @@
 //! with Burn's AdamW and with fallline's, both once more with gradients clipped to a norm of all tensors together, and
 //! with fallline's in 8 bits.
 //!
-//! `cargo run --example gpt -- [steps=200] [width=128] [layers=5] [batch=4] [svg=FILE] [csv=FILE] [data=FILE]`
+//! `cargo run --release --example gpt -- [steps=200] [width=128] [layers=5] [batch=4] [svg=FILE] [csv=FILE] [data=FILE]`
 //!
 //! Fails if a loss in f32 differs by more than 1e-3 from Burn's. Whoever has no GPU waits: before its first step Burn tunes each
 //! of its kernels for matrices, which takes minutes in software.

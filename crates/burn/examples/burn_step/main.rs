@@ -1,7 +1,7 @@
 //! What a step costs beside Burn's AdamW, in one process: host time until `step` returns, time until the GPU is done,
 //! dispatches, submissions, memory.
 //!
-//! `cargo run --example burn_step [--no-default-features] -- [mlp4 gpt148 small1000 big1] [layers] [clip] [int8] [steps=20]`
+//! `cargo run --release --example burn_step [--no-default-features] -- [mlp4 gpt148 small1000 big1] [layers] [clip] [int8] [steps=20]`
 //!
 //! Gradients are new tensors in each step, as after a backward pass. The two optimizers take turns, and with them Burn's a
 //! second time: how far Burn's two are apart is what differences mean nothing below. With `layers` parameters are made as
