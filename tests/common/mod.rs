@@ -156,8 +156,7 @@ pub(crate) fn read_bytes(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<u8> {
 
 /// Reads a whole buffer of f32.
 pub(crate) fn read(gpu: &Gpu, buffer: &wgpu::Buffer) -> Vec<f32> {
-    let bytes = read_bytes(gpu, buffer);
-    bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+    bytemuck::pod_collect_to_vec(&read_bytes(gpu, buffer))
 }
 
 /// Writes the gradient of each tensor.

@@ -51,11 +51,12 @@ pub(crate) fn isa(arguments: &[String]) -> anyhow::Result<()> {
         },
         kernels: target.join("isa/kernels"),
         all: options.all,
+        turns: options.turns,
         words: options.words.clone(),
     };
     isa.write_kernels()?;
     if options.dxc {
-        isa.dxc(&target, options.turns)?;
+        isa.dxc(&target)?;
     }
     if options.dawn {
         isa.dawn()?;
@@ -82,14 +83,7 @@ pub(crate) fn isa(arguments: &[String]) -> anyhow::Result<()> {
     for (number, gpu) in gpus.iter().enumerate() {
         say(&format!("compiling for {}", gpu.name));
         let mut told = String::new();
-        let turn = format!("{number}/{}", gpus.len());
-        let compiler = || {
-            let mut compiler = isa.programs.compiler(gpu);
-            if options.turns {
-                compiler.args(["--turn", &turn]);
-            }
-            compiler
-        };
+        let compiler = || isa.in_turn(isa.programs.compiler(gpu), number, gpus.len());
         // Drivers print there too, PowerVR's without end where it fails.
         let printed = isa.in_parts(gpu.name, gpu.is_vendors() && !isa.all, compiler)?;
         for line in String::from_utf8_lossy(&printed).lines().filter(|line| line.starts_with('{')) {
@@ -114,7 +108,8 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
             "--dawn" => options.dawn = true,
             "--write" => options.write = true,
             other if other.starts_with('-') => {
-                let known = "expected --vendors, --all, --turns, --dxc, --dawn, --write or words of a kernel's name";
+                let known = "expected --vendors, --all, --turns, --dxc, --dawn, --write or words of a \
+                             kernel's name";
                 return Err(anyhow::anyhow!("{known}, found {other}").context(WrongUsage));
             }
             word => options.words.push(word.to_owned()),
@@ -133,6 +128,8 @@ struct Isa {
     kernels: PathBuf,
     /// Of the other vendors' GPUs.
     all: bool,
+    /// Each but the page's for one compiler of several.
+    turns: bool,
     words: Vec<String>,
 }
 
@@ -168,6 +165,14 @@ impl Isa {
     fn command(&self, task: &str) -> Command {
         let mut command = Command::new(&self.programs.own);
         command.arg(task);
+        command
+    }
+
+    /// A command that compiles for this one of so many, if they take turns.
+    fn in_turn(&self, mut command: Command, number: usize, of: usize) -> Command {
+        if self.turns {
+            command.arg("--turn").arg(format!("{number}/{of}"));
+        }
         command
     }
 
@@ -275,17 +280,14 @@ impl Isa {
     }
 
     /// Microsoft's compiler for DX12, over all kernels, or as many as are compiled for one GPU when they take turns.
-    fn dxc(&self, target: &Path, turns: bool) -> anyhow::Result<()> {
+    fn dxc(&self, target: &Path) -> anyhow::Result<()> {
         let folder = target.join("isa/dxc");
         run(Command::new("tools/unpack_dxc.sh").arg(&folder))?;
         let library = folder.join("libdxcompiler.so");
         let dxc = || {
             let mut command = self.command("dxc");
             command.arg("--library").arg(&library);
-            if turns {
-                command.args(["--turn", &format!("0/{}", GPUS.len())]);
-            }
-            command
+            self.in_turn(command, 0, GPUS.len())
         };
         let printed = self.in_parts("dxc", false, dxc)?;
         say(&format!("DXC compiles {} kernels", sum(&printed)));
